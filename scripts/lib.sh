@@ -1,0 +1,46 @@
+# Sourced by the scripts beside it: strict mode, the folders, and one-sentence errors.
+# shellcheck shell=bash
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Everything the scripts download lands here (git ignores it): `rm -rf .tools` starts afresh.
+# shellcheck disable=SC2034
+tools=$root/.tools
+
+# die SENTENCE: what is wrong and what to do about it; exit code 2.
+die() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 2
+}
+
+# need COMMAND SENTENCE: COMMAND must be installed; the sentence says how.
+need() {
+  command -v "$1" >/dev/null 2>&1 || die "$1 is not installed. $2"
+}
+
+# venv NAME REQUIREMENTS: makes .tools/NAME hold exactly what the requirements file pins, and prints the venv's path.
+# It is made again only when the file has changed.
+venv() {
+  local dir=$tools/$1 requirements=$2 stamp=$tools/$1/requirements.stamp
+  if ! cmp -s "$requirements" "$stamp"; then
+    need python3 "Install Python 3.9 or newer."
+    rm -rf "$dir"
+    python3 -m venv "$dir" >&2 || die "python3 cannot make a venv. On Debian and Ubuntu: apt-get install python3-venv."
+    "$dir/bin/pip" install --quiet --disable-pip-version-check -r "$requirements" >&2 ||
+      die "pip could not install what $requirements pins. Is the package index reachable?"
+    cp "$requirements" "$stamp"
+  fi
+  printf '%s\n' "$dir"
+}
+
+# wscat_bin: installs the wscat that scripts/package-lock.json pins, once, and prints its path.
+wscat_bin() {
+  local bin=$root/scripts/node_modules/.bin/wscat
+  if [ ! -x "$bin" ]; then
+    need node "wscat needs it. Install Node.js 18 or newer: https://nodejs.org"
+    need npm "It comes with Node.js: https://nodejs.org"
+    npm ci --prefix "$root/scripts" --silent --no-fund --no-audit >&2 ||
+      die "npm could not install wscat. Is the npm registry reachable?"
+  fi
+  printf '%s\n' "$bin"
+}

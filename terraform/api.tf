@@ -1,0 +1,85 @@
+resource "aws_apigatewayv2_api" "main" {
+  name                       = local.prefix
+  protocol_type              = "WEBSOCKET"
+  route_selection_expression = "$request.body.action"
+}
+
+resource "aws_apigatewayv2_integration" "function" {
+  for_each = local.functions
+
+  api_id             = aws_apigatewayv2_api.main.id
+  integration_type   = "AWS_PROXY"
+  integration_method = "POST"
+  integration_uri    = aws_lambda_function.main[each.key].invoke_arn
+}
+
+# A mock runs no function: the request template yields a status, the status selects the integration response, and its
+# template is the frame. "200" is no content type (WebSocket messages have none) but the name of a template, which the
+# constant selection expression picks. The frame is constant too: that a response template could read the request
+# (to echo an id) is documented nowhere.
+resource "aws_apigatewayv2_integration" "mock" {
+  for_each = local.mocks
+
+  api_id                        = aws_apigatewayv2_api.main.id
+  integration_type              = "MOCK"
+  template_selection_expression = "200"
+  request_templates             = { "200" = jsonencode({ statusCode = 200 }) }
+}
+
+resource "aws_apigatewayv2_integration_response" "mock" {
+  for_each = local.mocks
+
+  api_id                        = aws_apigatewayv2_api.main.id
+  integration_id                = aws_apigatewayv2_integration.mock[each.key].id
+  integration_response_key      = "/200/"
+  template_selection_expression = "200"
+  response_templates            = { "200" = each.value }
+}
+
+resource "aws_apigatewayv2_route" "main" {
+  for_each = local.routes
+
+  api_id    = aws_apigatewayv2_api.main.id
+  route_key = each.value.route_key
+  target = format("integrations/%s", contains(keys(local.mocks), each.key)
+    ? aws_apigatewayv2_integration.mock[each.key].id
+    : aws_apigatewayv2_integration.function[local.function_routes[each.key].function].id
+  )
+
+  # Without this and the route response below, what a function returns never reaches the client.
+  route_response_selection_expression = contains(keys(local.message_routes), each.key) ? "$default" : null
+}
+
+resource "aws_apigatewayv2_route_response" "main" {
+  for_each = local.message_routes
+
+  api_id             = aws_apigatewayv2_api.main.id
+  route_id           = aws_apigatewayv2_route.main[each.key].id
+  route_response_key = "$default"
+}
+
+resource "aws_apigatewayv2_stage" "main" {
+  api_id = aws_apigatewayv2_api.main.id
+  name   = var.stage
+
+  # Not a deployment resource: Terraform would make the new deployment before it destroys a removed route, and that
+  # route would stay live in the snapshot, its function gone.
+  auto_deploy = true
+
+  default_route_settings {
+    # A settings block without throttles sends 0 and 0, and then every message is refused.
+    throttling_burst_limit = var.throttle_burst
+    throttling_rate_limit  = var.throttle_rate
+    logging_level          = "OFF"
+    # Would write what people say to each other into the logs.
+    data_trace_enabled       = false
+    detailed_metrics_enabled = false
+  }
+
+  # The first deployment happens as the stage appears: all routes must be there by then.
+  depends_on = [
+    aws_apigatewayv2_integration_response.mock,
+    aws_apigatewayv2_route.main,
+    aws_apigatewayv2_route_response.main,
+  ]
+}

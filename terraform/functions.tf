@@ -1,0 +1,71 @@
+resource "aws_lambda_function" "main" {
+  for_each = local.functions
+
+  function_name    = "${local.prefix}-${each.key}"
+  role             = aws_iam_role.function[each.key].arn
+  runtime          = "provided.al2023"
+  handler          = "bootstrap"
+  architectures    = [var.architecture]
+  filename         = each.value.package
+  source_code_hash = fileexists(each.value.package) ? filebase64sha256(each.value.package) : null
+  memory_size      = each.value.memory_mib
+  timeout          = each.value.timeout_seconds
+  kms_key_arn      = var.kms_key_arn
+
+  reserved_concurrent_executions = var.reserved_concurrency == null ? -1 : var.reserved_concurrency
+
+  environment {
+    # A function is told of what it has access to, and of nothing else.
+    variables = merge(
+      contains(keys(each.value.access), "connections") ? { CONNECTIONS_TABLE = aws_dynamodb_table.connections.name } : {},
+      # The AWS SDK's own variable, so that the code sets no endpoint. Not made from an event's domainName: under a
+      # custom domain that is the client's name for this API, and posting there fails.
+      contains(keys(each.value.access), "clients") ? {
+        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "${replace(aws_apigatewayv2_api.main.api_endpoint, "wss://", "https://")}/${var.stage}"
+      } : {},
+      each.value.answers_unknown ? { ACTIONS = join(",", local.actions) } : {},
+      each.value.environment,
+    )
+  }
+
+  logging_config {
+    log_format            = "JSON"
+    application_log_level = "INFO"
+    system_log_level      = "INFO"
+    # Naming it here also makes the group first. Otherwise the first invocation makes one that never expires.
+    log_group = aws_cloudwatch_log_group.function[each.key].name
+  }
+
+  tracing_config {
+    mode = var.xray ? "Active" : "PassThrough"
+  }
+
+  lifecycle {
+    precondition {
+      condition     = fileexists(each.value.package)
+      error_message = "${each.value.package} is missing: run scripts/build.sh first."
+    }
+  }
+
+  # Not before its rights: the first invocation would fail.
+  depends_on = [aws_iam_role_policy.function]
+}
+
+# Per route, so that no other API and no other stage can invoke the function.
+resource "aws_lambda_permission" "route" {
+  for_each = local.function_routes
+
+  statement_id  = "route-${each.key}"
+  action        = "lambda:InvokeFunction"
+  function_name = aws_lambda_function.main[each.value.function].function_name
+  principal     = "apigateway.amazonaws.com"
+  source_arn    = "${aws_apigatewayv2_api.main.execution_arn}/${var.stage}/${each.value.route_key}"
+}
+
+resource "aws_cloudwatch_log_group" "function" {
+  for_each = local.functions
+
+  name              = "/aws/lambda/${local.prefix}-${each.key}"
+  retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
+}

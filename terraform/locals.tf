@@ -1,0 +1,74 @@
+locals {
+  # Everything is named after this, so stacks that differ in name or stage live side by side in one account.
+  prefix = "${var.name}-${var.stage}"
+
+  # THE MAP: one entry per route, and the only place that names a route or a function. Here it becomes integration,
+  # route response, function, role, permission and log group; the local gateway reads the same lines. The key names the
+  # folder in lambdas/, the binary and the function. `name = { route_key = "name" }` is complete; an entry may add:
+  #
+  #   access       what the function may do: DynamoDB actions on the table `connections` and its index `room_index`,
+  #                methods on the connected `clients`. It brings rights (iam.tf) and environment (functions.tf) along
+  #   environment  more environment variables
+  #   memory_mib, timeout_seconds
+  #   package      zip with an executable `bootstrap`, if it is not scripts/build.sh that makes it from the folder
+  #   function     key of the entry whose function serves this route too: an alias, and nothing else to say
+  #   mock         the frame that answers this route, without a function
+  routes = {
+    connect = {
+      route_key = "$connect"
+      access    = { connections = ["PutItem"] }
+    }
+    disconnect = {
+      route_key = "$disconnect"
+      access    = { connections = ["Query", "DeleteItem"] }
+    }
+    publish = {
+      route_key = "publish"
+      access = {
+        # Which rooms the sender is in; whether a row still stands; all rows of a connection found dead, and their end.
+        connections = ["Query", "GetItem", "DeleteItem"]
+        room_index  = ["Query"]
+        # GET confirms that a connection is gone before its rows are deleted: a 410 alone can be false.
+        clients = ["POST", "GET"]
+      }
+      environment = { FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency) }
+      # Fan-out is processor-bound and memory buys processor: up to one full core (1769 MiB) it takes less time for the
+      # same GB-seconds.
+      memory_mib      = 1769
+      timeout_seconds = 29
+    }
+    sendmessage = { route_key = "sendmessage", function = "publish" }
+    ping        = { route_key = "ping", mock = jsonencode({ type = "pong" }) }
+    default     = { route_key = "$default" }
+  }
+
+  functions = {
+    for key, route in local.routes : key => {
+      access          = lookup(route, "access", {})
+      environment     = lookup(route, "environment", {})
+      memory_mib      = lookup(route, "memory_mib", var.memory_mib)
+      timeout_seconds = lookup(route, "timeout_seconds", var.timeout_seconds)
+      package         = lookup(route, "package", "${path.module}/../target/lambda/${key}.zip")
+      answers_unknown = route.route_key == "$default"
+    } if lookup(route, "function", null) == null && lookup(route, "mock", null) == null
+  }
+
+  mocks = { for key, route in local.routes : key => route.mock if lookup(route, "mock", null) != null }
+
+  # Route key of each route that a function serves.
+  function_routes = {
+    for key, route in local.routes : key => {
+      route_key = route.route_key
+      function  = lookup(route, "function", key)
+    } if lookup(route, "mock", null) == null
+  }
+
+  # Routes whose answer goes back to the client as a frame: all but the two of the connection's own life.
+  message_routes = {
+    for key, route in local.routes : key => route.route_key
+    if !contains(["$connect", "$disconnect"], route.route_key)
+  }
+
+  # What a client may put into `action`.
+  actions = sort([for route_key in values(local.message_routes) : route_key if !startswith(route_key, "$")])
+}

@@ -1,0 +1,11 @@
+provider "aws" {
+  region = var.region
+
+  default_tags {
+    tags = {
+      Application = var.name
+      Stage       = var.stage
+      ManagedBy   = "terraform"
+    }
+  }
+}

@@ -1,0 +1,200 @@
+variable "alarm_topic_arn" {
+  type        = string
+  description = "SNS topic that the alarms notify. Null leaves them visible in the console only."
+  default     = null
+
+  validation {
+    condition     = var.alarm_topic_arn == null || can(regex("^arn:aws[a-z-]*:sns:", var.alarm_topic_arn))
+    error_message = "alarm_topic_arn must be the ARN of an SNS topic, or null."
+  }
+}
+
+variable "architecture" {
+  type        = string
+  description = "Processor of the functions. Must be what scripts/build.sh built for."
+  default     = "x86_64"
+
+  validation {
+    condition     = contains(["x86_64", "arm64"], var.architecture)
+    error_message = "architecture must be \"x86_64\" or \"arm64\"."
+  }
+}
+
+variable "custom_domain" {
+  type = object({
+    name            = string
+    certificate_arn = string
+    zone_id         = optional(string)
+  })
+  description = "Domain name of the API, its ACM certificate (same region) and, to have the DNS record made, its Route 53 zone."
+  default     = null
+
+  validation {
+    condition     = var.custom_domain == null || can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.custom_domain.name))
+    error_message = "custom_domain.name must be a domain name in lower case, such as \"chat.example.com\"."
+  }
+
+  validation {
+    condition     = var.custom_domain == null || can(regex("^arn:aws[a-z-]*:acm:", var.custom_domain.certificate_arn))
+    error_message = "custom_domain.certificate_arn must be the ARN of an ACM certificate."
+  }
+}
+
+variable "deletion_protection" {
+  type        = bool
+  description = "Whether the tables refuse to be deleted. While true, `terraform destroy` fails."
+  default     = false
+}
+
+variable "fan_out_concurrency" {
+  type        = number
+  description = "Posts that one publish keeps in flight. Past 128 little is gained and cold starts get slower."
+  default     = 128
+
+  validation {
+    condition     = var.fan_out_concurrency >= 1 && var.fan_out_concurrency <= 512
+    error_message = "fan_out_concurrency must be between 1 and 512: a function has 1024 file descriptors."
+  }
+}
+
+variable "history_days" {
+  type        = number
+  description = "Days that a room's messages are kept."
+  default     = 7
+
+  validation {
+    condition     = var.history_days >= 1 && var.history_days <= 3650 && floor(var.history_days) == var.history_days
+    error_message = "history_days must be a whole number of days, 1 to 3650."
+  }
+}
+
+variable "kms_key_arn" {
+  type        = string
+  description = "Customer-managed KMS key for tables, logs and function environments. Null uses the keys AWS owns, free of charge."
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null || can(regex("^arn:aws[a-z-]*:kms:[^:]+:[0-9]{12}:key/", var.kms_key_arn))
+    error_message = "kms_key_arn must be the ARN of a KMS key, or null."
+  }
+}
+
+variable "log_retention_days" {
+  type        = number
+  description = "Days that logs are kept."
+  default     = 30
+
+  validation {
+    condition = contains(
+      [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653],
+      var.log_retention_days,
+    )
+    error_message = "log_retention_days must be one of the periods CloudWatch offers, such as 7, 14, 30, 90 or 365."
+  }
+}
+
+variable "manage_api_gateway_account" {
+  type        = bool
+  description = "Whether to set the role by which API Gateway writes logs. It is one per account and region: false when something else sets it."
+  default     = true
+}
+
+variable "memory_mib" {
+  type        = number
+  description = "Memory of a function that names none of its own in locals.tf. Processor share grows with it."
+  default     = 256
+
+  validation {
+    condition     = var.memory_mib >= 128 && var.memory_mib <= 10240
+    error_message = "memory_mib must be between 128 and 10240."
+  }
+}
+
+variable "name" {
+  type        = string
+  description = "Prefix of every name. Two stacks of one account and region need different names or stages."
+  default     = "roomchat"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,22}[a-z0-9]$", var.name))
+    error_message = "name must be 2 to 24 lower-case letters, digits and hyphens, starting with a letter."
+  }
+}
+
+variable "observability" {
+  type        = bool
+  description = "Whether to make the alarms and the dashboard."
+  default     = true
+}
+
+variable "region" {
+  type        = string
+  description = "AWS region."
+  default     = "us-east-1"
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "region must look like \"us-east-1\"."
+  }
+}
+
+variable "reserved_concurrency" {
+  type        = number
+  description = "Invocations each function may run at once. Null sets no cap: a new account's quota is too small for any."
+  default     = null
+
+  validation {
+    condition     = var.reserved_concurrency == null || try(var.reserved_concurrency >= 1, false)
+    error_message = "reserved_concurrency must be at least 1, or null for no cap."
+  }
+}
+
+variable "stage" {
+  type        = string
+  description = "Stage of the API, the last part of its URL."
+  default     = "prod"
+
+  validation {
+    condition     = can(regex("^[a-zA-Z0-9_-]{1,24}$", var.stage))
+    error_message = "stage must be 1 to 24 letters, digits, hyphens and underscores."
+  }
+}
+
+variable "throttle_burst" {
+  type        = number
+  description = "Messages the stage accepts at once. The account's own bucket holds 5000."
+  default     = 500
+
+  validation {
+    condition     = var.throttle_burst >= 1
+    error_message = "throttle_burst must be at least 1: with 0 every message is refused."
+  }
+}
+
+variable "throttle_rate" {
+  type        = number
+  description = "Messages per second the stage accepts. The account's own limit, shared with the fan-out, is 10000."
+  default     = 1000
+
+  validation {
+    condition     = var.throttle_rate >= 1
+    error_message = "throttle_rate must be at least 1: with 0 every message is refused."
+  }
+}
+
+variable "timeout_seconds" {
+  type        = number
+  description = "Time limit of a function that names none of its own in locals.tf."
+  default     = 10
+
+  validation {
+    condition     = var.timeout_seconds >= 1 && var.timeout_seconds <= 29
+    error_message = "timeout_seconds must be between 1 and 29: API Gateway gives up after 29 s."
+  }
+}
+
+variable "xray" {
+  type        = bool
+  description = "Whether invocations are traced with X-Ray."
+  default     = false
+}

@@ -76,10 +76,51 @@ resource "aws_apigatewayv2_stage" "main" {
     detailed_metrics_enabled = false
   }
 
-  # The first deployment happens as the stage appears: all routes must be there by then.
+  access_log_settings {
+    destination_arn = aws_cloudwatch_log_group.access.arn
+    format          = local.access_log_format
+  }
+
+  # The first deployment happens as the stage appears: all routes must be there by then, and the role that lets it log.
   depends_on = [
+    aws_api_gateway_account.main,
     aws_apigatewayv2_integration_response.mock,
     aws_apigatewayv2_route.main,
     aws_apigatewayv2_route_response.main,
   ]
+}
+
+resource "aws_apigatewayv2_domain_name" "main" {
+  count = var.custom_domain == null ? 0 : 1
+
+  domain_name = var.custom_domain.name
+
+  domain_name_configuration {
+    certificate_arn = var.custom_domain.certificate_arn
+    endpoint_type   = "REGIONAL"
+    security_policy = "TLS_1_2"
+  }
+}
+
+# Without a mapping key the domain stands for this one stage, and clients connect to it without a path.
+resource "aws_apigatewayv2_api_mapping" "main" {
+  count = var.custom_domain == null ? 0 : 1
+
+  api_id      = aws_apigatewayv2_api.main.id
+  domain_name = aws_apigatewayv2_domain_name.main[0].id
+  stage       = aws_apigatewayv2_stage.main.id
+}
+
+resource "aws_route53_record" "main" {
+  count = try(var.custom_domain.zone_id, null) == null ? 0 : 1
+
+  zone_id = var.custom_domain.zone_id
+  name    = aws_apigatewayv2_domain_name.main[0].domain_name
+  type    = "A"
+
+  alias {
+    name                   = aws_apigatewayv2_domain_name.main[0].domain_name_configuration[0].target_domain_name
+    zone_id                = aws_apigatewayv2_domain_name.main[0].domain_name_configuration[0].hosted_zone_id
+    evaluate_target_health = false
+  }
 }

@@ -18,6 +18,10 @@ resource "aws_lambda_function" "main" {
     # A function is told of what it has access to, and of nothing else.
     variables = merge(
       contains(keys(each.value.access), "connections") ? { CONNECTIONS_TABLE = aws_dynamodb_table.connections.name } : {},
+      contains(keys(each.value.access), "messages") ? {
+        MESSAGES_TABLE = aws_dynamodb_table.messages.name
+        HISTORY_DAYS   = tostring(var.history_days)
+      } : {},
       # The AWS SDK's own variable, so that the code sets no endpoint. Not made from an event's domainName: under a
       # custom domain that is the client's name for this API, and posting there fails.
       contains(keys(each.value.access), "clients") ? {

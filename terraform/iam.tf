@@ -17,6 +17,7 @@ locals {
           Action = target == "clients" ? ["execute-api:ManageConnections"] : [for action in actions : "dynamodb:${action}"]
           Resource = {
             connections = [aws_dynamodb_table.connections.arn]
+            messages    = [aws_dynamodb_table.messages.arn]
             room_index  = ["${aws_dynamodb_table.connections.arn}/index/room-index"]
             # One action for all methods: the resource tells posting from looking and from cutting off. Made from the
             # stage's name, not from the stage, or every change of it would leave the policies unknown until the apply.
@@ -74,3 +75,42 @@ resource "aws_iam_role_policy" "function" {
   # jsonencode rather than a policy document's data source: that is unknown under the mocks of tests/.
   policy = jsonencode({ Version = "2012-10-17", Statement = local.statements[each.key] })
 }
+
+# API Gateway writes its logs with one role per account and region, whoever sets it last. Destroying this stack leaves
+# the setting behind under provider 5.x and clears it under 6.x: var.manage_api_gateway_account says no to both.
+resource "aws_api_gateway_account" "main" {
+  count = var.manage_api_gateway_account ? 1 : 0
+
+  cloudwatch_role_arn = aws_iam_role.api_gateway_logs[0].arn
+
+  # Checked as it is set: the role must be able to log by then.
+  depends_on = [aws_iam_role_policy_attachment.api_gateway_logs]
+}
+
+resource "aws_iam_role" "api_gateway_logs" {
+  count = var.manage_api_gateway_account ? 1 : 0
+
+  name        = "${local.prefix}-api-gateway-logs"
+  description = "Lets API Gateway write logs, for every API of the account in this region"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Effect    = "Allow"
+        Action    = "sts:AssumeRole"
+        Principal = { Service = "apigateway.amazonaws.com" }
+      },
+    ]
+  })
+}
+
+resource "aws_iam_role_policy_attachment" "api_gateway_logs" {
+  count = var.manage_api_gateway_account ? 1 : 0
+
+  role = aws_iam_role.api_gateway_logs[0].name
+  # API Gateway tries the role on groups of its own before it accepts it, so a narrower policy of ours would not do.
+  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+}
+
+data "aws_partition" "current" {}

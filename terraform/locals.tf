@@ -6,8 +6,9 @@ locals {
   # route response, function, role, permission and log group; the local gateway reads the same lines. The key names the
   # folder in lambdas/, the binary and the function. `name = { route_key = "name" }` is complete; an entry may add:
   #
-  #   access       what the function may do: DynamoDB actions on the table `connections` and its index `room_index`,
-  #                methods on the connected `clients`. It brings rights (iam.tf) and environment (functions.tf) along
+  #   access       what the function may do: DynamoDB actions on the tables `connections` and `messages` and on the index
+  #                `room_index`, methods on the connected `clients`. It brings rights (iam.tf) and environment
+  #                (functions.tf) along
   #   environment  more environment variables
   #   memory_mib, timeout_seconds
   #   package      zip with an executable `bootstrap`, if it is not scripts/build.sh that makes it from the folder

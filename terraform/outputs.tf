@@ -1,11 +1,14 @@
 output "function_names" {
   description = "Name of each function, for `aws lambda` and the console."
-  value       = { for key, function in aws_lambda_function.main : key => function.function_name }
+  value       = local.function_names
 }
 
 output "log_groups" {
-  description = "Log group of each function, for `aws logs tail`."
-  value       = { for key, group in aws_cloudwatch_log_group.function : key => group.name }
+  description = "Log group of each function and of the access log, for `aws logs tail`."
+  value = merge(
+    { for key, group in aws_cloudwatch_log_group.function : key => group.name },
+    { access = aws_cloudwatch_log_group.access.name },
+  )
 }
 
 output "management_endpoint" {
@@ -15,10 +18,10 @@ output "management_endpoint" {
 
 output "table_names" {
   description = "Name of each table, for `aws dynamodb`."
-  value       = { connections = aws_dynamodb_table.connections.name, messages = aws_dynamodb_table.messages.name }
+  value       = local.table_names
 }
 
 output "websocket_url" {
   description = "Where clients connect: append ?room=…&user=…"
-  value       = aws_apigatewayv2_stage.main.invoke_url
+  value       = var.custom_domain == null ? aws_apigatewayv2_stage.main.invoke_url : "wss://${var.custom_domain.name}"
 }

@@ -1,0 +1,523 @@
+# The configuration against a mocked AWS: seconds, no account. Each run guards what broke somebody's stack before.
+
+mock_provider "aws" {
+  override_during = plan
+
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+  mock_resource "aws_apigatewayv2_api" {
+    defaults = {
+      id            = "a1b2c3d4e5"
+      api_endpoint  = "wss://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com"
+      execution_arn = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5"
+    }
+  }
+  mock_resource "aws_apigatewayv2_stage" {
+    defaults = { invoke_url = "wss://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod" }
+  }
+  mock_resource "aws_cloudwatch_log_group" {
+    defaults = { arn = "arn:aws:logs:us-east-1:123456789012:log-group:group" }
+  }
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::123456789012:role/role" }
+  }
+  mock_resource "aws_lambda_function" {
+    defaults = {
+      arn        = "arn:aws:lambda:us-east-1:123456789012:function:function"
+      invoke_arn = "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/arn:aws:lambda:us-east-1:123456789012:function:function/invocations"
+    }
+  }
+
+  override_resource {
+    target = aws_dynamodb_table.connections
+    values = { arn = "arn:aws:dynamodb:us-east-1:123456789012:table/connections" }
+  }
+  override_resource {
+    target = aws_dynamodb_table.messages
+    values = { arn = "arn:aws:dynamodb:us-east-1:123456789012:table/messages" }
+  }
+  override_resource {
+    target = aws_apigatewayv2_integration.function["publish"]
+    values = { id = "for-publish" }
+  }
+  override_resource {
+    target = aws_apigatewayv2_integration.function["default"]
+    values = { id = "for-default" }
+  }
+  override_resource {
+    target = aws_apigatewayv2_integration.mock["ping"]
+    values = { id = "for-ping" }
+  }
+  override_resource {
+    target = aws_apigatewayv2_domain_name.main
+    values = {
+      domain_name_configuration = {
+        target_domain_name = "d-a1b2c3d4e5.execute-api.us-east-1.amazonaws.com"
+        hosted_zone_id     = "Z1UJRXOUMOOFQ8"
+      }
+    }
+  }
+}
+
+run "needs_no_variable" {
+  command = plan
+
+  assert {
+    condition     = output.websocket_url == "wss://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+    error_message = "websocket_url is what a client connects to"
+  }
+  assert {
+    condition     = output.management_endpoint == "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+    error_message = "management_endpoint is an https URL that ends in the stage"
+  }
+  assert {
+    condition     = output.table_names == { connections = "roomchat-prod-connections", messages = "roomchat-prod-messages" }
+    error_message = "table_names"
+  }
+  assert {
+    condition     = output.log_groups.access == "/aws/apigateway/roomchat-prod-access" && output.log_groups.publish == "/aws/lambda/roomchat-prod-publish"
+    error_message = "log_groups"
+  }
+}
+
+run "api" {
+  command = plan
+
+  assert {
+    condition     = aws_apigatewayv2_api.main.protocol_type == "WEBSOCKET" && aws_apigatewayv2_api.main.route_selection_expression == "$request.body.action"
+    error_message = "a WebSocket API that routes by `action`"
+  }
+  assert {
+    condition     = aws_apigatewayv2_stage.main.auto_deploy && aws_apigatewayv2_stage.main.name == "prod"
+    error_message = "without auto_deploy changed routes never reach the stage"
+  }
+  assert {
+    condition = alltrue([for settings in aws_apigatewayv2_stage.main.default_route_settings :
+      settings.throttling_burst_limit == 500 && settings.throttling_rate_limit == 1000
+    ]) && length(aws_apigatewayv2_stage.main.default_route_settings) == 1
+    error_message = "throttles that are not set are sent as 0, and every message is refused"
+  }
+  assert {
+    condition     = !aws_apigatewayv2_stage.main.default_route_settings[0].data_trace_enabled
+    error_message = "data traces write message bodies into the logs"
+  }
+  assert {
+    condition = (
+      length(regexall("\\$context\\.requestId", aws_apigatewayv2_stage.main.access_log_settings[0].format)) == 1 &&
+      !strcontains(aws_apigatewayv2_stage.main.access_log_settings[0].format, "\n") &&
+      !strcontains(lower(aws_apigatewayv2_stage.main.access_log_settings[0].format), "body") &&
+      can(jsondecode(aws_apigatewayv2_stage.main.access_log_settings[0].format))
+    )
+    error_message = "the access log is one line of JSON, with the request's id and without bodies"
+  }
+}
+
+run "routes" {
+  command = plan
+
+  assert {
+    condition = { for key, route in aws_apigatewayv2_route.main : key => route.route_key } == {
+      connect     = "$connect"
+      disconnect  = "$disconnect"
+      publish     = "publish"
+      sendmessage = "sendmessage"
+      ping        = "ping"
+      default     = "$default"
+    }
+    error_message = "the routes of PROTOCOL.md"
+  }
+  assert {
+    condition = (
+      aws_apigatewayv2_route.main["publish"].target == "integrations/for-publish" &&
+      aws_apigatewayv2_route.main["sendmessage"].target == "integrations/for-publish" &&
+      aws_apigatewayv2_route.main["default"].target == "integrations/for-default" &&
+      aws_apigatewayv2_route.main["ping"].target == "integrations/for-ping"
+    )
+    error_message = "each route leads to its own integration, an alias to that of its function"
+  }
+  assert {
+    condition     = toset(keys(aws_apigatewayv2_route_response.main)) == toset(["publish", "sendmessage", "ping", "default"])
+    error_message = "message routes have a route response: without it no answer reaches the client; the other two have none"
+  }
+  assert {
+    condition = alltrue([
+      for key, route in aws_apigatewayv2_route.main :
+      route.route_response_selection_expression == (contains(["connect", "disconnect"], key) ? null : "$default")
+    ])
+    error_message = "a route response is used only if the route selects it"
+  }
+  assert {
+    condition = alltrue([
+      for key, integration in aws_apigatewayv2_integration.function :
+      integration.integration_type == "AWS_PROXY" && integration.integration_method == "POST" && endswith(integration.integration_uri, "/invocations")
+    ])
+    error_message = "a function is integrated by its invoke ARN, by POST"
+  }
+  assert {
+    condition = (
+      aws_apigatewayv2_integration.mock["ping"].integration_type == "MOCK" &&
+      jsondecode(aws_apigatewayv2_integration.mock["ping"].request_templates[aws_apigatewayv2_integration.mock["ping"].template_selection_expression]).statusCode == 200 &&
+      aws_apigatewayv2_integration_response.mock["ping"].integration_response_key == "/200/" &&
+      aws_apigatewayv2_integration_response.mock["ping"].response_templates[aws_apigatewayv2_integration_response.mock["ping"].template_selection_expression] == "{\"type\":\"pong\"}"
+    )
+    error_message = "ping is answered by a template: its status selects the response, whose template is the frame"
+  }
+}
+
+run "functions" {
+  command = plan
+
+  assert {
+    condition     = toset(keys(aws_lambda_function.main)) == toset(["connect", "disconnect", "publish", "default"])
+    error_message = "neither an alias nor a mock has a function of its own"
+  }
+  assert {
+    condition = alltrue([
+      for function in aws_lambda_function.main :
+      function.runtime == "provided.al2023" && function.handler == "bootstrap" && function.architectures == tolist(["x86_64"])
+    ])
+    error_message = "custom runtime, for the architecture that is built"
+  }
+  assert {
+    condition     = alltrue([for function in aws_lambda_function.main : function.timeout <= 29])
+    error_message = "API Gateway gives up after 29 s; a function that runs on answers nobody"
+  }
+  assert {
+    condition     = alltrue([for key, function in aws_lambda_function.main : function.source_code_hash == filebase64sha256("../target/lambda/${key}.zip")])
+    error_message = "without the hash new code is never deployed"
+  }
+  assert {
+    condition     = alltrue([for function in aws_lambda_function.main : function.reserved_concurrent_executions == -1])
+    error_message = "a new account has too little concurrency to reserve any"
+  }
+  assert {
+    condition = alltrue([
+      for key, function in aws_lambda_function.main :
+      function.logging_config[0].log_format == "JSON" && function.logging_config[0].log_group == "/aws/lambda/roomchat-prod-${key}" &&
+      aws_cloudwatch_log_group.function[key].name == function.logging_config[0].log_group &&
+      aws_cloudwatch_log_group.function[key].retention_in_days == 30
+    ])
+    error_message = "each function logs JSON into a group that exists before it and forgets"
+  }
+  assert {
+    condition = jsonencode({ for key, function in aws_lambda_function.main : key => function.environment[0].variables }) == jsonencode({
+      connect    = { CONNECTIONS_TABLE = "roomchat-prod-connections" }
+      disconnect = { CONNECTIONS_TABLE = "roomchat-prod-connections" }
+      publish = {
+        CONNECTIONS_TABLE                        = "roomchat-prod-connections"
+        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        FAN_OUT_CONCURRENCY                      = "128"
+      }
+      default = { ACTIONS = "ping,publish,sendmessage" }
+    })
+    error_message = "a function knows what it has access to and nothing else"
+  }
+}
+
+run "permissions" {
+  command = plan
+
+  assert {
+    condition = { for key, permission in aws_lambda_permission.route : key => permission.source_arn } == {
+      connect     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/$connect"
+      disconnect  = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/$disconnect"
+      publish     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/publish"
+      sendmessage = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/sendmessage"
+      default     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/$default"
+    }
+    error_message = "a route whose permission is missing answers \"Internal server error\""
+  }
+  assert {
+    condition     = aws_lambda_permission.route["sendmessage"].function_name == "roomchat-prod-publish"
+    error_message = "the alias may invoke its function"
+  }
+  assert {
+    condition     = alltrue([for permission in aws_lambda_permission.route : can(regex("^[a-zA-Z0-9_-]+$", permission.statement_id))])
+    error_message = "a statement id must not contain $"
+  }
+}
+
+run "rights" {
+  command = plan
+
+  # Written out, and not derived: whoever widens a right has to say so here.
+  assert {
+    condition = { for key, policy in aws_iam_role_policy.function : key => {
+      for statement in jsondecode(policy.policy).Statement : statement.Sid => "${join(",", statement.Action)} on ${join(",", statement.Resource)}"
+      } } == {
+      connect = {
+        Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+        Connections = "dynamodb:PutItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+      }
+      disconnect = {
+        Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+        Connections = "dynamodb:Query,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+      }
+      publish = {
+        Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+        Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
+        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*"
+      }
+      default = {
+        Logs = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+      }
+    }
+    error_message = "each function may do what its code does, on the resources it does it to"
+  }
+  assert {
+    condition = alltrue(flatten([
+      for policy in aws_iam_role_policy.function : [
+        for statement in jsondecode(policy.policy).Statement : statement.Effect == "Allow" && !contains(statement.Resource, "*") && length(regexall("[*]", join("", statement.Action))) == 0
+      ]
+    ]))
+    error_message = "no wildcard where a resource has a name"
+  }
+  assert {
+    condition = alltrue([
+      for key, role in aws_iam_role.function :
+      role.name == "roomchat-prod-${key}" && jsondecode(role.assume_role_policy).Statement[0].Principal.Service == "lambda.amazonaws.com"
+    ])
+    error_message = "a role per function, for Lambda alone"
+  }
+}
+
+run "tables" {
+  command = plan
+
+  assert {
+    condition = (
+      aws_dynamodb_table.connections.hash_key == "connectionId" && aws_dynamodb_table.connections.range_key == "room" &&
+      aws_dynamodb_table.messages.hash_key == "room" && aws_dynamodb_table.messages.range_key == "seq" &&
+      { for attribute in aws_dynamodb_table.messages.attribute : attribute.name => attribute.type } == { room = "S", seq = "N" }
+    )
+    error_message = "keys"
+  }
+  assert {
+    condition = alltrue([
+      for index in aws_dynamodb_table.connections.global_secondary_index :
+      index.name == "room-index" && index.hash_key == "room" && index.range_key == "connectionId" &&
+      index.projection_type == "INCLUDE" && index.non_key_attributes == toset(["user", "expiresAt"])
+    ]) && length(aws_dynamodb_table.connections.global_secondary_index) == 1
+    error_message = "room-index"
+  }
+  assert {
+    condition = alltrue([
+      for table in [aws_dynamodb_table.connections, aws_dynamodb_table.messages] :
+      table.billing_mode == "PAY_PER_REQUEST" && table.ttl[0].attribute_name == "expiresAt" && table.ttl[0].enabled && !table.deletion_protection_enabled
+    ])
+    error_message = "on demand, forgetful, and `terraform destroy` works"
+  }
+  assert {
+    condition     = aws_dynamodb_table.messages.point_in_time_recovery[0].enabled && !aws_dynamodb_table.connections.point_in_time_recovery[0].enabled
+    error_message = "point-in-time recovery for what people wrote, not for who was connected"
+  }
+  assert {
+    condition     = !aws_dynamodb_table.connections.server_side_encryption[0].enabled && !aws_dynamodb_table.messages.server_side_encryption[0].enabled
+    error_message = "the key that AWS owns, unless another is named: `enabled` without an ARN is a third, billed one"
+  }
+}
+
+run "alarms" {
+  command = plan
+
+  variables {
+    alarm_topic_arn = "arn:aws:sns:us-east-1:123456789012:on-call"
+  }
+
+  assert {
+    condition = (
+      toset(keys(aws_cloudwatch_metric_alarm.function_errors)) == toset(keys(aws_lambda_function.main)) &&
+      toset(keys(aws_cloudwatch_metric_alarm.function_throttles)) == toset(keys(aws_lambda_function.main)) &&
+      toset(keys(aws_cloudwatch_metric_alarm.function_duration)) == toset(keys(aws_lambda_function.main)) &&
+      toset(keys(aws_cloudwatch_metric_alarm.table_throttles)) == toset(["connections", "messages"]) &&
+      length(aws_cloudwatch_metric_alarm.integration_errors) == 1 && length(aws_cloudwatch_dashboard.main) == 1
+    )
+    error_message = "every function and table is watched"
+  }
+  assert {
+    condition = alltrue([
+      for alarm in concat(
+        values(aws_cloudwatch_metric_alarm.function_errors), values(aws_cloudwatch_metric_alarm.function_throttles),
+        values(aws_cloudwatch_metric_alarm.function_duration), values(aws_cloudwatch_metric_alarm.table_throttles),
+        aws_cloudwatch_metric_alarm.integration_errors,
+      ) : alarm.alarm_actions == toset([var.alarm_topic_arn]) && alarm.treat_missing_data == "notBreaching"
+    ])
+    error_message = "alarms notify, and no traffic is no alarm"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.integration_errors[0].dimensions == tomap({ ApiId = "a1b2c3d4e5", Stage = "prod" })
+    error_message = "API metrics are published per ApiId and Stage"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.function_duration["publish"].threshold == 23200 && aws_cloudwatch_metric_alarm.function_duration["connect"].threshold == 8000
+    error_message = "slow is relative to the function's own limit"
+  }
+  assert {
+    condition     = length(jsondecode(aws_cloudwatch_dashboard.main[0].dashboard_body).widgets) == 6
+    error_message = "dashboard"
+  }
+}
+
+run "without_observability" {
+  command = plan
+
+  variables {
+    observability = false
+  }
+
+  assert {
+    condition = length(concat(
+      values(aws_cloudwatch_metric_alarm.function_errors), values(aws_cloudwatch_metric_alarm.function_throttles),
+      values(aws_cloudwatch_metric_alarm.function_duration), values(aws_cloudwatch_metric_alarm.table_throttles),
+      aws_cloudwatch_metric_alarm.integration_errors, aws_cloudwatch_dashboard.main,
+    )) == 0
+    error_message = "the switch makes all of it go"
+  }
+}
+
+run "account_role_is_a_choice" {
+  command = plan
+
+  variables {
+    manage_api_gateway_account = false
+  }
+
+  assert {
+    condition     = length(aws_api_gateway_account.main) == 0 && length(aws_iam_role.api_gateway_logs) == 0
+    error_message = "the account's logging role is left to whoever sets it"
+  }
+}
+
+run "another_stack" {
+  command = plan
+
+  variables {
+    name   = "talk"
+    stage  = "dev"
+    region = "eu-west-1"
+  }
+
+  assert {
+    condition = alltrue([
+      for name in concat(
+        [aws_apigatewayv2_api.main.name, aws_dynamodb_table.connections.name, aws_dynamodb_table.messages.name, aws_cloudwatch_dashboard.main[0].dashboard_name],
+        [aws_iam_role.api_gateway_logs[0].name, aws_cloudwatch_metric_alarm.integration_errors[0].alarm_name],
+        values(aws_lambda_function.main)[*].function_name, values(aws_iam_role.function)[*].name,
+        [for group in concat(values(aws_cloudwatch_log_group.function), [aws_cloudwatch_log_group.access]) : split("/", group.name)[3]],
+        [for alarm in values(aws_cloudwatch_metric_alarm.table_throttles) : alarm.alarm_name],
+      ) : startswith(name, "talk-dev")
+    ])
+    error_message = "a name without the prefix would collide with the stack beside it"
+  }
+  assert {
+    condition     = alltrue([for permission in aws_lambda_permission.route : strcontains(permission.source_arn, ":a1b2c3d4e5/dev/")])
+    error_message = "permissions follow the stage"
+  }
+  assert {
+    condition     = strcontains(aws_iam_role_policy.function["publish"].policy, ":a1b2c3d4e5/dev/POST/@connections/*")
+    error_message = "rights follow the stage"
+  }
+}
+
+run "settings_reach_their_place" {
+  command = plan
+
+  variables {
+    architecture         = "arm64"
+    deletion_protection  = true
+    fan_out_concurrency  = 32
+    kms_key_arn          = "arn:aws:kms:us-east-1:123456789012:key/0f0f0f0f-0000-1111-2222-333333333333"
+    log_retention_days   = 7
+    memory_mib           = 512
+    reserved_concurrency = 5
+    throttle_burst       = 7
+    throttle_rate        = 9
+    timeout_seconds      = 3
+    xray                 = true
+  }
+
+  assert {
+    condition = alltrue([
+      for function in aws_lambda_function.main :
+      function.architectures == tolist(["arm64"]) && function.kms_key_arn == var.kms_key_arn &&
+      function.reserved_concurrent_executions == 5 && function.tracing_config[0].mode == "Active"
+    ])
+    error_message = "functions"
+  }
+  assert {
+    condition = (
+      { for key, function in aws_lambda_function.main : key => function.memory_size } == { connect = 512, disconnect = 512, default = 512, publish = 1769 } &&
+      { for key, function in aws_lambda_function.main : key => function.timeout } == { connect = 3, disconnect = 3, default = 3, publish = 29 }
+    )
+    error_message = "an entry of the map goes before the variable"
+  }
+  assert {
+    condition     = aws_lambda_function.main["publish"].environment[0].variables.FAN_OUT_CONCURRENCY == "32"
+    error_message = "fan-out concurrency"
+  }
+  assert {
+    condition     = aws_apigatewayv2_stage.main.default_route_settings[0].throttling_burst_limit == 7 && aws_apigatewayv2_stage.main.default_route_settings[0].throttling_rate_limit == 9
+    error_message = "throttles"
+  }
+  assert {
+    condition = alltrue([
+      for table in [aws_dynamodb_table.connections, aws_dynamodb_table.messages] :
+      table.deletion_protection_enabled && table.server_side_encryption[0].enabled && table.server_side_encryption[0].kms_key_arn == var.kms_key_arn
+    ])
+    error_message = "tables"
+  }
+  assert {
+    condition = alltrue([
+      for group in concat(values(aws_cloudwatch_log_group.function), [aws_cloudwatch_log_group.access]) :
+      group.retention_in_days == 7 && group.kms_key_id == var.kms_key_arn
+    ])
+    error_message = "log groups"
+  }
+  assert {
+    condition = alltrue([
+      for policy in aws_iam_role_policy.function :
+      strcontains(policy.policy, "xray:PutTraceSegments") && strcontains(policy.policy, "\"kms:Decrypt\"],\"Effect\":\"Allow\",\"Resource\":[\"${var.kms_key_arn}\"]")
+    ])
+    error_message = "tracing and a key of one's own need rights"
+  }
+}
+
+run "custom_domain" {
+  command = plan
+
+  variables {
+    custom_domain = {
+      name            = "chat.example.com"
+      certificate_arn = "arn:aws:acm:us-east-1:123456789012:certificate/0f0f0f0f"
+      zone_id         = "Z0123456789"
+    }
+  }
+
+  assert {
+    condition     = output.websocket_url == "wss://chat.example.com"
+    error_message = "clients use the domain"
+  }
+  assert {
+    condition     = aws_lambda_function.main["publish"].environment[0].variables.AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI == "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+    error_message = "functions post to the API itself, whatever its clients call it"
+  }
+  assert {
+    condition     = one(aws_route53_record.main[0].alias).zone_id == "Z1UJRXOUMOOFQ8" && aws_apigatewayv2_api_mapping.main[0].api_mapping_key == null
+    error_message = "the record leads to API Gateway's own name, and the domain to the one stage"
+  }
+}
+
+run "custom_domain_with_a_record_of_ones_own" {
+  command = plan
+
+  variables {
+    custom_domain = { name = "chat.example.com", certificate_arn = "arn:aws:acm:us-east-1:123456789012:certificate/0f0f0f0f" }
+  }
+
+  assert {
+    condition     = length(aws_route53_record.main) == 0 && length(aws_apigatewayv2_domain_name.main) == 1
+    error_message = "without a zone no record"
+  }
+}

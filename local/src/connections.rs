@@ -1,0 +1,170 @@
+//! The open connections, and the way into each of them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::event::Client;
+
+/// What may wait in the gateway for one client; beyond it a post is refused. AWS has such a buffer and does not say its
+/// size.
+const BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Why the gateway closes a connection: the close code and the reason, for the client and for `$disconnect` alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cause {
+    pub(crate) code: u16,
+    pub(crate) reason: &'static str,
+}
+
+impl Cause {
+    /// DeleteConnection was called.
+    pub(crate) const DELETED: Cause = Cause { code: 1000, reason: "Connection Closed Normally" };
+    /// Idle for too long, at the end of its life, or the gateway stops.
+    pub(crate) const GOING_AWAY: Cause = Cause { code: 1001, reason: "Going away" };
+}
+
+/// The client's buffer is full.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BufferFull;
+
+/// One open connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    /// Epoch milliseconds of the last message in either direction.
+    last_active_ms: AtomicI64,
+    outgoing: mpsc::UnboundedSender<Utf8Bytes>,
+    buffered: Arc<AtomicUsize>,
+    close: watch::Sender<Option<Cause>>,
+}
+
+/// The socket's side of a connection.
+pub(crate) struct Outbox {
+    messages: mpsc::UnboundedReceiver<Utf8Bytes>,
+    buffered: Arc<AtomicUsize>,
+}
+
+impl Outbox {
+    /// The next message; `None` once the connection is closed.
+    pub(crate) async fn next(&mut self) -> Option<Utf8Bytes> {
+        self.messages.recv().await
+    }
+
+    /// The next message if one waits already.
+    pub(crate) fn next_now(&mut self) -> Option<Utf8Bytes> {
+        self.messages.try_recv().ok()
+    }
+
+    /// Gives back the room of messages that are on their way.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.buffered.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(client: Client) -> (Connection, Outbox) {
+        let (outgoing, messages) = mpsc::unbounded_channel();
+        let buffered = Arc::new(AtomicUsize::new(0));
+        let connection = Connection {
+            last_active_ms: client.connected_at.into(),
+            client,
+            outgoing,
+            buffered: Arc::clone(&buffered),
+            close: watch::Sender::new(None),
+        };
+        (connection, Outbox { messages, buffered })
+    }
+
+    /// Queues a message, in order of acceptance. A closed connection swallows it.
+    ///
+    /// # Errors
+    /// [`BufferFull`] when the client does not read what it has been sent.
+    pub(crate) fn send(&self, message: Utf8Bytes) -> Result<(), BufferFull> {
+        let bytes = message.len();
+        let grown = |buffered| (buffered + bytes <= BUFFER_BYTES).then_some(buffered + bytes);
+        self.buffered
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown)
+            .map_err(|_| BufferFull)?;
+        let _ = self.outgoing.send(message);
+        Ok(())
+    }
+
+    pub(crate) fn touch(&self, now_ms: i64) {
+        self.last_active_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_active_ms(&self) -> i64 {
+        self.last_active_ms.load(Ordering::Relaxed)
+    }
+
+    /// Asks the socket's task to close the connection.
+    pub(crate) fn close(&self, cause: Cause) {
+        self.close.send_replace(Some(cause));
+    }
+
+    /// Waits until [`Connection::close`] is called.
+    pub(crate) async fn closed(&self) -> Cause {
+        let mut close = self.close.subscribe();
+        match close.wait_for(Option::is_some).await.map(|cause| *cause) {
+            Ok(Some(cause)) => cause,
+            // Unreachable while `self` holds the sender.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Every open connection, by its id. One that is not here is gone, or not yet there: while `$connect` runs, the
+/// connection does not exist.
+#[derive(Debug, Default)]
+pub(crate) struct Connections(Mutex<HashMap<String, Arc<Connection>>>);
+
+impl Connections {
+    pub(crate) fn insert(&self, connection: Arc<Connection>) {
+        self.lock().insert(connection.client.connection_id.clone(), connection);
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Connection>> {
+        self.lock().get(id).cloned()
+    }
+
+    pub(crate) fn remove(&self, id: &str) -> Option<Arc<Connection>> {
+        self.lock().remove(id)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Connection>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Connection>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_does_not_read_fills_its_buffer() {
+        let client = Client {
+            connection_id: "T0aBceHkDoECIQw=".to_owned(),
+            connected_at: 0,
+            source_ip: String::new(),
+            user_agent: None,
+            domain_name: String::new(),
+        };
+        let (connection, mut outbox) = Connection::new(client);
+        let message = Utf8Bytes::from("x".repeat(128 * 1024));
+        for _ in 0..8 {
+            assert_eq!(connection.send(message.clone()), Ok(()));
+        }
+        assert_eq!(connection.send("x".into()), Err(BufferFull));
+        let sent = outbox.next_now().unwrap();
+        outbox.sent(sent.len());
+        assert_eq!(connection.send(message), Ok(()));
+    }
+}

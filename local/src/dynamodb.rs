@@ -1,0 +1,112 @@
+//! DynamoDB on one machine: dynoxide, a SQLite-backed engine, served on a loopback port inside this process.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use dynoxide::Database;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::terraform::Table;
+
+/// The file in the `--data` folder.
+const FILE: &str = "dynamodb.sqlite";
+
+/// A running engine.
+pub(crate) struct DynamoDb {
+    pub(crate) endpoint: String,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<Result<(), String>>,
+}
+
+/// Opens the database: in memory, or in a folder that keeps it.
+///
+/// # Errors
+/// When the folder cannot be made or written, or holds something else.
+pub(crate) fn open(data: Option<&Path>) -> Result<Database> {
+    let Some(directory) = data else {
+        return Database::memory().context("cannot make a database in memory");
+    };
+    let hint = || format!("--data {}: cannot keep a database there", directory.display());
+    std::fs::create_dir_all(directory).with_context(hint)?;
+    let path = directory.join(FILE);
+    let path = path.to_str().ok_or_else(|| anyhow!("the path is not valid UTF-8")).with_context(hint)?;
+    let database = Database::new(path).with_context(hint)?;
+    // SQLite opens lazily: a file that is no database shows at the first read.
+    database.table_count().with_context(hint)?;
+    Ok(database)
+}
+
+/// Makes the declared tables that are not there yet.
+///
+/// # Errors
+/// When a table cannot be made, or one kept from before has other keys or indexes than are declared now.
+pub(crate) fn create_tables(database: &Database, tables: &[Table]) -> Result<()> {
+    for table in tables {
+        let name = &table.name;
+        let existing = database.get_table_metadata(name).with_context(|| format!("table {name}"))?;
+        if existing.is_some() {
+            check_unchanged(database, table)?;
+            continue;
+        }
+        let request = serde_json::from_value(table.create.clone()).with_context(|| format!("table {name}"))?;
+        database.create_table(request).with_context(|| format!("table {name}"))?;
+        if let Some(attribute) = &table.ttl_attribute {
+            let request = serde_json::from_value(serde_json::json!({
+                "TableName": name,
+                "TimeToLiveSpecification": { "AttributeName": attribute, "Enabled": true },
+            }))?;
+            database.update_time_to_live(request).with_context(|| format!("table {name}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_unchanged(database: &Database, table: &Table) -> Result<()> {
+    let request = serde_json::from_value(serde_json::json!({ "TableName": table.name }))?;
+    let described = serde_json::to_value(database.describe_table(request)?)?;
+    for part in ["KeySchema", "GlobalSecondaryIndexes"] {
+        if shape(&described["Table"][part]) != shape(&table.create[part]) {
+            bail!(
+                "table {} was kept with another {part} than terraform declares now: start with another --data folder",
+                table.name
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What identifies keys and indexes, without what a description adds.
+fn shape(value: &serde_json::Value) -> Vec<String> {
+    let mut entries: Vec<String> = value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|entry| match entry.get("IndexName") {
+            Some(name) => format!("{name} {}", entry["KeySchema"]),
+            None => entry.to_string(),
+        })
+        .collect();
+    entries.sort();
+    entries
+}
+
+/// Serves the database until it is stopped.
+pub(crate) fn serve(database: Database, listener: TcpListener) -> Result<DynamoDb> {
+    let endpoint = format!("http://{}", listener.local_addr()?);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async {
+        let _ = stopped.await;
+    };
+    let server = tokio::spawn(dynoxide::server::serve_with_shutdown(listener, database, stopped));
+    Ok(DynamoDb { endpoint, stop, server })
+}
+
+impl DynamoDb {
+    /// Finishes what is running and closes the database.
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.server.await;
+    }
+}

@@ -1,0 +1,141 @@
+//! From an event to the integration's answer.
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::gateway::Gateway;
+use crate::lambda::InvokeError;
+use crate::log;
+use crate::terraform::{Integration, Route};
+
+/// What a function returned for API Gateway.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: i64,
+    /// Of the headers only this one ever reaches a client, and only in the handshake's answer.
+    pub(crate) subprotocol: Option<String>,
+    pub(crate) body: Option<String>,
+}
+
+/// An integration that gave no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The function failed, or its answer has not the form of one.
+    Broken,
+    /// Lambda refused to run the function.
+    Refused,
+    /// The integration's limit passed.
+    TimedOut,
+}
+
+impl Failure {
+    /// The status of a handshake whose `$connect` failed so.
+    pub(crate) fn handshake_status(self) -> StatusCode {
+        match self {
+            Failure::Broken => StatusCode::BAD_GATEWAY,
+            Failure::Refused => StatusCode::INTERNAL_SERVER_ERROR,
+            Failure::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    pub(crate) fn message(self) -> &'static str {
+        match self {
+            Failure::Broken | Failure::Refused => "Internal server error",
+            Failure::TimedOut => "Endpoint request timed out",
+        }
+    }
+}
+
+/// Runs the route's integration.
+pub(crate) async fn call(gateway: &Gateway, route: &Route, event: &Value) -> Result<Answer, Failure> {
+    let function = match &route.integration {
+        Integration::Mock(template) => {
+            let body = template.render(&event["requestContext"]);
+            return Ok(Answer { status: 200, subprotocol: None, body: Some(body) });
+        }
+        Integration::Lambda(function) => function,
+    };
+    let Some(pool) = gateway.functions.get(function) else { return Err(Failure::Refused) };
+    match timeout(route.timeout, pool.invoke(event.to_string().into())).await {
+        Ok(Ok(result)) => parse(&result).map_err(|reason| {
+            log::line(function, &format!("malformed answer: {reason}"));
+            Failure::Broken
+        }),
+        // The function's own error is logged with its invocation.
+        Ok(Err(InvokeError::Function(_))) => Err(Failure::Broken),
+        Ok(Err(error @ InvokeError::Throttled)) => {
+            log::line(function, &error.to_string());
+            Err(Failure::Refused)
+        }
+        Err(_) => Err(Failure::TimedOut),
+    }
+}
+
+/// The proxy response: API Gateway takes these keys and no others.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ProxyResponse {
+    status_code: i64,
+    #[serde(default)]
+    headers: Option<serde_json::Map<String, Value>>,
+    #[serde(default)]
+    multi_value_headers: Option<serde_json::Map<String, Value>>,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+}
+
+fn parse(result: &Bytes) -> Result<Answer, String> {
+    let response: ProxyResponse = serde_json::from_slice(result).map_err(|e| e.to_string())?;
+    let body = match response.body {
+        Some(body) if response.is_base64_encoded => {
+            let decoded = STANDARD.decode(body).map_err(|e| e.to_string())?;
+            Some(String::from_utf8(decoded).map_err(|e| e.to_string())?)
+        }
+        body => body,
+    };
+    let mut headers = response.headers.iter().chain(&response.multi_value_headers).flatten();
+    let subprotocol = headers.find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-protocol"));
+    let subprotocol = subprotocol.and_then(|(_, value)| value.as_str().or_else(|| value.get(0)?.as_str()));
+    Ok(Answer { status: response.status_code, subprotocol: subprotocol.map(str::to_owned), body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_a_status_and_perhaps_a_body() {
+        let check = |result: &'static str, expected: (i64, Option<&str>, Option<&str>)| {
+            let answer = parse(&Bytes::from_static(result.as_bytes())).unwrap();
+            let seen = (answer.status, answer.subprotocol.as_deref(), answer.body.as_deref());
+            assert_eq!(seen, expected, "{result}");
+        };
+        check(r#"{"statusCode":200}"#, (200, None, None));
+        check(
+            r#"{"statusCode":200,"headers":{},"multiValueHeaders":{},"isBase64Encoded":false,"body":"hi"}"#,
+            (200, None, Some("hi")),
+        );
+        check(r#"{"statusCode":500,"body":null,"headers":null}"#, (500, None, None));
+        check(r#"{"statusCode":200,"body":"aGk=","isBase64Encoded":true}"#, (200, None, Some("hi")));
+        check(r#"{"statusCode":200,"headers":{"sec-WebSocket-protocol":"chat"}}"#, (200, Some("chat"), None));
+        check(r#"{"statusCode":200,"multiValueHeaders":{"Sec-WebSocket-Protocol":["chat"]}}"#, (200, Some("chat"), None));
+    }
+
+    #[test]
+    fn anything_else_is_malformed() {
+        for result in [
+            "", "null", "[]", "\"hi\"", "200", "{}",
+            r#"{"statusCode":"200"}"#, r#"{"statusCode":200.5}"#, r#"{"statusCode":200,"body":{"a":1}}"#,
+            r#"{"statusCode":200,"cookies":[]}"#, r#"{"statusCode":200,"body":"é!","isBase64Encoded":true}"#,
+        ] {
+            assert!(parse(&Bytes::from_static(result.as_bytes())).is_err(), "{result}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! One execution environment: a process of a function and the Runtime API it talks to.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use chrono::Utc;
+use nix::sys::signal::{Signal as Unix, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use super::runtime_api::{self, Invocation, RuntimeApi, Signal};
+use super::{ACCOUNT_ID, Answer, FunctionError, Spec, report};
+use crate::{ids, log};
+
+/// Lambda's limit for the Init phase of an on-demand function.
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A started process that has asked for its first event.
+pub(super) struct Environment {
+    process: Process,
+    runtime: RuntimeApi,
+    /// How long Init took, until the first invocation has reported it.
+    init: Option<Duration>,
+    pub(super) idle_since: Instant,
+}
+
+impl Environment {
+    /// Starts a process and waits until it asks for its first event.
+    ///
+    /// # Errors
+    /// What Lambda would report: the process exited, said that its initialisation failed, or took longer than `limit`.
+    pub(super) async fn start(spec: &Spec, limit: Duration) -> Result<Environment, FunctionError> {
+        let started = Instant::now();
+        let start_error = |e: std::io::Error| {
+            let program = spec.program.executable.display();
+            FunctionError::new("Runtime.InvalidEntrypoint", &format!("cannot start {program}: {e}"))
+        };
+        let mut runtime =
+            runtime_api::serve(&spec.function.function_name, &spec.function.handler).await.map_err(start_error)?;
+        let mut process = Process::spawn(spec, &runtime.address.to_string()).map_err(start_error)?;
+        let failure = tokio::select! {
+            signal = runtime.signals.recv() => match signal {
+                Some(Signal::Ready) => None,
+                Some(Signal::InitError(error)) => Some(error),
+                None => Some(FunctionError::new("Runtime.Unknown", "the Runtime API ended")),
+            },
+            status = process.child.wait() => Some(exit_error(status)),
+            () = sleep_until(started + limit) => {
+                let message = format!("Init took longer than {:.2} seconds", limit.as_secs_f64());
+                Some(FunctionError::new("Sandbox.Timedout", &message))
+            }
+        };
+        match failure {
+            Some(error) => Err(error),
+            None => {
+                let init = Some(started.elapsed());
+                Ok(Environment { process, runtime, init, idle_since: Instant::now() })
+            }
+        }
+    }
+
+    /// As Lambda does it: an Init that fails is tried once more within the invocation, with the function's timeout.
+    pub(super) async fn start_or_retry(spec: &Spec) -> Result<Environment, FunctionError> {
+        match Environment::start(spec, INIT_TIMEOUT).await {
+            Ok(environment) => Ok(environment),
+            Err(error) => {
+                log::line(&spec.function.key, &format!("INIT_REPORT Status: error\tError Type: {error}"));
+                Environment::start(spec, spec.function.timeout).await
+            }
+        }
+    }
+
+    /// Whether its process still runs.
+    pub(super) fn is_alive(&mut self) -> bool {
+        matches!(self.process.child.try_wait(), Ok(None))
+    }
+
+    /// Hands the event to the process and answers the caller as soon as the process has. Returns the environment once
+    /// the process asks for the next event, or nothing when it has ended.
+    pub(super) async fn invoke(
+        mut self,
+        spec: &Spec,
+        event: Bytes,
+        caller: oneshot::Sender<Answer>,
+    ) -> Option<Environment> {
+        let function = &spec.function;
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let started = Instant::now();
+        let deadline = started + function.timeout;
+        let timeout_ms = i64::try_from(function.timeout.as_millis()).unwrap_or(i64::MAX);
+        let (answer, mut answered) = oneshot::channel();
+        let invocation = Invocation {
+            request_id: request_id.clone(),
+            event,
+            deadline_ms: Utc::now().timestamp_millis().saturating_add(timeout_ms),
+            function_arn: format!(
+                "arn:aws:lambda:{}:{ACCOUNT_ID}:function:{}",
+                spec.region, function.function_name
+            ),
+            trace_id: format!("{};Sampled=0", ids::trace_root()),
+            answer,
+        };
+        // A process that has just died has closed nothing here; the wait below finds out.
+        let _ = self.runtime.invocations.send(invocation).await;
+
+        let outcome = tokio::select! {
+            biased;
+            answer = &mut answered => answer.unwrap_or_else(|_| {
+                Err(FunctionError::new("Runtime.NoResponse", "the function asked for its next event without answering"))
+            }),
+            status = self.process.child.wait() => Err(exit_error(status)),
+            () = sleep_until(deadline) => Err(timed_out(function.timeout)),
+        };
+        let memory_mb = self.process.peak_memory_mb();
+        let error = outcome.as_ref().err().cloned();
+        let _ = caller.send(outcome.map_err(super::InvokeError::Function));
+
+        // The environment is busy until it asks for more, and all of that time is the function's.
+        let alive = match error.as_ref().map(|e| e.error_type.as_str()) {
+            Some(EXIT_ERROR | TIMED_OUT) => false,
+            _ => tokio::select! {
+                signal = self.runtime.signals.recv() => matches!(signal, Some(Signal::Ready)),
+                _ = self.process.child.wait() => false,
+                () = sleep_until(deadline) => false,
+            },
+        };
+        let duration = started.elapsed();
+        log::line(
+            &function.key,
+            &report::line(&request_id, duration, function.memory_mb, memory_mb, self.init.take(), error.as_ref()),
+        );
+        if let Some(error) = &error {
+            log::line(&function.key, &format!("RequestId: {request_id} Error: {error}"));
+        }
+        self.idle_since = Instant::now();
+        alive.then_some(self)
+    }
+}
+
+const EXIT_ERROR: &str = "Runtime.ExitError";
+const TIMED_OUT: &str = "Sandbox.Timedout";
+
+fn timed_out(limit: Duration) -> FunctionError {
+    FunctionError::new(TIMED_OUT, &format!("Task timed out after {:.2} seconds", limit.as_secs_f64()))
+}
+
+fn exit_error(status: std::io::Result<ExitStatus>) -> FunctionError {
+    let how = status.map_or_else(|e| e.to_string(), |status| status.to_string());
+    FunctionError::new(EXIT_ERROR, &format!("Runtime exited: {how}"))
+}
+
+/// A child process and all it has started itself: they end together when this is dropped, without notice, as on Lambda.
+struct Process {
+    child: Child,
+    group: Option<Pid>,
+}
+
+impl Process {
+    fn spawn(spec: &Spec, runtime_api: &str) -> std::io::Result<Process> {
+        let mut command = Command::new(&spec.program.executable);
+        command
+            .current_dir(&spec.program.directory)
+            .env_clear()
+            .envs(spec.environment(runtime_api))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own: Ctrl-C is for the gateway, and a bootstrap's own children end with it.
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut child = command.spawn()?;
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        forward(&spec.function.key, child.stdout.take());
+        forward(&spec.function.key, child.stderr.take());
+        Ok(Process { child, group })
+    }
+
+    /// The most memory the process has had resident, in MB; 0 where the system does not say.
+    fn peak_memory_mb(&self) -> u64 {
+        let status = self.child.id().and_then(|id| std::fs::read_to_string(format!("/proc/{id}/status")).ok());
+        let kilobytes = status.as_deref().and_then(|status| {
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix("kB")?.trim().parse().ok()
+        });
+        u64::div_ceil(kilobytes.unwrap_or(0), 1024)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(group) = self.group {
+            // Nobody is left in the group when it has already ended.
+            let _ = killpg(group, Unix::SIGKILL);
+        }
+    }
+}
+
+/// Copies what the function prints to the gateway's log, line by line.
+fn forward(key: &str, stream: Option<impl AsyncRead + Unpin + Send + 'static>) {
+    let Some(stream) = stream else { return };
+    let key = key.to_owned();
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(stream).split(b'\n');
+        while let Ok(Some(line)) = lines.next_segment().await {
+            log::line(&key, &String::from_utf8_lossy(&line));
+        }
+    });
+}
+

@@ -1,0 +1,204 @@
+//! Lambda on one machine: the real function binaries as child processes, driven over the Runtime API.
+//!
+//! A process works on one invocation at a time. When all are busy another is started, up to a limit, and those that
+//! stay idle are ended.
+
+mod environment;
+pub(crate) mod package;
+mod report;
+mod runtime_api;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+
+use crate::terraform::Function;
+use environment::Environment;
+use package::Program;
+
+/// The account everything belongs to.
+pub(crate) const ACCOUNT_ID: &str = "000000000000";
+
+/// Lambda's default limit of concurrent invocations for an account and Region.
+const ACCOUNT_CONCURRENCY: usize = 1000;
+
+/// A function's own failure, as its runtime or Lambda reports it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{error_type}: {message}")]
+pub(crate) struct FunctionError {
+    /// `Runtime.ExitError`, `Sandbox.Timedout`, or whatever the function called it.
+    pub(crate) error_type: String,
+    pub(crate) message: String,
+}
+
+impl FunctionError {
+    fn new(error_type: &str, message: &str) -> FunctionError {
+        FunctionError { error_type: error_type.to_owned(), message: message.to_owned() }
+    }
+}
+
+/// Why an invocation gave no result.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvokeError {
+    /// Lambda refused it: too many are running.
+    #[error("Lambda throttled the invocation")]
+    Throttled,
+    /// The function failed.
+    #[error(transparent)]
+    Function(FunctionError),
+}
+
+type Answer = Result<Bytes, InvokeError>;
+
+/// All a process of a function needs to start.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    pub(crate) function: Function,
+    pub(crate) program: Program,
+    pub(crate) region: String,
+    /// What this machine sets on top of the declared environment: endpoints, and what the user asked for.
+    pub(crate) overrides: BTreeMap<String, String>,
+}
+
+impl Spec {
+    /// The environment variables of a process, which inherits none but `PATH`.
+    ///
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>
+    fn environment(&self, runtime_api: &str) -> BTreeMap<String, String> {
+        let name = &self.function.function_name;
+        let directory = self.program.directory.display().to_string();
+        let own = [
+            ("_HANDLER", self.function.handler.clone()),
+            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+            ("AWS_SESSION_TOKEN", "local".to_owned()),
+            ("AWS_REGION", self.region.clone()),
+            ("AWS_DEFAULT_REGION", self.region.clone()),
+            ("AWS_LAMBDA_FUNCTION_NAME", name.clone()),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", self.function.memory_mb.to_string()),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{name}")),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", "local".to_owned()),
+            ("AWS_LAMBDA_RUNTIME_API", runtime_api.to_owned()),
+            ("LAMBDA_TASK_ROOT", directory.clone()),
+            ("LAMBDA_RUNTIME_DIR", directory),
+            ("LANG", "en_US.UTF-8".to_owned()),
+            ("PATH", std::env::var("PATH").unwrap_or_default()),
+            ("TZ", ":UTC".to_owned()),
+        ];
+        let mut environment = self.function.environment.clone();
+        environment.extend(self.overrides.clone());
+        environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        environment
+    }
+}
+
+/// A function and its processes.
+pub(crate) struct Pool {
+    spec: Spec,
+    idle: Mutex<Vec<Environment>>,
+    /// How many processes this machine runs for the function; invocations beyond them wait.
+    processes: Arc<Semaphore>,
+    /// How many invocations Lambda would run at once; more are throttled.
+    concurrency: Arc<Semaphore>,
+}
+
+impl Pool {
+    pub(crate) fn new(spec: Spec, processes: usize) -> Arc<Pool> {
+        let reserved = spec.function.reserved_concurrency.and_then(|n| usize::try_from(n).ok());
+        let concurrency = reserved.unwrap_or(ACCOUNT_CONCURRENCY).min(Semaphore::MAX_PERMITS);
+        Arc::new(Pool {
+            spec,
+            idle: Mutex::default(),
+            processes: Arc::new(Semaphore::new(processes)),
+            concurrency: Arc::new(Semaphore::new(concurrency)),
+        })
+    }
+
+    /// Invokes the function and waits for its answer. The invocation goes on when the caller stops waiting, as
+    /// Lambda's does.
+    ///
+    /// # Errors
+    /// [`InvokeError::Throttled`] at the concurrency limit, [`InvokeError::Function`] when the function fails.
+    pub(crate) async fn invoke(self: &Arc<Self>, event: Bytes) -> Answer {
+        let Ok(concurrency) = Arc::clone(&self.concurrency).try_acquire_owned() else {
+            return Err(InvokeError::Throttled);
+        };
+        let (caller, answer) = oneshot::channel();
+        let pool = Arc::clone(self);
+        tokio::spawn(async move {
+            pool.run(event, caller).await;
+            drop(concurrency);
+        });
+        answer.await.unwrap_or_else(|_| {
+            Err(InvokeError::Function(FunctionError::new("Runtime.Unknown", "the gateway is stopping")))
+        })
+    }
+
+    async fn run(&self, event: Bytes, caller: oneshot::Sender<Answer>) {
+        let Ok(_process) = self.processes.acquire().await else { return };
+        let environment = match self.take_idle() {
+            Some(environment) => Ok(environment),
+            None => Environment::start_or_retry(&self.spec).await,
+        };
+        match environment {
+            Ok(environment) => {
+                if let Some(environment) = environment.invoke(&self.spec, event, caller).await {
+                    self.idle().push(environment);
+                }
+            }
+            Err(error) => {
+                crate::log::line(&self.spec.function.key, &format!("INIT_REPORT Status: error\tError Type: {error}"));
+                let _ = caller.send(Err(InvokeError::Function(error)));
+            }
+        }
+    }
+
+    /// The process that was busy last: the others may be reaped.
+    fn take_idle(&self) -> Option<Environment> {
+        let mut idle = self.idle();
+        while let Some(mut environment) = idle.pop() {
+            if environment.is_alive() {
+                return Some(environment);
+            }
+        }
+        None
+    }
+
+    /// Ends processes that have had nothing to do for that long.
+    pub(crate) fn reap(&self, idle_for: Duration) {
+        let now = Instant::now();
+        self.idle().retain_mut(|environment| now.duration_since(environment.idle_since) < idle_for && environment.is_alive());
+    }
+
+    /// Waits until no invocation runs or waits, then ends every process and refuses new invocations.
+    pub(crate) async fn drain(&self, processes: usize) {
+        let all = u32::try_from(processes).unwrap_or(u32::MAX);
+        let idle = self.processes.acquire_many(all).await;
+        self.processes.close();
+        drop(idle);
+        self.stop();
+    }
+
+    /// Ends every idle process and refuses new invocations.
+    pub(crate) fn stop(&self) {
+        self.processes.close();
+        self.idle().clear();
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Environment>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("function", &self.spec.function.key).finish_non_exhaustive()
+    }
+}

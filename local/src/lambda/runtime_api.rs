@@ -1,0 +1,189 @@
+//! The Lambda Runtime API, one server for each execution environment.
+//!
+//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
+
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use super::FunctionError;
+
+/// Lambda's limit for a synchronous response: 6 MiB and 100 bytes.
+const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
+
+/// One event on its way to the runtime.
+pub(super) struct Invocation {
+    pub(super) request_id: String,
+    pub(super) event: Bytes,
+    /// Epoch milliseconds.
+    pub(super) deadline_ms: i64,
+    pub(super) function_arn: String,
+    pub(super) trace_id: String,
+    pub(super) answer: oneshot::Sender<Result<Bytes, FunctionError>>,
+}
+
+/// What the runtime tells apart from answers.
+#[derive(Debug)]
+pub(super) enum Signal {
+    /// It asks for the next event: Init, or the previous invocation, is over.
+    Ready,
+    /// Its initialisation failed.
+    InitError(FunctionError),
+}
+
+/// The server's side of the channels to its environment.
+struct Runtime {
+    invocations: tokio::sync::Mutex<mpsc::Receiver<Invocation>>,
+    signals: mpsc::UnboundedSender<Signal>,
+    /// The invocation being worked on, until it is answered.
+    current: Mutex<Option<(String, oneshot::Sender<Result<Bytes, FunctionError>>)>>,
+    registration: serde_json::Value,
+}
+
+/// A running server and the environment's side of its channels.
+pub(super) struct RuntimeApi {
+    pub(super) address: SocketAddr,
+    pub(super) invocations: mpsc::Sender<Invocation>,
+    pub(super) signals: mpsc::UnboundedReceiver<Signal>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for RuntimeApi {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Serves the Runtime API on a free loopback port.
+///
+/// A port for each environment, as on AWS, rather than a path: clients of some languages accept only `host:port`.
+///
+/// # Errors
+/// When no port can be bound.
+pub(super) async fn serve(function_name: &str, handler: &str) -> std::io::Result<RuntimeApi> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    let (invocations, to_runtime) = mpsc::channel(1);
+    let (from_runtime, signals) = mpsc::unbounded_channel();
+    let runtime = Arc::new(Runtime {
+        invocations: to_runtime.into(),
+        signals: from_runtime,
+        current: Mutex::new(None),
+        registration: json!({"functionName": function_name, "functionVersion": "$LATEST", "handler": handler}),
+    });
+    let routes = Router::new()
+        .route("/2018-06-01/runtime/invocation/next", get(next))
+        .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+        .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+        .route("/2018-06-01/runtime/init/error", post(init_error))
+        .route("/2020-01-01/extension/register", post(register_extension))
+        .route("/2020-01-01/extension/event/next", get(pending::<StatusCode>))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(runtime);
+    let server = tokio::spawn(async move {
+        // Only ends with the environment, which aborts it.
+        let _ = axum::serve(listener, routes).await;
+    });
+    Ok(RuntimeApi { address, invocations, signals, server })
+}
+
+impl Runtime {
+    /// Takes the pending answer if it is the one of `request_id`.
+    fn take_answer(&self, request_id: &str) -> Option<oneshot::Sender<Result<Bytes, FunctionError>>> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, answer) = current.take_if(|(id, _)| id == request_id)?;
+        Some(answer)
+    }
+}
+
+async fn next(State(runtime): State<Arc<Runtime>>) -> Response {
+    // A runtime that asks for more without having answered has dropped that invocation; its caller hears so at once.
+    runtime.current.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let _ = runtime.signals.send(Signal::Ready);
+    let Some(invocation) = runtime.invocations.lock().await.recv().await else {
+        // The environment is ending. A runtime that got any answer now would take it for an event.
+        return pending().await;
+    };
+    let headers = [
+        ("lambda-runtime-aws-request-id", invocation.request_id.clone()),
+        ("lambda-runtime-deadline-ms", invocation.deadline_ms.to_string()),
+        ("lambda-runtime-invoked-function-arn", invocation.function_arn),
+        ("lambda-runtime-trace-id", invocation.trace_id),
+        ("content-type", "application/json".to_owned()),
+    ];
+    let mut response = Response::new(Body::from(invocation.event));
+    for (name, value) in headers {
+        if let Ok(value) = value.try_into() {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    *runtime.current.lock().unwrap_or_else(PoisonError::into_inner) = Some((invocation.request_id, invocation.answer));
+    response
+}
+
+async fn response(State(runtime): State<Arc<Runtime>>, Path(id): Path<String>, body: Body) -> Response {
+    let body = axum::body::to_bytes(body, MAX_RESPONSE_BYTES).await;
+    let Some(answer) = runtime.take_answer(&id) else {
+        return invalid_request_id();
+    };
+    match body {
+        Ok(body) => {
+            let _ = answer.send(Ok(body));
+            accepted()
+        }
+        Err(_) => {
+            let message = format!("the response is larger than {MAX_RESPONSE_BYTES} bytes");
+            let _ = answer.send(Err(FunctionError::new("Function.ResponseSizeTooLarge", &message)));
+            refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", "Exceeded maximum allowed payload size")
+        }
+    }
+}
+
+async fn error(State(runtime): State<Arc<Runtime>>, Path(id): Path<String>, body: Bytes) -> Response {
+    let Some(answer) = runtime.take_answer(&id) else {
+        return invalid_request_id();
+    };
+    let _ = answer.send(Err(reported_error(&body)));
+    accepted()
+}
+
+async fn init_error(State(runtime): State<Arc<Runtime>>, body: Bytes) -> Response {
+    let _ = runtime.signals.send(Signal::InitError(reported_error(&body)));
+    accepted()
+}
+
+/// Enough of the Extensions API for a runtime that registers itself as one to be told of shutdown.
+async fn register_extension(State(runtime): State<Arc<Runtime>>) -> impl IntoResponse {
+    let id = uuid::Uuid::new_v4().to_string();
+    ([("lambda-extension-identifier", id)], axum::Json(runtime.registration.clone()))
+}
+
+/// The `errorType` and `errorMessage` of a runtime's report; the report may be anything.
+fn reported_error(body: &[u8]) -> FunctionError {
+    let report: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |name: &str| report.get(name).and_then(serde_json::Value::as_str);
+    FunctionError::new(text("errorType").unwrap_or("Unknown"), text("errorMessage").unwrap_or_default())
+}
+
+fn accepted() -> Response {
+    (StatusCode::ACCEPTED, axum::Json(json!({"status": "OK"}))).into_response()
+}
+
+fn invalid_request_id() -> Response {
+    refused(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID")
+}
+
+fn refused(status: StatusCode, error_type: &str, message: &str) -> Response {
+    let body = json!({"errorMessage": message, "errorType": error_type}).to_string();
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}

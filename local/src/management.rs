@@ -1,0 +1,108 @@
+//! The management API: `POST`, `GET` and `DELETE /{stage}/@connections/{connectionId}`.
+//!
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-how-to-call-websocket-api-connections.html>
+//! SDKs read the error's name from the header `x-amzn-errortype`, so each error has it.
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
+use axum::response::Response;
+use chrono::{DateTime, SecondsFormat};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::connections::{BufferFull, Cause, Connection};
+use crate::gateway::Gateway;
+use crate::ids;
+
+/// 128 KB, API Gateway's largest message.
+const MAX_POST_BYTES: usize = 128 * 1024;
+
+/// Answers a call for the connection `id`, which comes decoded.
+pub(crate) async fn handle(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
+    let (head, body) = request.into_parts();
+    if !matches!(head.method, Method::POST | Method::GET | Method::DELETE) {
+        return error(StatusCode::FORBIDDEN, "MissingAuthenticationTokenException", Some("Missing Authentication Token"));
+    }
+    if !ids::is_well_formed(id) {
+        let message = format!("Invalid connectionId: {id}");
+        return error(StatusCode::BAD_REQUEST, "BadRequestException", Some(&message));
+    }
+    let Some(connection) = gateway.connections.get(id) else {
+        // Unknown, closed, or still in its $connect: the body is empty, unlike every other error's.
+        return error(StatusCode::GONE, "GoneException", None);
+    };
+    match head.method {
+        Method::POST => match axum::body::to_bytes(body, MAX_POST_BYTES).await {
+            Ok(message) => post(gateway, &connection, message),
+            Err(_) => {
+                let message = format!("Message exceeds the maximum of {MAX_POST_BYTES} bytes");
+                error(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLargeException", Some(&message))
+            }
+        },
+        Method::GET => success(StatusCode::OK, Some(describe(&connection))),
+        _ => {
+            connection.close(Cause::DELETED);
+            // Gone from this moment, not from when its socket has noticed.
+            gateway.connections.remove(id);
+            success(StatusCode::NO_CONTENT, None)
+        }
+    }
+}
+
+fn post(gateway: &Gateway, connection: &Connection, message: Bytes) -> Response {
+    let Ok(message) = Utf8Bytes::try_from(message) else {
+        // AWS sends text frames only and does not say what it makes of this.
+        return error(StatusCode::BAD_REQUEST, "BadRequestException", Some("The message is not valid UTF-8"));
+    };
+    match connection.send(message) {
+        Ok(()) => {
+            connection.touch(gateway.clock.now_ms());
+            success(StatusCode::OK, Some(String::new()))
+        }
+        Err(BufferFull) => {
+            error(StatusCode::TOO_MANY_REQUESTS, "LimitExceededException", Some("The client's buffer is full"))
+        }
+    }
+}
+
+fn describe(connection: &Connection) -> String {
+    let time = |epoch_ms| {
+        DateTime::from_timestamp_millis(epoch_ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
+    };
+    let client = &connection.client;
+    let mut identity = json!({ "sourceIp": client.source_ip });
+    if let Some(user_agent) = &client.user_agent {
+        identity["userAgent"] = Value::from(user_agent.as_str());
+    }
+    json!({
+        "identity": identity,
+        "connectedAt": time(client.connected_at),
+        "lastActiveAt": time(connection.last_active_ms()),
+    })
+    .to_string()
+}
+
+fn success(status: StatusCode, body: Option<String>) -> Response {
+    let has_body = body.is_some();
+    let mut response = Response::new(Body::from(body.unwrap_or_default()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if has_body {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    let request_ids = [("x-amzn-requestid", uuid::Uuid::new_v4().to_string()), ("x-amz-apigw-id", ids::generate())];
+    for (name, value) in request_ids {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}
+
+/// An error as the management API words it: the name in a header, the message, if any, in a JSON body.
+pub(crate) fn error(status: StatusCode, name: &'static str, message: Option<&str>) -> Response {
+    let body = message.map(|message| json!({ "message": message }).to_string());
+    let mut response = success(status, Some(body.unwrap_or_default()));
+    response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(name));
+    response
+}

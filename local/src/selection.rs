@@ -1,0 +1,220 @@
+//! Route selection expressions: which route a message takes.
+
+use std::fmt::Write as _;
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+/// The predefined route for everything no other route matches.
+pub(crate) const DEFAULT_ROUTE: &str = "$default";
+
+/// A parsed expression such as `$request.body.action` or `${request.body.service}.${request.body.action}`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SelectionExpression(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq)]
+enum Part {
+    Literal(String),
+    /// A path into the body.
+    Body(Vec<Step>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Step {
+    Name(String),
+    Index(usize),
+}
+
+impl SelectionExpression {
+    /// Parses the expression.
+    ///
+    /// # Errors
+    /// When it names a variable other than the request's body, which is all a WebSocket route can select by.
+    pub(crate) fn parse(text: &str) -> Result<SelectionExpression> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            if let Some(escaped) = rest.strip_prefix('\\') {
+                let mut chars = escaped.chars();
+                literal.extend(chars.next());
+                rest = chars.as_str();
+            } else if let Some(variable) = rest.strip_prefix('$') {
+                let (path, after) = match variable.strip_prefix('{') {
+                    Some(braced) => match braced.split_once('}') {
+                        Some(split) => split,
+                        None => bail!("\"{text}\" has a `${{` without its `}}`"),
+                    },
+                    None => variable.split_at(variable.find(is_delimiter).unwrap_or(variable.len())),
+                };
+                let Some(path) = path.strip_prefix("request.body.") else {
+                    bail!("\"{text}\": ${path} is not of the form $request.body.NAME");
+                };
+                if !literal.is_empty() {
+                    parts.push(Part::Literal(std::mem::take(&mut literal)));
+                }
+                parts.push(Part::Body(steps(path)));
+                rest = after;
+            } else {
+                literal.push(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal));
+        }
+        Ok(SelectionExpression(parts))
+    }
+
+    /// What the expression says of a message. A body that is not JSON, and a path that leads nowhere, count as "".
+    pub(crate) fn evaluate(&self, body: &str) -> String {
+        let body: Value = serde_json::from_str(body).unwrap_or(Value::Null);
+        let mut out = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Literal(text) => out.push_str(text),
+                Part::Body(steps) => {
+                    let value = steps.iter().try_fold(&body, |value, step| match step {
+                        Step::Name(name) => value.get(name),
+                        Step::Index(index) => value.get(index),
+                    });
+                    stringify(value.unwrap_or(&Value::Null), &mut out);
+                }
+            }
+        }
+        out
+    }
+
+    /// The route key a message takes, by an exact and case-sensitive match, else `$default`; `None` without either.
+    ///
+    /// No message reaches `$connect` or `$disconnect`: those keys belong to the connection's life.
+    pub(crate) fn select<'a>(&self, body: &str, mut routes: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+        let wanted = self.evaluate(body);
+        routes
+            .clone()
+            .find(|key| *key == wanted && !key.starts_with('$'))
+            .or_else(|| routes.find(|key| *key == DEFAULT_ROUTE))
+    }
+}
+
+fn is_delimiter(c: char) -> bool {
+    !(c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '[' | ']'))
+}
+
+/// `a.b[0].c` → names and indexes.
+fn steps(path: &str) -> Vec<Step> {
+    path.split(['.', '['])
+        .filter(|step| !step.is_empty())
+        .map(|step| match step.strip_suffix(']') {
+            Some(index) => match index.parse() {
+                Ok(index) => Step::Index(index),
+                Err(_) => Step::Name(index.trim_matches(['\'', '"']).to_owned()),
+            },
+            None => Step::Name(step.to_owned()),
+        })
+        .collect()
+}
+
+/// API Gateway makes a string of whatever it finds; null is treated as missing.
+fn stringify(value: &Value, out: &mut String) {
+    match value {
+        Value::Null => {}
+        Value::String(text) => out.push_str(text),
+        Value::Array(values) => {
+            out.push('[');
+            for (index, value) in values.iter().enumerate() {
+                if index > 0 {
+                    out.push_str(", ");
+                }
+                stringify(value, out);
+            }
+            out.push(']');
+        }
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+            let _ = write!(out, "{value}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ROUTES: [&str; 6] = ["$connect", "$disconnect", "$default", "join", "5", "true"];
+
+    fn check(body: &str, expected: &str) {
+        let expression = SelectionExpression::parse("$request.body.action").unwrap();
+        assert_eq!(expression.select(body, ROUTES.into_iter()), Some(expected), "{body}");
+    }
+
+    #[test]
+    fn a_message_takes_the_route_its_action_names() {
+        check(r#"{"action":"join"}"#, "join");
+        check(r#"{"action":"nope"}"#, "$default");
+        check(r#"{"action":"Join"}"#, "$default");
+        check(r#"{"action":" join"}"#, "$default");
+        check("{}", "$default");
+        check(r#"{"action":""}"#, "$default");
+        check(r#"{"action":null}"#, "$default");
+        check(r#"{"action":5}"#, "5");
+        check(r#"{"action":true}"#, "true");
+        check(r#"{"action":["join"]}"#, "$default");
+        check(r#"{"action":{"x":1}}"#, "$default");
+        check("join", "$default");
+        check("", "$default");
+        check(r#""join""#, "$default");
+        check("5", "$default");
+        check("[]", "$default");
+        check(r#"{"action":"nope","action":"join"}"#, "join");
+        check(r#"{"action":"$default"}"#, "$default");
+    }
+
+    #[test]
+    fn no_message_reaches_the_lifecycle_routes() {
+        check(r#"{"action":"$connect"}"#, "$default");
+        check(r#"{"action":"$disconnect"}"#, "$default");
+    }
+
+    #[test]
+    fn without_a_default_route_nothing_may_match() {
+        let expression = SelectionExpression::parse("$request.body.action").unwrap();
+        assert_eq!(expression.select("{}", ["join", "$connect"].into_iter()), None);
+    }
+
+    #[test]
+    fn expressions_of_several_parts() {
+        let evaluate = |expression: &str, body: &str| SelectionExpression::parse(expression).unwrap().evaluate(body);
+        let body = r#"{"service":"chat","action":"join","deep":{"list":[{"x":"y"}]}}"#;
+        assert_eq!(evaluate("${request.body.service}.${request.body.action}", body), "chat.join");
+        assert_eq!(evaluate("$request.body.service/$request.body.action", body), "chat/join");
+        assert_eq!(evaluate("$request.body.deep.list[0].x", body), "y");
+        assert_eq!(evaluate(r"\$default", body), "$default");
+        assert_eq!(evaluate("literal", body), "literal");
+        // A value is not expanded a second time.
+        assert_eq!(evaluate("$request.body.a", r#"{"a":"$request.body.b","b":"c"}"#), "$request.body.b");
+    }
+
+    #[test]
+    fn an_expression_it_cannot_honour_is_refused() {
+        for text in ["$request.header.action", "${request.body.action", "$context.routeKey"] {
+            assert!(SelectionExpression::parse(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_takes_some_route(body in ".*") {
+            let expression = SelectionExpression::parse("$request.body.action").unwrap();
+            let route = expression.select(&body, ROUTES.into_iter()).unwrap();
+            prop_assert!(!matches!(route, "$connect" | "$disconnect"));
+        }
+
+        #[test]
+        fn any_expression_parses_or_is_refused(text in ".*", body in ".*") {
+            if let Ok(expression) = SelectionExpression::parse(&text) {
+                expression.evaluate(&body);
+            }
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! A client's connection: the handshake, its messages, its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt as _, StreamExt as _};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+
+use crate::connections::{Cause, Connection, Outbox};
+use crate::event::{self, Client};
+use crate::gateway::{Gateway, refuse};
+use crate::integration;
+use crate::{ids, log};
+
+/// API Gateway's limits for what a client sends.
+const MAX_FRAME_BYTES: usize = 32 * 1024;
+const MAX_MESSAGE_BYTES: usize = 128 * 1024;
+
+/// The socket's read buffer: an idle connection should cost little.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// What is gathered before it is written, when several messages wait at once.
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+
+/// How long a closing connection may take to say goodbye.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Whether a request asks to become a WebSocket.
+pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
+    let has = |name, wanted: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|token| token.trim().eq_ignore_ascii_case(wanted))
+    };
+    has(header::CONNECTION, "upgrade") && has(header::UPGRADE, "websocket")
+}
+
+/// Answers an upgrade request once `$connect` has: until then the client waits and the connection does not exist.
+pub(crate) async fn handshake(gateway: Arc<Gateway>, peer: SocketAddr, mut request: Request) -> Response {
+    let accept = match check(&request) {
+        Ok(key) => derive_accept_key(key.as_bytes()),
+        Err(refusal) => return refusal,
+    };
+    let headers = request.headers();
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let client = Client {
+        connection_id: ids::generate(),
+        connected_at: gateway.clock.now_ms(),
+        source_ip: peer.ip().to_string(),
+        user_agent: text(header::USER_AGENT),
+        domain_name: text(header::HOST).unwrap_or_default(),
+    };
+    let event = event::connect(
+        &gateway.api,
+        &client,
+        gateway.clock.now_ms(),
+        headers,
+        gateway.port,
+        request.uri().query(),
+    );
+    let upgrade = hyper::upgrade::on(&mut request);
+
+    // On a task of its own: what $connect has begun it finishes, even if the client does not wait for it.
+    let connecting = tokio::spawn(connect(gateway, client, event, upgrade));
+    let subprotocol = match connecting.await {
+        Ok(Ok(subprotocol)) => subprotocol,
+        Ok(Err(refusal)) => return refusal,
+        Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
+    };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    for (name, value) in [(header::SEC_WEBSOCKET_ACCEPT, Some(accept)), (header::SEC_WEBSOCKET_PROTOCOL, subprotocol)] {
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}
+
+/// The key of a well-formed upgrade request.
+fn check(request: &Request) -> Result<String, Response> {
+    let bad_request = || refuse(StatusCode::BAD_REQUEST, "Bad Request");
+    if request.method() != Method::GET {
+        return Err(bad_request());
+    }
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    if header(header::SEC_WEBSOCKET_VERSION) != Some("13") {
+        let mut response = refuse(StatusCode::UPGRADE_REQUIRED, "Upgrade Required");
+        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        return Err(response);
+    }
+    header(header::SEC_WEBSOCKET_KEY).map(str::to_owned).ok_or_else(bad_request)
+}
+
+/// Runs `$connect`. If it accepts, serves the connection as soon as the handshake's answer is out, and returns the
+/// subprotocol to answer with.
+async fn connect(
+    gateway: Arc<Gateway>,
+    client: Client,
+    event: Value,
+    upgrade: OnUpgrade,
+) -> Result<Option<String>, Response> {
+    // Without a $connect route every connection is accepted.
+    let subprotocol = match gateway.api.routes.get("$connect") {
+        None => None,
+        Some(route) => match integration::call(&gateway, route, &event).await {
+            Ok(answer) if (200..300).contains(&answer.status) => answer.subprotocol,
+            Ok(answer) => {
+                log::line("$connect", &format!("{} refused with {}", client.connection_id, answer.status));
+                return Err(rejected(answer.status));
+            }
+            Err(failure) => {
+                log::line("$connect", &format!("{} failed: {}", client.connection_id, failure.message()));
+                return Err(refuse(failure.handshake_status(), failure.message()));
+            }
+        },
+    };
+    // It exists from now on, before the client can know: what is posted in between waits for the socket.
+    let (connection, outbox) = Connection::new(client);
+    let connection = Arc::new(connection);
+    gateway.connections.insert(Arc::clone(&connection));
+    let serving = gateway.serving.subscribe();
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => serve(&gateway, &connection, outbox, upgraded).await,
+            // The client left while $connect ran. The function has accepted it, so it is told.
+            Err(_) => ended(&gateway, &connection, End::by_client(1006, "")).await,
+        }
+        drop(serving);
+    });
+    Ok(subprotocol)
+}
+
+/// The status a function chose, without a body. One that HTTP does not know is as good as a failure.
+fn rejected(status: i64) -> Response {
+    match u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok()) {
+        // hyper sends no 1xx as a final answer.
+        Some(status) if !status.is_informational() => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = status;
+            response
+        }
+        _ => refuse(StatusCode::BAD_GATEWAY, "Internal server error"),
+    }
+}
+
+/// How a connection ended.
+#[derive(Clone)]
+struct End {
+    /// What `$disconnect` is told.
+    code: u16,
+    reason: String,
+    /// What the client is told, unless it was the one to close.
+    close: Option<CloseFrame>,
+}
+
+impl End {
+    fn by_gateway(code: u16, reason: &'static str) -> End {
+        let close = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+        End { code, reason: reason.to_owned(), close: Some(close) }
+    }
+
+    fn by_client(code: u16, reason: &str) -> End {
+        End { code, reason: reason.to_owned(), close: None }
+    }
+
+    /// What an error on the socket means.
+    fn from_error(error: &Error) -> End {
+        match error {
+            Error::Capacity(_) => End::by_gateway(1009, ""),
+            Error::Utf8(_) => End::by_gateway(1007, ""),
+            Error::Protocol(error) if !is_reset(error) => End::by_gateway(1002, ""),
+            _ => End::by_client(1006, ""),
+        }
+    }
+}
+
+fn is_reset(error: &tokio_tungstenite::tungstenite::error::ProtocolError) -> bool {
+    matches!(error, tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)
+}
+
+/// Serves an open connection to its end.
+async fn serve(gateway: &Arc<Gateway>, connection: &Arc<Connection>, outbox: Outbox, upgraded: Upgraded) {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_frame_size(Some(MAX_FRAME_BYTES))
+        .max_message_size(Some(MAX_MESSAGE_BYTES));
+    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let (sink, mut stream) = socket.split();
+    log::line("connection", &format!("{} opened", connection.client.connection_id));
+
+    let (goodbye, wanted) = watch::channel(None);
+    let mut writer = tokio::spawn(write(sink, outbox, wanted));
+    let end = tokio::select! {
+        end = read(gateway, connection, &mut stream) => end,
+        // Writing failed: the client is gone without a word.
+        _ = &mut writer => End::by_client(1006, ""),
+    };
+    let farewell = async {
+        goodbye.send_replace(Some(end.close.clone()));
+        // Reading on sends our answer to the client's close frame, and keeps what it is still sending from resetting
+        // the connection before it has read ours.
+        let _ = timeout(CLOSE_GRACE, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+        writer.abort();
+    };
+    tokio::join!(farewell, ended(gateway, connection, end.clone()));
+}
+
+/// Forgets the connection, which answers 410 from here on, and runs `$disconnect`.
+async fn ended(gateway: &Gateway, connection: &Connection, end: End) {
+    let client = &connection.client;
+    gateway.connections.remove(&client.connection_id);
+    log::line("connection", &format!("{} closed with {} {}", client.connection_id, end.code, end.reason));
+    if let Some(route) = gateway.api.routes.get("$disconnect") {
+        let event = event::disconnect(&gateway.api, client, gateway.clock.now_ms(), end.code, &end.reason);
+        if let Err(failure) = integration::call(gateway, route, &event).await {
+            log::line("$disconnect", &format!("{} failed: {}", client.connection_id, failure.message()));
+        }
+    }
+}
+
+/// Reads until the connection ends, each message on a task of its own.
+async fn read(gateway: &Arc<Gateway>, connection: &Arc<Connection>, stream: &mut SplitStream<Socket>) -> End {
+    let clock = &gateway.clock;
+    let dies_at = clock.instant(connection.client.connected_at, gateway.max_lifetime);
+    let closed = connection.closed();
+    tokio::pin!(closed);
+    loop {
+        let idle_at = clock.instant(connection.last_active_ms(), gateway.idle_timeout);
+        let message = tokio::select! {
+            message = stream.next() => message,
+            Cause { code, reason } = &mut closed => return End::by_gateway(code, reason),
+            () = sleep_until(dies_at.min(idle_at)) => {
+                // A message sent to the client in the meantime counts as activity.
+                let still_idle = clock.instant(connection.last_active_ms(), gateway.idle_timeout) <= idle_at;
+                if dies_at <= idle_at || still_idle {
+                    return End::by_gateway(Cause::GOING_AWAY.code, Cause::GOING_AWAY.reason);
+                }
+                continue;
+            }
+        };
+        match message {
+            Some(Ok(Message::Text(body))) => {
+                connection.touch(clock.now_ms());
+                tokio::spawn(dispatch(Arc::clone(gateway), Arc::clone(connection), body));
+            }
+            Some(Ok(Message::Binary(_))) => return End::by_gateway(1003, ""),
+            Some(Ok(Message::Close(Some(frame)))) => return End::by_client(frame.code.into(), &frame.reason),
+            Some(Ok(Message::Close(None))) => return End::by_client(1005, "Client-side close frame status not set"),
+            // The library answers pings. They do not count as activity.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+            Some(Err(error)) => return End::from_error(&error),
+            None => return End::by_client(1006, ""),
+        }
+    }
+}
+
+/// Writes what is queued, then the close frame.
+async fn write(mut sink: SplitSink<Socket, Message>, mut outbox: Outbox, mut goodbye: watch::Receiver<Option<Option<CloseFrame>>>) {
+    loop {
+        let mut next = tokio::select! {
+            biased;
+            message = outbox.next() => message,
+            _ = goodbye.wait_for(Option::is_some) => None,
+        };
+        if next.is_none() {
+            break;
+        }
+        // All that waits goes out in one write.
+        let mut bytes = 0;
+        while let Some(message) = next {
+            bytes += message.len();
+            if sink.feed(Message::Text(message)).await.is_err() {
+                return;
+            }
+            next = outbox.next_now();
+        }
+        if sink.flush().await.is_err() {
+            return;
+        }
+        outbox.sent(bytes);
+    }
+    let frame = goodbye.borrow().clone().flatten();
+    if let Some(frame) = frame {
+        let _ = sink.send(Message::Close(Some(frame))).await;
+    }
+    // Held open: dropping it would end the socket before the client has answered.
+    std::future::pending().await
+}
+
+/// Takes a message through its route, and its answer back to the client.
+async fn dispatch(gateway: Arc<Gateway>, connection: Arc<Connection>, body: Utf8Bytes) {
+    let api = &gateway.api;
+    let client = &connection.client;
+    let route_key = api.selection.select(&body, api.routes.keys().map(String::as_str));
+    let Some((route_key, route)) = route_key.and_then(|key| Some((key, api.routes.get(key)?))) else {
+        reply(&gateway, &connection, own_frame("Forbidden", client, &ids::generate()));
+        return;
+    };
+    let event = event::message(api, client, gateway.clock.now_ms(), route_key, &body);
+    match integration::call(&gateway, route, &event).await {
+        Ok(answer) => {
+            if let Some(body) = answer.body.filter(|body| route.two_way && !body.is_empty()) {
+                reply(&gateway, &connection, body);
+            }
+        }
+        Err(failure) => {
+            let request_id = event["requestContext"]["requestId"].as_str().unwrap_or_default();
+            reply(&gateway, &connection, own_frame(failure.message(), client, request_id));
+        }
+    }
+}
+
+fn reply(gateway: &Gateway, connection: &Connection, frame: String) {
+    connection.touch(gateway.clock.now_ms());
+    if connection.send(frame.into()).is_err() {
+        log::line("connection", &format!("{} reads nothing: a reply was dropped", connection.client.connection_id));
+    }
+}
+
+/// A frame of the gateway itself, with the spacing of AWS's.
+fn own_frame(message: &str, client: &Client, request_id: &str) -> String {
+    let connection_id = &client.connection_id;
+    format!(r#"{{"message": "{message}", "connectionId":"{connection_id}", "requestId":"{request_id}"}}"#)
+}

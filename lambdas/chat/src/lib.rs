@@ -1,1 +1,47 @@
-//! x
+//! What the chat functions share: the protocol, the table of connections, delivery.
+//!
+//! One Lambda function per route hands API Gateway's event to one function of this crate and returns its reply:
+//!
+//! | route | function | what it does |
+//! |---|---|---|
+//! | `$connect` | [`connect()`] | checks the names, writes the row that makes a connection a member of its room |
+//! | `$disconnect` | [`disconnect()`] | deletes every row of the connection |
+//! | `publish`, `sendmessage` | [`publish()`] | delivers a message to the other members and acknowledges it |
+//! | `$default` | [`default()`] | answers everything else with an error frame that says what is possible |
+//!
+//! Layout:
+//!
+//! - [`protocol`]: the frames of the wire and the names of its errors. No AWS type.
+//! - [`names`]: what a room or a user may be called.
+//! - [`event`]: API Gateway's event and response. The only file that knows them.
+//! - [`connections`]: the table `connections` and its index `room-index`.
+//! - [`gateway`]: posting to a connection, asking whether it lives.
+//! - [`fanout`]: one message to all members, bounded and inside the deadline.
+//! - [`prune`]: confirming that a connection is gone, and forgetting it.
+//! - [`settings`]: the environment variables, read once.
+//! - [`aws`]: the SDK's clients. The only file that builds them.
+//! - [`run`]: the edge to the Lambda runtime: start-up errors, logs, the deadline.
+//!
+//! Nothing here outlives an invocation: every future is awaited or dropped before a function returns, because Lambda
+//! freezes the process at that moment.
+
+pub mod aws;
+pub mod connections;
+pub mod event;
+pub mod fanout;
+pub mod gateway;
+pub mod names;
+pub mod protocol;
+pub mod prune;
+pub mod run;
+pub mod settings;
+
+mod connect;
+mod default;
+mod disconnect;
+mod publish;
+
+pub use connect::connect;
+pub use default::default;
+pub use disconnect::disconnect;
+pub use publish::{App, publish};

@@ -1,0 +1,88 @@
+//! The SDK's clients: the only file that builds them.
+//!
+//! One configuration for both services, made before the first event. Everything comes from the environment that Lambda
+//! sets; the SDK's usual chain of sources would look further and, on a laptop, ask a metadata service that is not there.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use aws_config::environment::{
+    EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider,
+};
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_apigatewaymanagement::config::retry::{RetryPartition, TokenBucket};
+
+use crate::connections::Connections;
+use crate::gateway::Gateway;
+use crate::settings::{Delivery, Table};
+
+/// Pinned, so that an update of the SDK changes no timeout or retry under us.
+pub fn behavior_version() -> BehaviorVersion {
+    BehaviorVersion::v2026_01_12()
+}
+
+/// The configuration of this process.
+///
+/// # Errors
+///
+/// One sentence when no Region is set.
+pub async fn config() -> anyhow::Result<SdkConfig> {
+    let loader = aws_config::defaults(behavior_version())
+        .credentials_provider(EnvironmentVariableCredentialsProvider::new())
+        .region(EnvironmentVariableRegionProvider::new());
+    let config = Box::pin(loader.load()).await;
+    if config.region().is_none() {
+        bail!("AWS_REGION is not set: it must hold the Region of the tables");
+    }
+    Ok(config)
+}
+
+/// The table of connections.
+///
+/// A read or write takes some milliseconds; one that takes 2 s is lost and tried again, up to three tries in 5 s.
+pub fn connections(config: &SdkConfig, table: Table) -> Connections {
+    let config = aws_sdk_dynamodb::config::Builder::from(config)
+        .timeout_config(timeouts(Duration::from_secs(2), Duration::from_secs(5)))
+        .retry_config(retries())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build();
+    Connections::new(aws_sdk_dynamodb::Client::from_conf(config), table)
+}
+
+/// The management API at the endpoint of `config`.
+///
+/// The tries of all posts draw on one bucket of tokens, 5 a try. The SDK's own holds 500: a hundred throttled posts
+/// and every later 429 fails at once.
+pub fn gateway(config: &SdkConfig, delivery: &Delivery) -> Gateway {
+    let bucket = TokenBucket::builder().capacity(5_000).build();
+    let config = aws_sdk_apigatewaymanagement::config::Builder::from(config)
+        .timeout_config(timeouts(delivery.attempt_timeout, delivery.post_timeout))
+        .retry_config(retries())
+        .retry_partition(
+            RetryPartition::custom("fan-out")
+                .token_bucket(bucket)
+                .build(),
+        )
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build();
+    Gateway::new(aws_sdk_apigatewaymanagement::Client::from_conf(config))
+}
+
+/// The SDK has no timeout of its own but for connecting (3.1 s).
+fn timeouts(attempt: Duration, all: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .operation_attempt_timeout(attempt)
+        .operation_timeout(all)
+        .build()
+}
+
+/// Three tries with full jitter. The SDK's first pause is up to 1 s: too long for somebody who waits for an ack.
+fn retries() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(3)
+        .with_initial_backoff(Duration::from_millis(100))
+        .with_max_backoff(Duration::from_secs(1))
+}

@@ -1,0 +1,356 @@
+//! The table `connections`: one row per connection and room, and its index `room-index`.
+//!
+//! A row is what makes a connection a member. The table's key is (`connectionId`, `room`), so a connection's own rooms
+//! are read consistently; the index turns that round for the fan-out and lags a little, as every global index does.
+//! DynamoDB's TTL deletes expired rows within days, so **every read ignores rows that have expired**.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::query::{QueryError, QueryOutput};
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures::stream::{self, Stream};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::protocol::{ErrorName, Failure};
+use crate::settings;
+
+/// The index that lists the members of a room.
+pub const ROOM_INDEX: &str = "room-index";
+
+/// How long a row lives, in seconds: API Gateway ends every connection after 2 hours (WebSocket quotas), and ten
+/// minutes more cover clocks and the handshake.
+pub const LIFETIME_S: i64 = 2 * 3600 + 600;
+
+/// How long a client should wait when DynamoDB throttles, in milliseconds. An on-demand table that is over its limit
+/// grows within seconds to minutes; the SDK has tried three times already.
+const THROTTLED_RETRY_MS: u64 = 1_000;
+
+/// A row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connection {
+    /// API Gateway's id of the connection.
+    pub connection_id: String,
+    /// The room it is in.
+    pub room: String,
+    /// Who it is, as shown to others.
+    pub user: String,
+    /// When it connected, in milliseconds since 1970.
+    pub connected_at: i64,
+    /// When the row is void, in seconds since 1970: what DynamoDB's TTL counts in.
+    pub expires_at: i64,
+}
+
+/// What a connection's own rows say: it is `user` in `room`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Membership {
+    /// The room.
+    pub room: String,
+    /// Who the connection is there.
+    pub user: String,
+    expires_at: i64,
+}
+
+/// A row about to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Row {
+    /// The room.
+    pub room: String,
+    /// When it connected, in milliseconds since 1970. A row without it counts as old.
+    #[serde(default)]
+    pub connected_at: i64,
+}
+
+/// The table did not do it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// Too much at once, and still so after the SDK's own tries.
+    #[error("DynamoDB throttles {doing}: {cause}")]
+    Throttled {
+        /// What was tried.
+        doing: &'static str,
+        /// What the SDK says.
+        cause: String,
+    },
+    /// Anything else.
+    #[error("{doing} failed: {cause}")]
+    Failed {
+        /// What was tried.
+        doing: &'static str,
+        /// What the SDK says.
+        cause: String,
+    },
+}
+
+impl TableError {
+    fn new<E, R>(doing: &'static str, error: &SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        R: std::fmt::Debug,
+    {
+        let cause = DisplayErrorContext(error).to_string();
+        match error.code() {
+            Some(
+                "ProvisionedThroughputExceededException"
+                | "ThrottlingException"
+                | "RequestLimitExceeded"
+                | "ThrottledException",
+            ) => Self::Throttled { doing, cause },
+            _ => Self::Failed { doing, cause },
+        }
+    }
+
+    fn unreadable(doing: &'static str, error: &serde_dynamo::Error) -> Self {
+        Self::Failed {
+            doing,
+            cause: error.to_string(),
+        }
+    }
+}
+
+impl From<TableError> for Failure {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Throttled { .. } => Failure {
+                retry_after_ms: Some(THROTTLED_RETRY_MS),
+                cause: Some(error.into()),
+                ..Failure::new(
+                    ErrorName::SlowDown,
+                    "the service is busy; try again in a moment",
+                )
+            },
+            TableError::Failed { .. } => Failure::internal(
+                "the service failed; nothing was sent, try again",
+                error.into(),
+            ),
+        }
+    }
+}
+
+/// The table. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    client: Client,
+    table: String,
+    page_size: Option<i32>,
+}
+
+impl Connections {
+    /// The table of `settings`, reached through `client`.
+    pub fn new(client: Client, settings: settings::Table) -> Self {
+        Self {
+            client,
+            table: settings.name,
+            page_size: settings.page_size,
+        }
+    }
+
+    /// Writes a row: one PutItem. A row of the same connection and room is replaced.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB's, after the SDK's tries. So for every function of this type.
+    pub async fn put(&self, row: &Connection) -> Result<(), TableError> {
+        const DOING: &str = "writing the connection's row";
+        let item: HashMap<String, AttributeValue> =
+            serde_dynamo::to_item(row).map_err(|error| TableError::unreadable(DOING, &error))?;
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .send();
+        put.await.map_err(|error| TableError::new(DOING, &error))?;
+        Ok(())
+    }
+
+    /// The connection's membership of one room: one consistent GetItem.
+    pub async fn membership(
+        &self,
+        connection_id: &str,
+        room: &str,
+        now_s: i64,
+    ) -> Result<Option<Membership>, TableError> {
+        const DOING: &str = "reading the connection's row";
+        let get = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(connection_id, room)))
+            .consistent_read(true)
+            .projection_expression("room, #user, expiresAt")
+            .expression_attribute_names("#user", "user")
+            .send();
+        let item = get
+            .await
+            .map_err(|error| TableError::new(DOING, &error))?
+            .item;
+        let row: Option<Membership> = item
+            .map(serde_dynamo::from_item)
+            .transpose()
+            .map_err(|error| TableError::unreadable(DOING, &error))?;
+        Ok(row.filter(|row| row.expires_at > now_s))
+    }
+
+    /// Every membership of the connection: a consistent Query of its partition, all pages.
+    pub async fn memberships(
+        &self,
+        connection_id: &str,
+        now_s: i64,
+    ) -> Result<Vec<Membership>, TableError> {
+        const DOING: &str = "reading the connection's rows";
+        // `user` is a reserved word of DynamoDB's expressions.
+        let query = self
+            .own_rows(connection_id)
+            .filter_expression("expiresAt > :now")
+            .expression_attribute_values(":now", AttributeValue::N(now_s.to_string()))
+            .projection_expression("room, #user, expiresAt")
+            .expression_attribute_names("#user", "user");
+        all(DOING, query).await
+    }
+
+    /// Every row of the connection, expired ones included: a consistent Query of its partition, all pages.
+    pub async fn rows(&self, connection_id: &str) -> Result<Vec<Row>, TableError> {
+        const DOING: &str = "listing the connection's rows";
+        all(
+            DOING,
+            self.own_rows(connection_id)
+                .projection_expression("room, connectedAt"),
+        )
+        .await
+    }
+
+    /// The ids of the connections in a room, page by page: a Query of [`ROOM_INDEX`] per page, each sent when the
+    /// stream is polled for it. Pages may be empty. Ends after the first error.
+    pub fn members(
+        &self,
+        room: &str,
+        now_s: i64,
+    ) -> impl Stream<Item = Result<Vec<String>, TableError>> + use<> {
+        let pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(ROOM_INDEX)
+            .key_condition_expression("room = :room")
+            .filter_expression("expiresAt > :now")
+            .projection_expression("connectionId")
+            .expression_attribute_values(":room", AttributeValue::S(room.to_owned()))
+            .expression_attribute_values(":now", AttributeValue::N(now_s.to_string()))
+            .set_limit(self.page_size)
+            .into_paginator()
+            .send();
+        stream::unfold(Some(pages), async |pages| {
+            let mut pages = pages?;
+            match pages
+                .next()
+                .await?
+                .map_err(|error| TableError::new("reading the room's members", &error))
+            {
+                Ok(page) => Some((Ok(connection_ids(page)), Some(pages))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+
+    /// Deletes a row: one DeleteItem. Deleting what is not there is no error.
+    pub async fn delete(&self, connection_id: &str, room: &str) -> Result<(), TableError> {
+        let delete = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(key(connection_id, room)))
+            .send();
+        delete
+            .await
+            .map_err(|error| TableError::new("deleting the connection's row", &error))?;
+        Ok(())
+    }
+
+    /// Deletes a row unless it has been written anew since: one DeleteItem, on condition that the row is no younger
+    /// than `born_before_ms`. Leaving a younger row is no error.
+    pub async fn delete_if_old(
+        &self,
+        connection_id: &str,
+        room: &str,
+        born_before_ms: i64,
+    ) -> Result<(), TableError> {
+        let delete = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(key(connection_id, room)))
+            .condition_expression("attribute_not_exists(connectedAt) OR connectedAt <= :born")
+            .expression_attribute_values(":born", AttributeValue::N(born_before_ms.to_string()))
+            .send();
+        match delete.await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(TableError::new("deleting a dead connection's row", &error)),
+        }
+    }
+
+    fn own_rows(
+        &self,
+        connection_id: &str,
+    ) -> aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("connectionId = :id")
+            .expression_attribute_values(":id", AttributeValue::S(connection_id.to_owned()))
+            .consistent_read(true)
+            .set_limit(self.page_size)
+    }
+}
+
+/// All items of all pages of a Query.
+async fn all<T: serde::de::DeserializeOwned>(
+    doing: &'static str,
+    query: aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder,
+) -> Result<Vec<T>, TableError> {
+    let mut items = query.into_paginator().items().send();
+    let mut rows = Vec::new();
+    while let Some(item) = items.next().await {
+        let item = item.map_err(|error: SdkError<QueryError>| TableError::new(doing, &error))?;
+        rows.push(
+            serde_dynamo::from_item(item).map_err(|error| TableError::unreadable(doing, &error))?,
+        );
+    }
+    Ok(rows)
+}
+
+/// A room can hold many thousands: the ids are taken out of the items without going through serde.
+fn connection_ids(page: QueryOutput) -> Vec<String> {
+    page.items
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|mut item| match item.remove("connectionId") {
+            Some(AttributeValue::S(id)) => Some(id),
+            _ => None,
+        })
+        .collect()
+}
+
+fn key(connection_id: &str, room: &str) -> HashMap<String, AttributeValue> {
+    HashMap::from([
+        (
+            "connectionId".to_owned(),
+            AttributeValue::S(connection_id.to_owned()),
+        ),
+        ("room".to_owned(), AttributeValue::S(room.to_owned())),
+    ])
+}

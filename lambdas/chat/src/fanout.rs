@@ -1,0 +1,126 @@
+//! One message to all members of a room: concurrent, bounded, inside the invocation's deadline.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::time::Duration;
+
+use aws_sdk_apigatewaymanagement::primitives::Blob;
+use futures::stream::{FuturesUnordered, Stream, StreamExt};
+use rand::seq::SliceRandom;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::connections::TableError;
+use crate::gateway::{Gateway, Posted};
+
+/// No post is started when less than this is left of the invocation: a post with its tries may need most of it, and
+/// the ack must still be returned.
+pub const STOP_BEFORE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Posts still in flight when less than this is left are given up.
+pub const CUT_BEFORE_DEADLINE: Duration = Duration::from_millis(250);
+
+/// How long the first post is waited for before the others start. A healthy one takes about 10 ms; a hanging one must
+/// not hold up the room.
+const PRIME_FOR: Duration = Duration::from_millis(100);
+
+/// The next page of members is read when fewer than this wait for their post: 1,000 posts take about as long as the
+/// Query.
+const READ_AHEAD: usize = 1_000;
+
+/// What became of a message.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Connections API Gateway accepted it for.
+    pub delivered: usize,
+    /// Connections API Gateway answered 410 for: perhaps gone, perhaps not.
+    pub gone: Vec<String>,
+    /// Members that did not get it, or not surely.
+    pub failed: usize,
+    /// The first failure's cause, for the log.
+    pub first_failure: Option<String>,
+    /// Time ran out before the list of members was read to its end.
+    pub partial: bool,
+    /// The list of members could not be read to its end. Members read before got their posts.
+    pub unread: Option<TableError>,
+}
+
+/// Posts `body` to every member but `sender`, at most `concurrency` posts at a time.
+///
+/// Pages of members are read while posts run; each page is shuffled, so that nobody is always last. A post that fails
+/// or hangs holds its own slot and nothing else.
+///
+/// When the process has not posted for a while, one post is awaited alone first: a burst would open one TLS connection
+/// per post, even when the endpoint then speaks HTTP/2 and all but one are thrown away.
+pub async fn fan_out(
+    gateway: &Gateway,
+    members: impl Stream<Item = Result<Vec<String>, TableError>>,
+    sender: &str,
+    body: &Blob,
+    concurrency: usize,
+    deadline: Instant,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut pages = pin!(members);
+    let mut all_read = false;
+    let mut waiting: VecDeque<String> = VecDeque::new();
+    let mut posts = FuturesUnordered::new();
+
+    let mut stop = pin!(sleep_until(before(deadline, STOP_BEFORE_DEADLINE)));
+    let mut stopped = false;
+    let mut cut = pin!(sleep_until(before(deadline, CUT_BEFORE_DEADLINE)));
+    let mut prime = pin!(sleep(PRIME_FOR));
+    let mut primed = gateway.is_warm();
+
+    loop {
+        if stopped {
+            outcome.failed += waiting.len();
+            waiting.clear();
+        }
+        let slots = if primed { concurrency } else { 1 };
+        while posts.len() < slots
+            && let Some(id) = waiting.pop_front()
+        {
+            posts.push(async { (gateway.post(&id, body.clone()).await, id) });
+        }
+        if posts.is_empty() && waiting.is_empty() && all_read {
+            return outcome;
+        }
+        tokio::select! {
+            Some((posted, id)) = posts.next() => {
+                primed = true;
+                match posted {
+                    Posted::Delivered => outcome.delivered += 1,
+                    Posted::Gone => outcome.gone.push(id),
+                    Posted::Failed(cause) => {
+                        outcome.failed += 1;
+                        outcome.first_failure.get_or_insert(cause);
+                    }
+                }
+            }
+            page = pages.next(), if !all_read && waiting.len() < READ_AHEAD => match page {
+                Some(Ok(mut page)) => {
+                    page.retain(|id| id != sender);
+                    page.shuffle(&mut rand::rng());
+                    waiting.extend(page);
+                }
+                Some(Err(error)) => {
+                    outcome.unread = Some(error);
+                    all_read = true;
+                }
+                None => all_read = true,
+            },
+            () = &mut prime, if !primed && !posts.is_empty() => primed = true,
+            () = &mut stop, if !stopped => stopped = true,
+            () = &mut cut => {
+                outcome.failed += posts.len() + waiting.len();
+                outcome.partial = !all_read;
+                return outcome;
+            }
+        }
+    }
+}
+
+/// The moment `time` before `deadline`.
+pub fn before(deadline: Instant, time: Duration) -> Instant {
+    deadline.checked_sub(time).unwrap_or(deadline)
+}

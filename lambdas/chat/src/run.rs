@@ -1,0 +1,62 @@
+//! The edge to the Lambda runtime: start-up errors, logs, the invocation loop.
+
+use std::process::ExitCode;
+
+use anyhow::{anyhow, bail};
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+
+use crate::event::{Event, Reply, Request, Response};
+
+/// Runs the body of a function's `main`.
+///
+/// What it cannot start without is printed as one sentence, and the process ends: Lambda reports a failed Init.
+pub async fn main(body: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    // Reads AWS_LAMBDA_LOG_FORMAT and AWS_LAMBDA_LOG_LEVEL, which Lambda sets from the function's logging settings.
+    lambda_runtime::tracing::init_default_subscriber();
+    let ran = match check_runtime() {
+        Ok(()) => body.await,
+        Err(error) => Err(error),
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Takes events until the process ends, one at a time. Nothing runs between two of them.
+///
+/// # Errors
+///
+/// The Runtime API cannot be reached.
+pub async fn serve(function: impl AsyncFn(Request) -> Reply) -> anyhow::Result<()> {
+    let handler = service_fn(async |event: LambdaEvent<Event>| {
+        let request = Request::new(event.payload, event.context.deadline)
+            .map_err(|error| diagnostic(&error))?;
+        // Boxed, so that the SDK's deeply nested futures are not part of the type of `main`.
+        Ok::<Response, Diagnostic>(Box::pin(function(request)).await.into())
+    });
+    lambda_runtime::run(handler)
+        .await
+        .map_err(|error| anyhow!(error))
+}
+
+/// An error as Lambda reports it, with all its causes: the runtime's own conversions keep the outermost alone.
+fn diagnostic(error: &anyhow::Error) -> Diagnostic {
+    Diagnostic {
+        error_type: "BadEvent".to_owned(),
+        error_message: format!("{error:#}"),
+    }
+}
+
+/// Somebody may have started the binary by hand; the runtime would panic.
+fn check_runtime() -> anyhow::Result<()> {
+    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
+        bail!(
+            "AWS_LAMBDA_RUNTIME_API is not set: this is a Lambda function, scripts/local.sh runs it on this machine"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! The environment variables of the functions, read once at start.
+//!
+//! The SDK reads its own besides: credentials, `AWS_REGION`, `AWS_ENDPOINT_URL_DYNAMODB`,
+//! `AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI`.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+/// The SDK's variable for the endpoint of `@connections`.
+pub const MANAGEMENT_ENDPOINT: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
+
+/// Looks up an environment variable. A parameter so that tests need not change their own environment.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The environment of this process.
+pub fn process(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Where the rows of connections are.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// `CONNECTIONS_TABLE`, required.
+    pub name: String,
+    /// `MEMBERS_PAGE_SIZE`: rows per page of every Query. Without it a page is what DynamoDB makes it: 1 MB.
+    pub page_size: Option<i32>,
+}
+
+impl Table {
+    /// Reads the variables.
+    ///
+    /// # Errors
+    ///
+    /// One sentence naming the variable that is missing or wrong. So for every function of this file.
+    pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
+        let page_size = number(env, "MEMBERS_PAGE_SIZE")?;
+        if page_size.is_some_and(|size: i32| size < 1) {
+            bail!("MEMBERS_PAGE_SIZE must be 1 or more");
+        }
+        Ok(Self {
+            name: required(
+                env,
+                "CONNECTIONS_TABLE",
+                "the name of the table of connections",
+            )?,
+            page_size,
+        })
+    }
+}
+
+/// How a message is delivered.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// `FAN_OUT_CONCURRENCY`: posts in flight at most, 1 to 512, by default 128.
+    ///
+    /// One vCPU is busy with about 83 posts in flight at 10 ms each (0.12 ms of CPU a post), an HTTP/2 connection
+    /// carries 128 streams, and Lambda gives a process 1,024 file descriptors: past 128 little is gained.
+    pub concurrency: usize,
+    /// `PRUNE_GRACE_SECONDS`: rows younger than this are not pruned, by default 30 s.
+    ///
+    /// API Gateway answers 410 for a connection whose `$connect` still runs, and lets that run for 29 s at most.
+    pub prune_grace: Duration,
+    /// How long one try of one post may take.
+    pub attempt_timeout: Duration,
+    /// How long one post may take with all its tries.
+    pub post_timeout: Duration,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            concurrency: 128,
+            prune_grace: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(2),
+            post_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Delivery {
+    /// Reads the variables.
+    ///
+    /// # Errors
+    ///
+    /// See [`Table::read`].
+    pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
+        check_management_endpoint(env)?;
+        let default = Self::default();
+        Ok(Self {
+            concurrency: number(env, "FAN_OUT_CONCURRENCY")?
+                .unwrap_or(default.concurrency)
+                .clamp(1, 512),
+            prune_grace: number(env, "PRUNE_GRACE_SECONDS")?
+                .map_or(default.prune_grace, Duration::from_secs),
+            ..default
+        })
+    }
+}
+
+/// `ACTIONS`: the actions a client may ask for, comma-separated, for the texts of error frames.
+///
+/// # Errors
+///
+/// See [`Table::read`].
+pub fn actions(env: Lookup<'_>) -> anyhow::Result<Vec<String>> {
+    let list = required(
+        env,
+        "ACTIONS",
+        "the actions of the API, separated by commas",
+    )?;
+    let actions: Vec<String> = list
+        .split(',')
+        .map(str::trim)
+        .filter(|action| !action.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if actions.is_empty() {
+        bail!("ACTIONS names no action: it must hold the actions of the API, separated by commas");
+    }
+    Ok(actions)
+}
+
+/// The SDK takes any text for an endpoint and fails at the first post; `wss://` is the likely mistake.
+fn check_management_endpoint(env: Lookup<'_>) -> anyhow::Result<()> {
+    let endpoint = required(
+        env,
+        MANAGEMENT_ENDPOINT,
+        "the URL of the API's @connections, https://{apiId}.execute-api.{region}.amazonaws.com/{stage}",
+    )?;
+    if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
+        bail!("{MANAGEMENT_ENDPOINT} must begin with https://, not be {endpoint:?}");
+    }
+    Ok(())
+}
+
+fn required(env: Lookup<'_>, name: &str, what: &str) -> anyhow::Result<String> {
+    env(name)
+        .filter(|value| !value.is_empty())
+        .with_context(|| format!("{name} is not set: it must hold {what}"))
+}
+
+fn number<T: FromStr>(env: Lookup<'_>, name: &str) -> anyhow::Result<Option<T>> {
+    let Some(value) = env(name).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    match value.parse() {
+        Ok(number) => Ok(Some(number)),
+        Err(_) => bail!("{name} must be a whole number, not {value:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env<'a>(pairs: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<String> + 'a {
+        |name| {
+            pairs
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        }
+    }
+
+    fn message<T: std::fmt::Debug>(result: anyhow::Result<T>) -> String {
+        format!("{:#}", result.unwrap_err())
+    }
+
+    const ENDPOINT: (&str, &str) = (
+        MANAGEMENT_ENDPOINT,
+        "https://a.execute-api.eu-west-1.amazonaws.com/prod",
+    );
+
+    #[test]
+    fn a_missing_or_wrong_variable_is_named() {
+        for nothing in [env(&[]), env(&[("CONNECTIONS_TABLE", "")])] {
+            assert_eq!(
+                message(Table::read(&nothing)),
+                "CONNECTIONS_TABLE is not set: it must hold the name of the table of connections"
+            );
+        }
+        for size in ["0", "-1", "ten"] {
+            let pairs = [("CONNECTIONS_TABLE", "t"), ("MEMBERS_PAGE_SIZE", size)];
+            assert!(message(Table::read(&env(&pairs))).starts_with("MEMBERS_PAGE_SIZE must be"));
+        }
+        assert!(message(Delivery::read(&env(&[]))).starts_with(MANAGEMENT_ENDPOINT));
+        let wss = [(MANAGEMENT_ENDPOINT, "wss://a/prod")];
+        assert!(message(Delivery::read(&env(&wss))).contains("must begin with https://"));
+        let words = [ENDPOINT, ("FAN_OUT_CONCURRENCY", "many")];
+        assert_eq!(
+            message(Delivery::read(&env(&words))),
+            r#"FAN_OUT_CONCURRENCY must be a whole number, not "many""#
+        );
+        for list in [env(&[]), env(&[("ACTIONS", " , ")])] {
+            assert!(message(actions(&list)).starts_with("ACTIONS "));
+        }
+    }
+
+    #[test]
+    fn defaults_and_bounds() {
+        let read = |value: &str| {
+            Delivery::read(&env(&[ENDPOINT, ("FAN_OUT_CONCURRENCY", value)]))
+                .unwrap()
+                .concurrency
+        };
+        assert_eq!(
+            [read(""), read("0"), read("7"), read("513")],
+            [128, 1, 7, 512]
+        );
+        let grace = |value: &str| {
+            Delivery::read(&env(&[ENDPOINT, ("PRUNE_GRACE_SECONDS", value)]))
+                .unwrap()
+                .prune_grace
+        };
+        assert_eq!(
+            [grace(""), grace("0")],
+            [Duration::from_secs(30), Duration::ZERO]
+        );
+        assert_eq!(
+            actions(&env(&[("ACTIONS", "publish, ping,")])).unwrap(),
+            ["publish", "ping"]
+        );
+    }
+}

@@ -1,3 +1,9 @@
+locals {
+  # Where functions post to connections. Not made from the domainName of an event: under a custom domain that is the
+  # clients' name for this API, and posting there fails.
+  management_endpoint = "${replace(aws_apigatewayv2_api.main.api_endpoint, "wss://", "https://")}/${var.stage}"
+}
+
 resource "aws_apigatewayv2_api" "main" {
   name                       = local.prefix
   protocol_type              = "WEBSOCKET"

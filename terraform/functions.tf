@@ -22,11 +22,8 @@ resource "aws_lambda_function" "main" {
         MESSAGES_TABLE = aws_dynamodb_table.messages.name
         HISTORY_DAYS   = tostring(var.history_days)
       } : {},
-      # The AWS SDK's own variable, so that the code sets no endpoint. Not made from an event's domainName: under a
-      # custom domain that is the client's name for this API, and posting there fails.
-      contains(keys(each.value.access), "clients") ? {
-        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "${replace(aws_apigatewayv2_api.main.api_endpoint, "wss://", "https://")}/${var.stage}"
-      } : {},
+      # The AWS SDK's own variable, so that the code sets no endpoint.
+      contains(keys(each.value.access), "clients") ? { AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = local.management_endpoint } : {},
       each.value.answers_unknown ? { ACTIONS = join(",", local.actions) } : {},
       each.value.environment,
     )

@@ -13,7 +13,7 @@ output "log_groups" {
 
 output "management_endpoint" {
   description = "Endpoint of the @connections API, for `aws apigatewaymanagementapi --endpoint-url`."
-  value       = "${replace(aws_apigatewayv2_api.main.api_endpoint, "wss://", "https://")}/${var.stage}"
+  value       = local.management_endpoint
 }
 
 output "table_names" {

@@ -1,0 +1,155 @@
+"""What the emulator tests share: Terraform in a copy of the configuration, and the emulators as processes of the tests.
+
+Run by scripts/terraform-test.sh, which makes the emulators' venvs and names them in MOTO_VENV and MINISTACK_VENV.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import boto3
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+REGION = "us-east-1"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+
+class Emulator:
+    """An emulator of AWS on a free loopback port. It ends with the tests, and with it all that it started."""
+
+    def __init__(self, command, environment, health, log):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = log
+        environment = {key: value.format(port=self.port, url=self.url) for key, value in environment.items()}
+        with open(log, "wb") as output:
+            self.process = subprocess.Popen(
+                [part.format(port=self.port) for part in command],
+                # Not the caller's environment: its AWS settings are none of the emulator's business.
+                env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **CREDENTIALS, "AWS_DEFAULT_REGION": REGION, **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=log.parent,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(self.url + health, timeout=2).read()
+                return
+            except OSError:
+                assert self.process.poll() is None, f"the emulator ended: {log.read_text()}"
+                assert time.monotonic() < deadline, f"the emulator does not answer: {log.read_text()}"
+                time.sleep(0.1)
+
+    def client(self, service):
+        return boto3.client(
+            service, endpoint_url=self.url, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
+        )
+
+    def end(self):
+        # Its own process group: the functions it runs go with it.
+        os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+class Stack:
+    """One deployment: its own copy of terraform/, its own state."""
+
+    def __init__(self, folder, emulator, override="", **variables):
+        self.emulator = emulator
+        self.folder = folder / "terraform"
+        self.variables = variables
+        shutil.copytree(ROOT / "terraform", self.folder, ignore=shutil.ignore_patterns("tests", ".terraform", "*.tfstate*"))
+        (folder / "target").mkdir()
+        shutil.copytree(ROOT / "target" / "lambda", folder / "target" / "lambda")
+        # Few retries: what an emulator cannot do must fail, not hang.
+        (self.folder / "test_override.tf").write_text('provider "aws" {\n  max_retries = 3\n}\n' + override)
+        self.run("init", "-backend=false", "-lockfile=readonly", "-input=false")
+
+    def run(self, *arguments, codes=(0,)):
+        result = subprocess.run(
+            ["terraform", *arguments, *(["-no-color"] if arguments[0] != "output" else [])],
+            cwd=self.folder,
+            env={
+                **{key: value for key, value in os.environ.items() if not key.startswith("AWS_")},
+                **CREDENTIALS,
+                **{f"TF_VAR_{key}": value for key, value in self.variables.items()},
+                "AWS_ENDPOINT_URL": self.emulator.url,
+                "AWS_EC2_METADATA_DISABLED": "true",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=150,
+        )
+        if result.returncode not in codes:
+            # The plan before the first error is of no interest.
+            pytest.fail(f"terraform {arguments[0]}: exit code {result.returncode}\n" + result.stdout[result.stdout.find("Error:") :], pytrace=False)
+        return result
+
+    def apply(self):
+        return self.run("apply", "-auto-approve", "-input=false").stdout
+
+    def destroy(self):
+        return self.run("destroy", "-auto-approve", "-input=false").stdout
+
+    def assert_no_drift(self):
+        plan = self.run("plan", "-detailed-exitcode", "-input=false", codes=(0, 2))
+        if plan.returncode:
+            pytest.fail(f"the plan after an apply is not empty:\n{plan.stdout}", pytrace=False)
+
+    def outputs(self):
+        return {key: output["value"] for key, output in json.loads(self.run("output", "-json").stdout).items()}
+
+    def edit(self, file, old, new):
+        """Replaces `old`, which must be there, as somebody who edits the file would."""
+        path = self.folder / file
+        text = path.read_text()
+        assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {file}"
+        path.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory):
+    emulator = Emulator(
+        [os.environ["MOTO_VENV"] + "/bin/python", str(Path(__file__).with_name("moto_server.py")), "-H", "127.0.0.1", "-p", "{port}"],
+        {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
+        "/moto-api/data.json",
+        tmp_path_factory.mktemp("moto") / "log",
+    )
+    yield emulator
+    emulator.end()
+
+
+@pytest.fixture(scope="session")
+def ministack(tmp_path_factory):
+    emulator = Emulator(
+        [os.environ["MINISTACK_VENV"] + "/bin/ministack"],
+        {
+            # It would listen on every address otherwise.
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": "{port}",
+            "LAMBDA_EXECUTOR": "local",
+            "AWS_ENDPOINT_URL": "{url}",
+            # Checks signatures and policies.
+            "AUTH": "true",
+        },
+        "/_ministack/health",
+        tmp_path_factory.mktemp("ministack") / "log",
+    )
+    yield emulator
+    emulator.end()

@@ -1,0 +1,264 @@
+"""The stack at work: the packages that would be deployed, run behind a WebSocket API by an emulator that checks IAM.
+
+First a conversation by wscat. Then the proof that the rights are exact: each right of each function is taken away or
+narrowed in turn, and the one thing that needs it, and nothing else, must fail.
+"""
+
+import json
+import os
+import time
+import uuid
+
+import pexpect
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from conftest import Stack
+
+# ministack serves the API under a path of its own, so functions post there and not to api_endpoint.
+OVERRIDE = """
+locals {
+  management_endpoint = "%s/_aws/execute-api/${aws_apigatewayv2_api.main.id}/${var.stage}"
+}
+"""
+
+
+class Chat:
+    """A deployed stack, seen from outside."""
+
+    def __init__(self, stack):
+        self.emulator = stack.emulator
+        outputs = stack.outputs()
+        self.url = outputs["management_endpoint"].replace("http://", "ws://")
+        self.table = outputs["table_names"]["connections"]
+        self.functions = outputs["function_names"]
+        self.dynamodb = self.emulator.client("dynamodb")
+        self.iam = self.emulator.client("iam")
+
+    def join(self, room, user):
+        return connect(f"{self.url}?room={room}&user={user}", open_timeout=20, close_timeout=1, compression=None)
+
+    def rows(self, room):
+        """Connection id → user of the room's rows."""
+        items = self.dynamodb.scan(TableName=self.table, ConsistentRead=True)["Items"]
+        return {item["connectionId"]["S"]: item["user"]["S"] for item in items if item["room"]["S"] == room}
+
+    def leave_a_row_behind(self, room):
+        """A row as a connection leaves it whose $disconnect never came: API Gateway answers 410 for it."""
+        gone = "AAAAAAAAAAAAAAA="
+        now = int(time.time())
+        item = {
+            "connectionId": {"S": gone},
+            "room": {"S": room},
+            "user": {"S": "ghost"},
+            "connectedAt": {"N": str((now - 600) * 1000)},
+            "expiresAt": {"N": str(now + 600)},
+        }
+        self.dynamodb.put_item(TableName=self.table, Item=item)
+        return gone
+
+
+def eventually(check, seconds=10):
+    """Whether `check` comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def ask(socket, frame):
+    socket.send(frame if isinstance(frame, str) else json.dumps(frame))
+    return json.loads(socket.recv(20))
+
+
+def receives(socket, seconds):
+    try:
+        return json.loads(socket.recv(seconds))
+    except TimeoutError:
+        return None
+
+
+@pytest.fixture(scope="module")
+def chat(ministack, tmp_path_factory):
+    # An unlikely name and stage: nothing may depend on the default ones.
+    stack = Stack(tmp_path_factory.mktemp("stack"), ministack, OVERRIDE % ministack.url, name="talk", stage="dev")
+    stack.apply()
+    yield Chat(stack)
+    stack.destroy()
+
+
+class Wscat:
+    """wscat in a terminal of its own, as a person runs it."""
+
+    def __init__(self, chat, query):
+        self.terminal = pexpect.spawn(
+            os.environ["WSCAT"], ["--no-color", "-c", chat.url + query], encoding="utf-8", timeout=20, dimensions=(24, 400)
+        )
+        self.terminal.expect("Connected")
+
+    def type(self, line):
+        self.terminal.sendline(line)
+
+    def sees(self, text):
+        self.terminal.expect_exact(text)
+        return self
+
+    def sees_nothing_of(self, text):
+        assert self.terminal.expect_exact([text, pexpect.TIMEOUT], timeout=1) == 1, f"{text} was delivered"
+
+    def leave(self):
+        self.terminal.sendeof()
+        self.terminal.close(force=True)
+
+
+def test_a_conversation_by_wscat(chat):
+    alice = Wscat(chat, "?room=tea&user=alice")
+    bob = Wscat(chat, "?room=tea&user=bob")
+    eve = Wscat(chat, "?room=coffee&user=eve")
+    assert sorted(chat.rows("tea").values()) == ["alice", "bob"]
+
+    alice.type('{"action":"publish","data":"milk?","id":"one"}')
+    alice.sees('"type":"ack"').sees('"delivered":1')
+    bob.sees('"type":"message"').sees('"room":"tea"').sees('"from":"alice"').sees('"data":"milk?"')
+    bob.type('{"action":"sendmessage","data":{"sugar":2}}')
+    bob.sees('"type":"ack"')
+    alice.sees('"from":"bob"').sees('"data":{"sugar":2}')
+    eve.sees_nothing_of("milk")
+
+    eve.type('{"action":"publish","data":"spy","room":"tea"}')
+    eve.sees('"name":"not_a_member"')
+    eve.type("hello?")
+    eve.sees('"type":"error"')
+    eve.type('{"action":"dance"}')
+    eve.sees('"name":"unknown_action"').sees("ping, publish, sendmessage")
+    eve.type('{"action":"ping"}')
+    eve.sees('{"type":"pong"}')
+
+    bob.leave()
+    assert eventually(lambda: sorted(chat.rows("tea").values()) == ["alice"])
+    alice.type('{"action":"publish","data":"bob?"}')
+    alice.sees('"type":"ack"').sees('"delivered":0')
+    for person in (alice, eve):
+        person.leave()
+    assert eventually(lambda: not chat.rows("tea") and not chat.rows("coffee"))
+
+
+def test_bad_names_are_refused(chat):
+    # Of the status only that it refuses: the emulator makes every one that $connect returns a 403.
+    with pytest.raises(InvalidStatus):
+        chat.join("two%20words", "alice")
+    assert not chat.rows("two words")
+
+
+def behaviour(chat):
+    """All that the functions do, once; what failed of it, by name."""
+    room = "room-" + uuid.uuid4().hex[:8]
+    failed = set()
+    try:
+        alice = chat.join(room, "alice")
+        bob = chat.join(room, "bob")
+    except InvalidStatus:
+        return {"join"}
+    ghost = chat.leave_a_row_behind(room)
+    with bob:
+        with alice:
+            for case, frame in {
+                "publish to the only room": {"action": "publish", "data": 1},
+                "publish to a named room": {"action": "publish", "data": 2, "room": room},
+            }.items():
+                answer = ask(alice, frame)
+                if answer["type"] == "error":
+                    assert answer["name"] == "internal", answer
+                    failed.add(case)
+                elif receives(bob, 1 if answer["delivered"] == 0 else 20) is None:
+                    failed.add("deliver")
+            if ghost in chat.rows(room):
+                failed.add("prune")
+            if ask(alice, "{}")["name"] != "unknown_action" and ask(alice, "{}")["name"] != "bad_request":
+                failed.add("default")
+        if not eventually(lambda: "alice" not in chat.rows(room).values(), 1 if failed else 3):
+            failed.add("leave")
+    # What must stay behind in this round must not be found by the next.
+    time.sleep(0.2)
+    for connection in chat.rows(room):
+        chat.dynamodb.delete_item(TableName=chat.table, Key={"connectionId": {"S": connection}, "room": {"S": room}})
+    return failed
+
+
+def statements(chat, key):
+    policy = chat.iam.get_role_policy(RoleName=chat.functions[key], PolicyName="access")["PolicyDocument"]
+    return {statement["Sid"]: statement for statement in policy["Statement"]}
+
+
+def test_nothing_fails_with_the_rights_as_they_are(chat):
+    assert behaviour(chat) == set()
+
+
+# (function, statement, action or resource taken away) → what must fail. A right that is not listed here fails the test
+# below; so does one whose loss nobody notices.
+NEEDED = {
+    ("connect", "Connections", "dynamodb:PutItem"): {"join"},
+    ("disconnect", "Connections", "dynamodb:Query"): {"leave"},
+    ("disconnect", "Connections", "dynamodb:DeleteItem"): {"leave"},
+    ("publish", "Connections", "dynamodb:Query"): {"publish to the only room", "prune"},
+    ("publish", "Connections", "dynamodb:GetItem"): {"publish to a named room"},
+    ("publish", "Connections", "dynamodb:DeleteItem"): {"prune"},
+    ("publish", "RoomIndex", "dynamodb:Query"): {"publish to the only room", "publish to a named room", "prune"},
+    ("publish", "Clients", "POST/@connections/*"): {"deliver", "prune"},
+    ("publish", "Clients", "GET/@connections/*"): {"prune"},
+}
+
+
+def test_every_right_is_known(chat):
+    """What Lambda itself uses to write logs is not the code's; the emulator does not ask for it."""
+    rights = {
+        (key, sid, right)
+        for key in chat.functions
+        for sid, statement in statements(chat, key).items()
+        if sid != "Logs"
+        for right in (
+            statement["Action"] if sid != "Clients" else [resource.split("/dev/")[1] for resource in statement["Resource"]]
+        )
+    }
+    assert rights == set(NEEDED)
+
+
+def mutations():
+    for key, sid, right in NEEDED:
+        yield pytest.param(key, sid, right, "without", id=f"{key}-without-{right}-{sid}")
+        yield pytest.param(key, sid, right, "elsewhere", id=f"{key}-elsewhere-{right}-{sid}")
+
+
+@pytest.mark.parametrize("key, sid, right, how", list(mutations()))
+def test_a_right_less_is_one_failure_more(chat, key, sid, right, how):
+    """Taken away, or left in place for another resource: the table for the index and the other way round, another
+    stage's connections for this one's."""
+    policy = json.dumps({"Version": "2012-10-17", "Statement": list(statements(chat, key).values())})
+    document = json.loads(policy)
+    (statement,) = [statement for statement in document["Statement"] if statement["Sid"] == sid]
+    part = "Resource" if sid == "Clients" else "Action"
+    (lost,) = [value for value in statement[part] if value.endswith(right)]
+    statement[part].remove(lost)
+    if how == "elsewhere":
+        (resource, *_) = statement["Resource"] if sid != "Clients" else [lost]
+        other = {
+            "Connections": resource + "/index/room-index",
+            "RoomIndex": resource.split("/index/")[0],
+            "Clients": resource.replace("/dev/", "/prod/"),
+        }[sid]
+        action = [lost] if sid != "Clients" else statement["Action"]
+        document["Statement"].append({"Effect": "Allow", "Action": action, "Resource": [other]})
+    document["Statement"] = [one for one in document["Statement"] if one["Action"] and one["Resource"]]
+    role = chat.functions[key]
+    chat.iam.put_role_policy(RoleName=role, PolicyName="access", PolicyDocument=json.dumps(document))
+    try:
+        assert behaviour(chat) == NEEDED[key, sid, right]
+    finally:
+        chat.iam.put_role_policy(RoleName=role, PolicyName="access", PolicyDocument=policy)
+
+
+def test_the_rights_are_whole_again(chat):
+    assert behaviour(chat) == set()

@@ -13,7 +13,10 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
-use aws_sdk_apigatewaymanagement::config::retry::{RetryPartition, TokenBucket};
+use aws_sdk_apigatewaymanagement::config::interceptors::InterceptorContext;
+use aws_sdk_apigatewaymanagement::config::retry::{
+    ClassifyRetry, RetryAction, RetryPartition, TokenBucket,
+};
 
 use crate::connections::Connections;
 use crate::gateway::Gateway;
@@ -85,4 +88,22 @@ fn retries() -> RetryConfig {
         .with_max_attempts(3)
         .with_initial_backoff(Duration::from_millis(100))
         .with_max_backoff(Duration::from_secs(1))
+}
+
+/// Takes every 429 for a throttle. The SDK goes by the error's type, which comes in a header that an emulator may
+/// leave out.
+#[derive(Debug)]
+struct TooManyRequests;
+
+impl ClassifyRetry for TooManyRequests {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.response() {
+            Some(response) if response.status().as_u16() == 429 => RetryAction::throttling_error(),
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "429 of any kind"
+    }
 }

@@ -21,7 +21,7 @@ pub const CUT_BEFORE_DEADLINE: Duration = Duration::from_millis(250);
 
 /// How long the first post is waited for before the others start. A healthy one takes about 10 ms; a hanging one must
 /// not hold up the room.
-const PRIME_FOR: Duration = Duration::from_millis(100);
+const PRIME_FOR: Duration = Duration::from_millis(250);
 
 /// The next page of members is read when fewer than this wait for their post: 1,000 posts take about as long as the
 /// Query.

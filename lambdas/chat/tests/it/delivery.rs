@@ -1,0 +1,246 @@
+//! Publishing when nothing goes wrong: who gets what, and what it costs.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue::{N, S};
+use serde_json::json;
+
+use crate::support::{World, now_ms};
+
+#[tokio::test]
+async fn members_get_the_message_and_the_sender_gets_the_ack() {
+    let world = World::new().await;
+    for id in ["a", "b", "c"] {
+        world.join(id, "lobby").await;
+    }
+    world.join("d", "elsewhere").await;
+
+    let before = now_ms();
+    let ack = world
+        .publish("a", r#"{"action":"publish","data":"hi","id":"m1"}"#)
+        .await;
+    let at = ack["at"].as_i64().unwrap();
+    assert!((before..=now_ms()).contains(&at));
+    assert_eq!(
+        ack,
+        json!({"type": "ack", "id": "m1", "room": "lobby", "at": at, "delivered": 2, "gone": 0, "failed": 0})
+    );
+    // Everybody in the room but the sender, once.
+    assert_eq!(world.peers.tried(), ["b", "c"]);
+    let text = format!(
+        r#"{{"type":"message","room":"lobby","id":"m1","from":"user-a","data":"hi","received":{},"at":{at}}}"#,
+        at / 1000
+    );
+    assert_eq!(world.peers.texts("b"), [text.as_str()]);
+    assert_eq!(world.peers.texts("c"), [text.as_str()]);
+}
+
+#[tokio::test]
+async fn data_is_passed_on_byte_for_byte() {
+    let world = World::new().await;
+    world.join("a", "lobby").await;
+    world.join("b", "lobby").await;
+    for data in [
+        "null",
+        "1.0",
+        "-0",
+        "1e400",
+        "12345678901234567890123456789",
+        r#""\u00e9\/ \ud800""#,
+        r#"{"b":1,"a":1,"b":2}"#,
+        "[ 1,\n\t2 ]",
+        &format!("{}{}", "[".repeat(10_000), "]".repeat(10_000)),
+    ] {
+        let ack = world
+            .publish("a", &format!(r#"{{"action":"publish","data": {data} }}"#))
+            .await;
+        assert_eq!(ack["delivered"], 1, "{data:.60}");
+        let texts = world.peers.texts("b");
+        assert!(
+            texts
+                .last()
+                .unwrap()
+                .contains(&format!(r#""data":{data},"received""#)),
+            "{data:.60}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_empty_room_is_told_to_nobody() {
+    let world = World::new().await;
+    world.join("a", "lobby").await;
+    let ack = world.publish("a", r#"{"action":"publish","data":1}"#).await;
+    assert_eq!((&ack["delivered"], &ack["failed"]), (&0.into(), &0.into()));
+    assert_eq!(ack.get("id"), None);
+    assert!(world.peers.tried().is_empty());
+}
+
+#[tokio::test]
+async fn a_publish_reads_no_more_than_it_must() {
+    let world = World::new().await;
+    for id in ["a", "b", "c"] {
+        world.join(id, "lobby").await;
+    }
+    world.publish("a", r#"{"action":"publish","data":1}"#).await;
+    let expected = [("Query".to_owned(), 1), ("Query room-index".to_owned(), 1)];
+    assert_eq!(world.tap.counts(), expected);
+
+    let world = World::new().await;
+    world.join("a", "lobby").await;
+    world.join("b", "lobby").await;
+    world
+        .publish("a", r#"{"action":"publish","data":1,"room":"lobby"}"#)
+        .await;
+    let expected = [
+        ("GetItem".to_owned(), 1),
+        ("Query room-index".to_owned(), 1),
+    ];
+    assert_eq!(world.tap.counts(), expected);
+    assert!(world.peers.asked().is_empty());
+}
+
+#[tokio::test]
+async fn every_member_of_every_page_gets_it_once() {
+    let world = World::with(Some(7), |_| ()).await;
+    let ids: BTreeSet<String> = (0..50).map(|n| format!("c{n:02}")).collect();
+    for id in &ids {
+        world.join(id, "lobby").await;
+    }
+    let ack = world
+        .publish("c17", r#"{"action":"publish","data":1,"room":"lobby"}"#)
+        .await;
+    assert_eq!(ack["delivered"], 49);
+    let expected: Vec<String> = ids.into_iter().filter(|id| id != "c17").collect();
+    assert_eq!(world.peers.tried(), expected);
+    assert_eq!(world.tap.counts()[1], ("Query room-index".to_owned(), 8));
+}
+
+#[tokio::test]
+async fn the_order_of_recipients_is_not_that_of_the_index() {
+    let world = World::with(None, |delivery| delivery.concurrency = 1).await;
+    for n in 0..20 {
+        world.join(&format!("c{n:02}"), "lobby").await;
+    }
+    world
+        .publish("c00", r#"{"action":"publish","data":1}"#)
+        .await;
+    // One in 19! shuffles would be sorted.
+    assert_ne!(world.peers.order(), world.peers.tried());
+}
+
+#[tokio::test]
+async fn expired_rows_are_neither_members_nor_recipients() {
+    let world = World::new().await;
+    world.join("a", "lobby").await;
+    // Expired, and not yet deleted by DynamoDB.
+    world.join_since("b", "lobby", 8_000).await;
+    world.join_since("a", "old", 8_000).await;
+    let ack = world.publish("a", r#"{"action":"publish","data":1}"#).await;
+    assert_eq!(
+        (&ack["room"], &ack["delivered"]),
+        (&"lobby".into(), &0.into())
+    );
+    assert!(world.peers.tried().is_empty());
+
+    for frame in [
+        r#"{"action":"publish","data":1}"#,
+        r#"{"action":"publish","data":1,"room":"lobby"}"#,
+    ] {
+        assert_eq!(
+            world.publish("b", frame).await["name"],
+            "not_a_member",
+            "{frame}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn posts_run_side_by_side_within_the_bound() {
+    let world = World::with(None, |delivery| delivery.concurrency = 8).await;
+    for n in 0..60 {
+        world.join(&format!("c{n:02}"), "lobby").await;
+    }
+    // Nobody is answered before 8 wait for an answer.
+    world.peers.hold_until(8);
+    let ack = world
+        .publish("c00", r#"{"action":"publish","data":1}"#)
+        .await;
+    assert_eq!(ack["delivered"], 59);
+    assert_eq!(
+        world.peers.in_flight_at_arrival().into_iter().max(),
+        Some(8)
+    );
+}
+
+#[tokio::test]
+async fn a_cold_process_posts_once_before_it_posts_to_all() {
+    let world = World::new().await;
+    for n in 0..20 {
+        world.join(&format!("c{n:02}"), "lobby").await;
+    }
+    world.peers.delay(Duration::from_millis(20));
+    world
+        .publish("c00", r#"{"action":"publish","data":1}"#)
+        .await;
+    let cold = world.peers.in_flight_at_arrival();
+    assert_eq!(
+        cold[1], 1,
+        "the second post came before the first was answered: {cold:?}"
+    );
+    assert!(cold.contains(&2), "{cold:?}");
+
+    // A warm one does not wait.
+    world
+        .publish("c00", r#"{"action":"publish","data":1}"#)
+        .await;
+    assert_eq!(world.peers.in_flight_at_arrival()[20], 2);
+}
+
+#[tokio::test]
+async fn a_connection_in_several_rooms_must_say_which() {
+    let world = World::new().await;
+    for room in ["red", "blue", "green"] {
+        world.join("a", room).await;
+        world.join(&format!("in-{room}"), room).await;
+    }
+    let error = world
+        .publish("a", r#"{"action":"publish","data":1,"id":"m"}"#)
+        .await;
+    assert_eq!(
+        error,
+        json!({
+            "type": "error", "id": "m", "action": "publish", "code": 400, "name": "bad_request",
+            "message": "this connection is in 3 rooms; say which with room: blue, green, red", "temporary": false,
+        })
+    );
+    assert!(world.peers.tried().is_empty());
+    let ack = world
+        .publish("a", r#"{"action":"publish","data":1,"room":"green"}"#)
+        .await;
+    assert_eq!(ack["room"], "green");
+    assert_eq!(world.peers.tried(), ["in-green"]);
+}
+
+#[tokio::test]
+async fn rows_of_other_writers_are_understood() {
+    // Without connectedAt, with an attribute nobody knows.
+    let world = World::new().await;
+    for id in ["a", "b"] {
+        world
+            .put(HashMap::from([
+                ("connectionId".to_owned(), S(id.to_owned())),
+                ("room".to_owned(), S("lobby".to_owned())),
+                ("user".to_owned(), S("bot".to_owned())),
+                ("expiresAt".to_owned(), N("99999999999".to_owned())),
+                ("colour".to_owned(), S("red".to_owned())),
+            ]))
+            .await;
+    }
+    assert_eq!(
+        world.publish("a", r#"{"action":"publish","data":1}"#).await["delivered"],
+        1
+    );
+    assert_eq!(world.peers.frames("b")[0]["from"], "bot");
+}

@@ -1,0 +1,271 @@
+//! What goes wrong on the way, and what the sender is told.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, World};
+
+const FRAME: &str = r#"{"action":"publish","data":1,"room":"lobby","id":"m"}"#;
+
+/// A world where `a` publishes to `b`, `c` and `d`.
+async fn lobby() -> World {
+    let world = World::with(None, |delivery| {
+        delivery.concurrency = 2;
+        delivery.post_timeout = Duration::from_secs(60);
+    })
+    .await;
+    for id in ["a", "b", "c", "d"] {
+        world.join(id, "lobby").await;
+    }
+    world
+}
+
+fn counts(ack: &Value) -> Value {
+    json!({"delivered": ack["delivered"], "gone": ack["gone"], "failed": ack["failed"]})
+}
+
+#[tokio::test]
+async fn throttles_and_failures_of_a_moment_are_got_over() {
+    for answer in [
+        Answer::THROTTLED,
+        Answer::Bare(429),
+        Answer::Error(500, "InternalServerErrorException"),
+        Answer::Bare(500),
+        Answer::Bare(502),
+        Answer::Bare(503),
+        Answer::Bare(504),
+    ] {
+        let world = lobby().await;
+        world.peers.on_post("b", &[answer, answer, Answer::Ok]);
+        let ack = world.publish("a", FRAME).await;
+        assert_eq!(
+            counts(&ack),
+            json!({"delivered": 3, "gone": 0, "failed": 0}),
+            "{answer:?}"
+        );
+        assert_eq!(world.peers.tried(), ["b", "b", "b", "c", "d"], "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn lasting_failures_of_one_member_are_counted_and_stop_nobody_else() {
+    for (answer, tries) in [
+        (Answer::THROTTLED, 3),
+        (Answer::Bare(500), 3),
+        (Answer::Error(400, "BadRequestException"), 1),
+        (Answer::Error(403, "ForbiddenException"), 1),
+        (Answer::Error(413, "PayloadTooLargeException"), 1),
+    ] {
+        let world = lobby().await;
+        world.peers.on_post("b", &[answer]);
+        let ack = world.publish("a", FRAME).await;
+        assert_eq!(
+            counts(&ack),
+            json!({"delivered": 2, "gone": 0, "failed": 1}),
+            "{answer:?}"
+        );
+        assert_eq!(world.peers.texts("b").len(), tries, "{answer:?}");
+        assert_eq!(world.rows().await.len(), 4, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn more_throttled_posts_than_the_sdk_s_own_bucket_has_tokens_for_are_tried_again() {
+    let world = World::new().await;
+    world.join("a", "lobby").await;
+    for n in 0..150 {
+        let id = format!("c{n}");
+        world.join(&id, "lobby").await;
+        world.peers.on_post(&id, &[Answer::THROTTLED, Answer::Ok]);
+    }
+    let ack = world.publish("a", FRAME).await;
+    assert_eq!(
+        counts(&ack),
+        json!({"delivered": 150, "gone": 0, "failed": 0})
+    );
+}
+
+#[tokio::test]
+async fn a_member_that_hangs_holds_one_slot_and_nothing_else() {
+    let world = World::with(None, |delivery| {
+        delivery.concurrency = 2;
+        delivery.attempt_timeout = Duration::from_millis(500);
+        delivery.post_timeout = Duration::from_secs(2);
+    })
+    .await;
+    for id in ["a", "b", "c", "d", "e"] {
+        world.join(id, "lobby").await;
+    }
+    world.peers.on_post("b", &[Answer::Hang]);
+    let ack = world.publish("a", FRAME).await;
+    assert_eq!(
+        counts(&ack),
+        json!({"delivered": 3, "gone": 0, "failed": 1})
+    );
+    // Whoever was waiting when `b` hung did not wait for its timeout: all others came before its second try.
+    let order = world.peers.order();
+    let second_try = order
+        .iter()
+        .enumerate()
+        .filter(|(_, id)| *id == "b")
+        .nth(1)
+        .map(|(n, _)| n);
+    assert_eq!(second_try, Some(4), "{order:?}");
+}
+
+#[tokio::test]
+async fn a_try_that_hangs_is_given_up_and_tried_again() {
+    let world = World::with(None, |delivery| {
+        delivery.attempt_timeout = Duration::from_millis(500)
+    })
+    .await;
+    world.join("a", "lobby").await;
+    world.join("b", "lobby").await;
+    world.peers.on_post("b", &[Answer::Hang, Answer::Ok]);
+    let ack = world.publish("a", FRAME).await;
+    assert_eq!(
+        counts(&ack),
+        json!({"delivered": 1, "gone": 0, "failed": 0})
+    );
+}
+
+#[tokio::test]
+async fn who_is_in_no_room_or_another_is_no_member() {
+    let world = lobby().await;
+    world.join("e", "elsewhere").await;
+    for (id, frame, message) in [
+        ("e", FRAME, "this connection is not in the room lobby"),
+        ("f", FRAME, "this connection is not in the room lobby"),
+        (
+            "f",
+            r#"{"action":"publish","data":1,"id":"m"}"#,
+            "this connection is in no room; connect with ?room=NAME",
+        ),
+    ] {
+        let error = world.publish(id, frame).await;
+        assert_eq!(
+            error,
+            json!({
+                "type": "error", "id": "m", "action": "publish", "code": 403, "name": "not_a_member",
+                "message": message, "temporary": false,
+            })
+        );
+    }
+    assert!(world.peers.tried().is_empty());
+}
+
+#[tokio::test]
+async fn frames_that_break_the_protocol_are_refused_before_anything_is_read() {
+    let world = lobby().await;
+    for (frame, message) in [
+        (
+            r#"{"action":"publish"}"#,
+            r#"data is missing; to say something, send {"action":"publish","data":"hi"}"#,
+        ),
+        (
+            r#"{"action":"publish","data":1,"id":7}"#,
+            "id must be a string",
+        ),
+        (
+            r#"{"action":"publish","data":1,"id":""}"#,
+            "id must have 1 to 64 characters",
+        ),
+        (
+            r#"{"action":"publish","data":1,"room":["a"]}"#,
+            "room must be a string",
+        ),
+        (
+            r#"{"action":"publish","data":1,"room":"a b"}"#,
+            "room may hold letters, digits and - _ . : only, not  ",
+        ),
+    ] {
+        let error = world.publish("a", frame).await;
+        assert_eq!(
+            (&error["name"], &error["message"]),
+            (&"bad_request".into(), &message.into()),
+            "{frame}"
+        );
+    }
+    assert!(world.tap.counts().is_empty());
+}
+
+#[tokio::test]
+async fn a_message_too_large_for_its_members_is_sent_to_nobody() {
+    let world = lobby().await;
+    // Fits the frame of the sender, and not the one of the members, which says more.
+    let fits = |extra: usize| {
+        let data = "x".repeat(131_072 - r#"{"type":"message","room":"lobby","id":"m","from":"user-a","data":"","received":1234567890,"at":1234567890123}"#.len() + extra);
+        format!(r#"{{"action":"publish","room":"lobby","id":"m","data":"{data}"}}"#)
+    };
+    let ack = world.publish("a", &fits(0)).await;
+    assert_eq!(ack["delivered"], 3);
+    assert_eq!(world.peers.texts("b")[0].len(), 131_072);
+
+    let error = world.publish("a", &fits(1)).await;
+    assert_eq!(
+        error,
+        json!({
+            "type": "error", "id": "m", "action": "publish", "code": 413, "name": "payload_too_large",
+            "message": "the message is too large: 131073 bytes as sent to members, at most 131072",
+            "temporary": false,
+        })
+    );
+    assert_eq!(world.peers.tried().len(), 3);
+}
+
+#[tokio::test]
+async fn a_throttling_table_says_slow_down() {
+    for operation in ["GetItem", "Query room-index"] {
+        let world = lobby().await;
+        world.tap.fail(operation, 0, "ThrottlingException");
+        let error = world.publish("a", FRAME).await;
+        assert_eq!(
+            error,
+            json!({
+                "type": "error", "id": "m", "action": "publish", "code": 429, "name": "slow_down",
+                "message": "the service is busy; try again in a moment", "temporary": true, "retryAfterMs": 1_000,
+            }),
+            "{operation}"
+        );
+        assert!(world.peers.tried().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_failing_table_says_internal_and_nothing_of_itself() {
+    for operation in ["GetItem", "Query room-index"] {
+        let world = lobby().await;
+        world.tap.fail(operation, 0, "ResourceNotFoundException");
+        let error = world.publish("a", FRAME).await;
+        assert_eq!(
+            error,
+            json!({
+                "type": "error", "id": "m", "action": "publish", "code": 500, "name": "internal",
+                "message": "the service failed; nothing was sent, try again", "temporary": true,
+            }),
+            "{operation}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_fails_half_way_is_admitted() {
+    let world = World::with(Some(2), |_| ()).await;
+    for id in ["a", "b", "c", "d", "e", "f"] {
+        world.join(id, "lobby").await;
+    }
+    world
+        .tap
+        .fail("Query room-index", 2, "ResourceNotFoundException");
+    let error = world.publish("a", FRAME).await;
+    assert_eq!(
+        (&error["name"], &error["id"]),
+        (&"internal".into(), &"m".into())
+    );
+    assert_eq!(
+        error["message"],
+        "not all members of the room could be read: 3 got the message, others did not; sent again, it reaches some twice"
+    );
+    assert_eq!(world.peers.tried().len(), 3);
+}

@@ -1,0 +1,10 @@
+//! The functions against a DynamoDB engine that is real, and a management API that is scripted.
+//!
+//! Each test has an engine of its own, in memory, and its own clients of API Gateway, so tests run side by side.
+
+mod deadline;
+mod delivery;
+mod failures;
+mod membership;
+mod pruning;
+mod support;

@@ -1,0 +1,170 @@
+//! The world around the functions: tables, members, and what API Gateway answers.
+
+mod aws;
+mod peers;
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chat::App;
+use chat::connections::Connection;
+use chat::event::{Reply, Request};
+use chat::settings::{Delivery, Table};
+use serde_json::Value;
+use tokio::time::Instant;
+
+pub(crate) use aws::Tap;
+pub(crate) use peers::{Answer, Peers};
+
+pub(crate) const TABLE: &str = "connections";
+
+pub(crate) struct World {
+    pub(crate) app: App,
+    /// What the functions asked of AWS, and how to make it fail.
+    pub(crate) tap: Tap,
+    /// The clients that are connected.
+    pub(crate) peers: Peers,
+    /// For looking at the table and filling it, past the tap.
+    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(None, |_| ()).await
+    }
+
+    /// A world with `page_size` rows per page and the settings that `set` changes.
+    pub(crate) async fn with(page_size: Option<i32>, set: impl FnOnce(&mut Delivery)) -> Self {
+        let peers = Peers::start().await;
+        let engine = aws::start_engine().await;
+        let dynamodb = aws_sdk_dynamodb::Client::new(&aws::config(&engine, &peers.url, None));
+        aws::create_table(&dynamodb).await;
+        // Long, so that a busy machine makes no post fail. Where a peer hangs, the test shortens them.
+        let mut delivery = Delivery {
+            attempt_timeout: Duration::from_secs(30),
+            post_timeout: Duration::from_secs(60),
+            ..Delivery::default()
+        };
+        set(&mut delivery);
+        let tap = Tap::default();
+        let table = Table {
+            name: TABLE.to_owned(),
+            page_size,
+        };
+        let app = App::new(
+            &aws::config(&engine, &peers.url, Some(&tap)),
+            table,
+            delivery,
+        );
+        Self {
+            app,
+            tap,
+            peers,
+            dynamodb,
+        }
+    }
+
+    /// Puts a connection into a room, as if it had connected a minute ago.
+    pub(crate) async fn join(&self, id: &str, room: &str) {
+        self.join_since(id, room, 60).await;
+    }
+
+    /// Puts a connection into a room, as if it had connected `seconds` ago.
+    pub(crate) async fn join_since(&self, id: &str, room: &str, seconds: i64) {
+        let connected_at = now_ms() - seconds * 1000;
+        let row = Connection {
+            connection_id: id.to_owned(),
+            room: room.to_owned(),
+            user: format!("user-{id}"),
+            connected_at,
+            expires_at: connected_at / 1000 + 7_800,
+        };
+        let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
+        self.put(item).await;
+    }
+
+    pub(crate) async fn put(&self, item: HashMap<String, AttributeValue>) {
+        self.dynamodb
+            .put_item()
+            .table_name(TABLE)
+            .set_item(Some(item))
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// Every row of the table, as (connection, room), sorted.
+    pub(crate) async fn rows(&self) -> Vec<(String, String)> {
+        let mut rows: Vec<(String, String)> = self
+            .items()
+            .await
+            .into_iter()
+            .map(|item| (text(&item["connectionId"]), text(&item["room"])))
+            .collect();
+        rows.sort();
+        rows
+    }
+
+    pub(crate) async fn items(&self) -> Vec<HashMap<String, AttributeValue>> {
+        let scan = self.dynamodb.scan().table_name(TABLE).consistent_read(true);
+        scan.into_paginator()
+            .items()
+            .send()
+            .collect::<Result<_, _>>()
+            .await
+            .unwrap()
+    }
+
+    /// What `id` is answered for a frame.
+    pub(crate) async fn publish(&self, id: &str, frame: &str) -> Value {
+        body(&chat::publish(&self.app, &request(id, frame)).await)
+    }
+}
+
+/// A frame from `id`, with a minute to answer it.
+pub(crate) fn request(id: &str, frame: &str) -> Request {
+    let started = Instant::now();
+    Request {
+        connection_id: id.to_owned(),
+        request_id: "r".to_owned(),
+        body: frame.to_owned(),
+        query: Vec::new(),
+        close_code: None,
+        now_ms: now_ms(),
+        started,
+        deadline: started + Duration::from_secs(60),
+    }
+}
+
+/// A handshake of `id`.
+pub(crate) fn handshake(id: &str, query: &[(&str, &str)]) -> Request {
+    let query = query
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    Request {
+        query,
+        ..request(id, "")
+    }
+}
+
+/// The frame of a reply. Message routes answer 200 whatever happens.
+pub(crate) fn body(reply: &Reply) -> Value {
+    assert_eq!(reply.status, 200);
+    serde_json::from_str(reply.body.as_deref().unwrap()).unwrap()
+}
+
+pub(crate) fn now_ms() -> i64 {
+    i64::try_from(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_millis(),
+    )
+    .unwrap()
+}
+
+fn text(value: &AttributeValue) -> String {
+    value.as_s().unwrap().clone()
+}

@@ -1,0 +1,208 @@
+//! A DynamoDB engine, and a tap on the SDK's requests.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
+};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+use tokio::net::TcpListener;
+
+/// Serves an empty DynamoDB for as long as the test's runtime lives, and returns its URL.
+pub(crate) async fn start_engine() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let database = dynoxide::Database::memory().unwrap();
+    tokio::spawn(dynoxide::server::serve_with_shutdown(
+        listener,
+        database,
+        std::future::pending(),
+    ));
+    url
+}
+
+/// What the environment of a function would give the SDK.
+pub(crate) fn config(dynamodb: &str, management: &str, tap: Option<&Tap>) -> SdkConfig {
+    let plain = aws_smithy_http_client::Builder::new().build_http();
+    let http_client = match tap {
+        Some(tap) => SharedHttpClient::new(Tapped {
+            tap: tap.clone(),
+            inner: plain,
+        }),
+        None => plain,
+    };
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("eu-west-1"))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+            "AK", "SK", None, None, "test",
+        )))
+        .service_config(Endpoints {
+            dynamodb: dynamodb.to_owned(),
+            management: management.to_owned(),
+        })
+        .http_client(http_client)
+        .build()
+}
+
+/// The table of design: what terraform/ declares.
+pub(crate) async fn create_table(client: &aws_sdk_dynamodb::Client) {
+    let key = |name: &str, kind: KeyType| {
+        KeySchemaElement::builder()
+            .attribute_name(name)
+            .key_type(kind)
+            .build()
+            .unwrap()
+    };
+    let string = |name: &str| {
+        AttributeDefinition::builder()
+            .attribute_name(name)
+            .attribute_type(ScalarAttributeType::S)
+            .build()
+            .unwrap()
+    };
+    let index = GlobalSecondaryIndex::builder()
+        .index_name("room-index")
+        .key_schema(key("room", KeyType::Hash))
+        .key_schema(key("connectionId", KeyType::Range))
+        .projection(
+            Projection::builder()
+                .projection_type(ProjectionType::Include)
+                .non_key_attributes("user")
+                .non_key_attributes("expiresAt")
+                .build(),
+        )
+        .build()
+        .unwrap();
+    client
+        .create_table()
+        .table_name(super::TABLE)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(string("connectionId"))
+        .attribute_definitions(string("room"))
+        .key_schema(key("connectionId", KeyType::Hash))
+        .key_schema(key("room", KeyType::Range))
+        .global_secondary_indexes(index)
+        .send()
+        .await
+        .unwrap();
+}
+
+#[derive(Debug)]
+struct Endpoints {
+    dynamodb: String,
+    management: String,
+}
+
+impl LoadServiceConfig for Endpoints {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        match (key.service_id(), key.env()) {
+            ("DynamoDB", "AWS_ENDPOINT_URL") => Some(self.dynamodb.clone()),
+            ("ApiGatewayManagementApi", "AWS_ENDPOINT_URL") => Some(self.management.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// Sees every request to DynamoDB, and answers in its place when told to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tap(Arc<Mutex<Tapping>>);
+
+#[derive(Debug, Default)]
+struct Tapping {
+    counts: BTreeMap<String, usize>,
+    faults: Vec<Fault>,
+}
+
+#[derive(Debug)]
+struct Fault {
+    operation: &'static str,
+    after: usize,
+    error: &'static str,
+}
+
+impl Tap {
+    /// How many requests there were of each operation; a Query of the index counts as `Query room-index`.
+    pub(crate) fn counts(&self) -> Vec<(String, usize)> {
+        self.0.lock().unwrap().counts.clone().into_iter().collect()
+    }
+
+    /// Fails every request of an operation, but for the first `after`.
+    pub(crate) fn fail(&self, operation: &'static str, after: usize, error: &'static str) {
+        self.0.lock().unwrap().faults.push(Fault {
+            operation,
+            after,
+            error,
+        });
+    }
+
+    /// Notes a request to DynamoDB; the error that it gets instead of being sent.
+    fn note(&self, request: &HttpRequest) -> Option<&'static str> {
+        let target = request.headers().get("x-amz-target")?;
+        let mut operation = target.rsplit('.').next()?.to_owned();
+        let body = String::from_utf8_lossy(request.body().bytes()?).into_owned();
+        if body.contains("room-index") {
+            operation.push_str(" room-index");
+        }
+        let mut tapping = self.0.lock().unwrap();
+        let count = tapping.counts.entry(operation.clone()).or_default();
+        *count += 1;
+        let count = *count;
+        let fault = tapping
+            .faults
+            .iter()
+            .find(|fault| fault.operation == operation && count > fault.after);
+        fault.map(|fault| fault.error)
+    }
+}
+
+#[derive(Debug)]
+struct Tapped<T> {
+    tap: Tap,
+    inner: T,
+}
+
+impl HttpClient for Tapped<SharedHttpClient> {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let inner = self.inner.http_connector(settings, components);
+        SharedHttpConnector::new(Tapped {
+            tap: self.tap.clone(),
+            inner,
+        })
+    }
+}
+
+impl HttpConnector for Tapped<SharedHttpConnector> {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        match self.tap.note(&request) {
+            None => self.inner.call(request),
+            Some(error) => {
+                let body = format!(
+                    r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{error}","message":"no"}}"#
+                );
+                let status = if error == "InternalServerError" {
+                    500
+                } else {
+                    400
+                };
+                let status = StatusCode::try_from(status).unwrap();
+                HttpConnectorFuture::ready(Ok(HttpResponse::new(status, body.into())))
+            }
+        }
+    }
+}

@@ -64,6 +64,7 @@ pub fn gateway(config: &SdkConfig, delivery: &Delivery) -> Gateway {
     let config = aws_sdk_apigatewaymanagement::config::Builder::from(config)
         .timeout_config(timeouts(delivery.attempt_timeout, delivery.post_timeout))
         .retry_config(retries())
+        .retry_classifier(TooManyRequests)
         .retry_partition(
             RetryPartition::custom("fan-out")
                 .token_bucket(bucket)

@@ -128,3 +128,118 @@ impl From<Reply> for Response {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn context(kind: &str) -> Value {
+        json!({
+            "routeKey": "$connect", "eventType": kind, "extendedRequestId": "T0aBcEfGDoEFhIg=",
+            "requestTime": "09/Feb/2024:09:30:07 +0000", "messageDirection": "IN", "stage": "prod",
+            "connectedAt": 1_707_471_007_396_i64, "requestTimeEpoch": 1_707_471_007_397_i64,
+            "identity": {"sourceIp": "203.0.113.9"}, "requestId": "T0aBcEfGDoEFhIg=",
+            "domainName": "a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com",
+            "connectionId": "T0aBceHkDoECIQw=", "apiId": "a1b2c3d4e5",
+        })
+    }
+
+    fn request(event: Value) -> anyhow::Result<Request> {
+        Request::new(serde_json::from_value(event).unwrap(), 0)
+    }
+
+    #[test]
+    fn every_value_of_the_query_is_kept() {
+        let event = json!({
+            "headers": {"Host": "h"}, "multiValueHeaders": {"Host": ["h"]},
+            "queryStringParameters": {"room": "b", "user": "ü x"},
+            "multiValueQueryStringParameters": {"room": ["a", "b"], "user": ["ü x"]},
+            "requestContext": context("CONNECT"), "isBase64Encoded": false,
+        });
+        let request = request(event).unwrap();
+        let mut query: Vec<(&str, &str)> = request
+            .query
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        query.sort_unstable();
+        assert_eq!(query, [("room", "a"), ("room", "b"), ("user", "ü x")]);
+        assert_eq!(request.connection_id, "T0aBceHkDoECIQw=");
+        assert_eq!(request.body, "");
+    }
+
+    #[test]
+    fn a_query_that_is_in_one_map_alone_is_read() {
+        let event =
+            json!({"queryStringParameters": {"room": "a"}, "requestContext": context("CONNECT")});
+        assert_eq!(
+            request(event).unwrap().query,
+            [("room".to_owned(), "a".to_owned())]
+        );
+        for nothing in [json!({}), json!({"queryStringParameters": null})] {
+            let mut event = nothing;
+            event["requestContext"] = context("CONNECT");
+            assert!(request(event).unwrap().query.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_frame_is_handed_over_unread() {
+        let event = json!({"requestContext": context("MESSAGE"), "body": "{ \"x\": 1 }", "isBase64Encoded": false});
+        assert_eq!(request(event).unwrap().body, "{ \"x\": 1 }");
+    }
+
+    #[test]
+    fn the_close_code_is_read() {
+        let mut event = json!({"requestContext": context("DISCONNECT")});
+        event["requestContext"]["disconnectStatusCode"] = 1005.into();
+        event["requestContext"]["disconnectReason"] =
+            "Client-side close frame status not set".into();
+        assert_eq!(request(event).unwrap().close_code, Some(1005));
+    }
+
+    #[test]
+    fn an_event_of_something_else_is_refused() {
+        let mut event = json!({"requestContext": context("MESSAGE")});
+        event["requestContext"]
+            .as_object_mut()
+            .unwrap()
+            .remove("connectionId");
+        let error = request(event).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the event has no requestContext.connectionId"
+        );
+    }
+
+    #[test]
+    fn the_deadline_is_as_far_off_as_lambda_says() {
+        let event: Event =
+            serde_json::from_value(json!({"requestContext": context("MESSAGE")})).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let in_an_hour = u64::try_from(now.as_millis()).unwrap() + 3_600_000;
+        let request = Request::new(event.clone(), in_an_hour).unwrap();
+        let left = request.deadline - request.started;
+        assert!(
+            left <= Duration::from_secs(3_601) && left > Duration::from_secs(3_500),
+            "{left:?}"
+        );
+        // A deadline that has passed is now, not a panic.
+        let request = Request::new(event, 1).unwrap();
+        assert_eq!(request.deadline, request.started);
+    }
+
+    #[test]
+    fn a_response_has_no_key_that_api_gateway_does_not_know() {
+        let response = |reply: Reply| serde_json::to_value(Response::from(reply)).unwrap();
+        assert_eq!(
+            response(Reply::frame("{}".to_owned())),
+            json!({"statusCode": 200, "headers": {}, "multiValueHeaders": {}, "body": "{}", "isBase64Encoded": false})
+        );
+        assert_eq!(
+            response(Reply::ok()),
+            json!({"statusCode": 200, "headers": {}, "multiValueHeaders": {}, "isBase64Encoded": false})
+        );
+    }
+}

@@ -65,13 +65,14 @@ pub async fn fan_out(
     let mut waiting: VecDeque<String> = VecDeque::new();
     let mut posts = FuturesUnordered::new();
 
-    let mut stop = pin!(sleep_until(before(deadline, STOP_BEFORE_DEADLINE)));
-    let mut stopped = false;
+    let stop_at = before(deadline, STOP_BEFORE_DEADLINE);
+    let mut stop = pin!(sleep_until(stop_at));
     let mut cut = pin!(sleep_until(before(deadline, CUT_BEFORE_DEADLINE)));
     let mut prime = pin!(sleep(PRIME_FOR));
     let mut primed = gateway.is_warm();
 
     loop {
+        let stopped = Instant::now() >= stop_at;
         if stopped {
             outcome.failed += waiting.len();
             waiting.clear();
@@ -110,7 +111,7 @@ pub async fn fan_out(
                 None => all_read = true,
             },
             () = &mut prime, if !primed && !posts.is_empty() => primed = true,
-            () = &mut stop, if !stopped => stopped = true,
+            () = &mut stop, if !stopped => {}
             () = &mut cut => {
                 outcome.failed += posts.len() + waiting.len();
                 outcome.partial = !all_read;

@@ -328,3 +328,234 @@ fn shorten(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    /// The text of the failure, which is `bad_request`.
+    fn refusal<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
+        let failure = result.unwrap_err();
+        assert_eq!(failure.name, ErrorName::BadRequest);
+        failure.message
+    }
+
+    #[test]
+    fn what_is_no_object_gets_help() {
+        for (text, message) in [
+            ("", "the frame is empty; "),
+            (" \r\n\t", "the frame is empty; "),
+            (
+                "hello everybody",
+                "the frame is not JSON (line 1, column 1); ",
+            ),
+            (
+                "{\"data\":\n \"hi",
+                "the frame is not JSON (line 2, column 4); ",
+            ),
+            ("{} {}", "the frame is not JSON (line 1, column 4); "),
+            ("\u{feff}{}", "the frame is not JSON (line 1, column 1); "),
+            ("[]", "the frame is not a JSON object; "),
+            (" \"publish\" ", "the frame is not a JSON object; "),
+            ("5", "the frame is not a JSON object; "),
+            ("null", "the frame is not a JSON object; "),
+        ] {
+            assert_eq!(
+                refusal(Frame::parse(text)),
+                format!("{message}{EXAMPLE}"),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn fields_are_read_by_their_rules() {
+        fn frame(text: &str) -> Frame<'_> {
+            Frame::parse(text).unwrap()
+        }
+        // Absent and null are the same, but for data, whose null is a value.
+        for text in ["{}", r#"{"id":null,"room":null,"action":null}"#] {
+            let frame = frame(text);
+            assert_eq!((frame.id().unwrap(), frame.room().unwrap()), (None, None));
+            assert_eq!(frame.correlation(), Correlation::default());
+        }
+        assert!(frame("{}").data().is_err());
+        assert_eq!(frame(r#"{"data":null}"#).data().unwrap().get(), "null");
+
+        // 64 characters, whatever their bytes.
+        let id = "語".repeat(64);
+        assert_eq!(
+            frame(&format!(r#"{{"id":"{id}"}}"#)).id().unwrap(),
+            Some(id)
+        );
+        for (field, text) in [
+            ("id", format!(r#"{{"id":"{}"}}"#, "x".repeat(65))),
+            ("id", r#"{"id":""}"#.to_owned()),
+            ("id", r#"{"id":7}"#.to_owned()),
+            ("room", r#"{"room":7}"#.to_owned()),
+            ("room", r#"{"room":""}"#.to_owned()),
+            ("room", r#"{"room":"@x"}"#.to_owned()),
+        ] {
+            let frame = frame(&text);
+            let message = match field {
+                "id" => refusal(frame.id()),
+                _ => refusal(frame.room()),
+            };
+            assert!(message.starts_with(field), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_two_equal_keys_counts() {
+        let frame = Frame::parse(r#"{"action":"a","data":1,"action":"b","data":2}"#).unwrap();
+        assert_eq!(frame.action().unwrap().as_deref(), Some("b"));
+        assert_eq!(frame.data().unwrap().get(), "2");
+    }
+
+    #[test]
+    fn an_answer_is_correlated_by_whatever_can_be_read() {
+        let correlation = |text| Frame::parse(text).unwrap().correlation();
+        let both = Correlation {
+            id: Some("m".to_owned()),
+            action: Some("x".to_owned()),
+        };
+        assert_eq!(correlation(r#"{"action":"x","id":"m"}"#), both);
+        assert_eq!(
+            correlation(r#"{"action":["x"],"id":"m"}"#),
+            Correlation {
+                action: None,
+                ..both.clone()
+            }
+        );
+        assert_eq!(
+            correlation(r#"{"action":"x","id":7}"#),
+            Correlation { id: None, ..both }
+        );
+        let long = format!(r#"{{"action":"{}"}}"#, "x".repeat(65));
+        assert_eq!(correlation(&long), Correlation::default());
+    }
+
+    #[test]
+    fn every_error_has_its_code_and_name() {
+        let rendered = |name| {
+            let frame: Value =
+                serde_json::from_str(&Failure::new(name, "why").render(&Correlation::default()))
+                    .unwrap();
+            (
+                frame["code"].as_u64().unwrap(),
+                frame["name"].clone(),
+                frame["temporary"].as_bool().unwrap(),
+            )
+        };
+        for (name, code, text, temporary) in [
+            (ErrorName::BadRequest, 400, "bad_request", false),
+            (ErrorName::NotAMember, 403, "not_a_member", false),
+            (ErrorName::UnknownAction, 404, "unknown_action", false),
+            (ErrorName::PayloadTooLarge, 413, "payload_too_large", false),
+            (ErrorName::SlowDown, 429, "slow_down", true),
+            (ErrorName::Internal, 500, "internal", true),
+        ] {
+            assert_eq!(rendered(name), (code, text.into(), temporary));
+        }
+    }
+
+    #[test]
+    fn frames_look_like_this() {
+        let failure = Failure {
+            retry_after_ms: Some(1_000),
+            ..Failure::new(ErrorName::SlowDown, "busy")
+        };
+        let to = Correlation {
+            id: Some("m".to_owned()),
+            action: Some("publish".to_owned()),
+        };
+        assert_eq!(
+            failure.render(&to),
+            r#"{"type":"error","id":"m","action":"publish","code":429,"name":"slow_down","message":"busy","temporary":true,"retryAfterMs":1000}"#
+        );
+        let ack = Ack {
+            id: None,
+            room: "r",
+            at: 5,
+            delivered: 1,
+            gone: 2,
+            failed: 3,
+            partial: false,
+        };
+        assert_eq!(
+            render(&ack),
+            r#"{"type":"ack","room":"r","at":5,"delivered":1,"gone":2,"failed":3}"#
+        );
+        let ack = Ack {
+            id: Some("m"),
+            partial: true,
+            ..ack
+        };
+        assert_eq!(
+            render(&ack),
+            r#"{"type":"ack","id":"m","room":"r","at":5,"delivered":1,"gone":2,"failed":3,"partial":true}"#
+        );
+    }
+
+    /// JSON texts, with the white space and the spellings that a value forgets.
+    fn any_json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            any::<bool>().prop_map(|b| b.to_string()),
+            "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?",
+            any::<String>().prop_map(|text| json!(text).to_string()),
+            "\"(\\\\u[0-9a-fA-F]{4}|\\\\/|a){0,5}\"",
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            let space = "[ \t\r\n]{0,2}";
+            prop_oneof![
+                (prop::collection::vec(inner.clone(), 0..4), space)
+                    .prop_map(|(items, space)| format!("[{space}{}{space}]", items.join(","))),
+                (prop::collection::vec((any::<String>(), inner), 0..4), space).prop_map(
+                    |(items, space)| {
+                        let fields: Vec<String> = items
+                            .iter()
+                            .map(|(key, value)| format!("{}{space}:{value}", json!(key)))
+                            .collect();
+                        format!("{{{}}}", fields.join(","))
+                    }
+                ),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused(text in any::<String>()) {
+            if let Err(failure) = Frame::parse(&text) {
+                prop_assert_eq!(failure.name, ErrorName::BadRequest);
+            }
+        }
+
+        #[test]
+        fn any_value_is_passed_on_byte_for_byte(data in any_json(), space in "[ \t\r\n]{0,3}") {
+            let text = format!("{{\"data\":{space}{data}{space},\"action\":\"publish\"}}");
+            let frame = Frame::parse(&text).unwrap();
+            let raw = frame.data().unwrap();
+            prop_assert_eq!(raw.get(), &data);
+            let message = Message { room: "r", id: None, from: "u", data: raw, received: 1, at: 1 };
+            let expected = format!(
+                r#"{{"type":"message","room":"r","from":"u","data":{data},"received":1,"at":1}}"#
+            );
+            prop_assert_eq!(render(&message), expected);
+        }
+
+        #[test]
+        fn any_field_may_be_of_any_type(id in any_json(), room in any_json(), action in any_json()) {
+            let text = format!(r#"{{"id":{id},"room":{room},"action":{action}}}"#);
+            let frame = Frame::parse(&text).unwrap();
+            let to = frame.correlation();
+            prop_assert_eq!(frame.id().ok().flatten().as_ref(), to.id.as_ref());
+            let _ = (frame.room(), frame.action());
+            let error: Value = serde_json::from_str(&Failure::bad_request("x").render(&to)).unwrap();
+            prop_assert_eq!(&error["type"], "error");
+        }
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! Each test has an engine of its own, in memory, and its own clients of API Gateway, so tests run side by side.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod deadline;
 mod delivery;
 mod failures;

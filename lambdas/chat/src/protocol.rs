@@ -552,7 +552,8 @@ mod tests {
             let text = format!(r#"{{"id":{id},"room":{room},"action":{action}}}"#);
             let frame = Frame::parse(&text).unwrap();
             let to = frame.correlation();
-            prop_assert_eq!(frame.id().ok().flatten().as_ref(), to.id.as_ref());
+            let id = frame.id().ok().flatten();
+            prop_assert_eq!(id.as_ref(), to.id.as_ref());
             let _ = (frame.room(), frame.action());
             let error: Value = serde_json::from_str(&Failure::bad_request("x").render(&to)).unwrap();
             prop_assert_eq!(&error["type"], "error");

@@ -44,3 +44,12 @@ wscat_bin() {
   fi
   printf '%s\n' "$bin"
 }
+
+# functions: the folders of lambdas/ that are functions, not the library they share.
+functions() {
+  local main
+  for main in "$root"/lambdas/*/src/main.rs; do
+    main=${main%/src/main.rs}
+    printf '%s\n' "${main##*/}"
+  done
+}

@@ -22,9 +22,15 @@ pub(crate) struct Cause {
 
 impl Cause {
     /// DeleteConnection was called.
-    pub(crate) const DELETED: Cause = Cause { code: 1000, reason: "Connection Closed Normally" };
+    pub(crate) const DELETED: Cause = Cause {
+        code: 1000,
+        reason: "Connection Closed Normally",
+    };
     /// Idle for too long, at the end of its life, or the gateway stops.
-    pub(crate) const GOING_AWAY: Cause = Cause { code: 1001, reason: "Going away" };
+    pub(crate) const GOING_AWAY: Cause = Cause {
+        code: 1001,
+        reason: "Going away",
+    };
 }
 
 /// The client's buffer is full.
@@ -124,7 +130,8 @@ pub(crate) struct Connections(Mutex<HashMap<String, Arc<Connection>>>);
 
 impl Connections {
     pub(crate) fn insert(&self, connection: Arc<Connection>) {
-        self.lock().insert(connection.client.connection_id.clone(), connection);
+        self.lock()
+            .insert(connection.client.connection_id.clone(), connection);
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Connection>> {

@@ -28,10 +28,18 @@ pub(crate) fn open(data: Option<&Path>) -> Result<Database> {
     let Some(directory) = data else {
         return Database::memory().context("cannot make a database in memory");
     };
-    let hint = || format!("--data {}: cannot keep a database there", directory.display());
+    let hint = || {
+        format!(
+            "--data {}: cannot keep a database there",
+            directory.display()
+        )
+    };
     std::fs::create_dir_all(directory).with_context(hint)?;
     let path = directory.join(FILE);
-    let path = path.to_str().ok_or_else(|| anyhow!("the path is not valid UTF-8")).with_context(hint)?;
+    let path = path
+        .to_str()
+        .ok_or_else(|| anyhow!("the path is not valid UTF-8"))
+        .with_context(hint)?;
     let database = Database::new(path).with_context(hint)?;
     // SQLite opens lazily: a file that is no database shows at the first read.
     database.table_count().with_context(hint)?;
@@ -45,19 +53,26 @@ pub(crate) fn open(data: Option<&Path>) -> Result<Database> {
 pub(crate) fn create_tables(database: &Database, tables: &[Table]) -> Result<()> {
     for table in tables {
         let name = &table.name;
-        let existing = database.get_table_metadata(name).with_context(|| format!("table {name}"))?;
+        let existing = database
+            .get_table_metadata(name)
+            .with_context(|| format!("table {name}"))?;
         if existing.is_some() {
             check_unchanged(database, table)?;
             continue;
         }
-        let request = serde_json::from_value(table.create.clone()).with_context(|| format!("table {name}"))?;
-        database.create_table(request).with_context(|| format!("table {name}"))?;
+        let request = serde_json::from_value(table.create.clone())
+            .with_context(|| format!("table {name}"))?;
+        database
+            .create_table(request)
+            .with_context(|| format!("table {name}"))?;
         if let Some(attribute) = &table.ttl_attribute {
             let request = serde_json::from_value(serde_json::json!({
                 "TableName": name,
                 "TimeToLiveSpecification": { "AttributeName": attribute, "Enabled": true },
             }))?;
-            database.update_time_to_live(request).with_context(|| format!("table {name}"))?;
+            database
+                .update_time_to_live(request)
+                .with_context(|| format!("table {name}"))?;
         }
     }
     Ok(())
@@ -99,8 +114,14 @@ pub(crate) fn serve(database: Database, listener: TcpListener) -> Result<DynamoD
     let stopped = async {
         let _ = stopped.await;
     };
-    let server = tokio::spawn(dynoxide::server::serve_with_shutdown(listener, database, stopped));
-    Ok(DynamoDb { endpoint, stop, server })
+    let server = tokio::spawn(dynoxide::server::serve_with_shutdown(
+        listener, database, stopped,
+    ));
+    Ok(DynamoDb {
+        endpoint,
+        stop,
+        server,
+    })
 }
 
 impl DynamoDb {

@@ -25,13 +25,23 @@ pub(crate) struct Client {
 }
 
 /// The `$connect` event.
-pub(crate) fn connect(api: &Api, client: &Client, now_ms: i64, headers: &HeaderMap, port: u16, query: Option<&str>) -> Value {
+pub(crate) fn connect(
+    api: &Api,
+    client: &Client,
+    now_ms: i64,
+    headers: &HeaderMap,
+    port: u16,
+    query: Option<&str>,
+) -> Value {
     let mut multi_headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in headers {
         // Real events carry neither; they belong to the hop, not to the request.
         if !matches!(name.as_str(), "connection" | "upgrade") {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            multi_headers.entry(conventional_case(name.as_str())).or_default().push(value);
+            multi_headers
+                .entry(conventional_case(name.as_str()))
+                .or_default()
+                .push(value);
         }
     }
     let added = [
@@ -41,24 +51,42 @@ pub(crate) fn connect(api: &Api, client: &Client, now_ms: i64, headers: &HeaderM
         ("X-Forwarded-Proto", "http".to_owned()),
     ];
     for (name, value) in added {
-        multi_headers.entry(name.to_owned()).or_default().push(value);
+        multi_headers
+            .entry(name.to_owned())
+            .or_default()
+            .push(value);
     }
     let mut event = Map::from_iter([
         ("headers".to_owned(), last_values(&multi_headers)),
         ("multiValueHeaders".to_owned(), json!(multi_headers)),
-        ("requestContext".to_owned(), request_context(api, client, "$connect", "CONNECT", now_ms)),
+        (
+            "requestContext".to_owned(),
+            request_context(api, client, "$connect", "CONNECT", now_ms),
+        ),
         ("isBase64Encoded".to_owned(), false.into()),
     ]);
     let multi_query = parse_query(query.unwrap_or_default());
     if !multi_query.is_empty() {
-        event.insert("queryStringParameters".to_owned(), last_values(&multi_query));
-        event.insert("multiValueQueryStringParameters".to_owned(), json!(multi_query));
+        event.insert(
+            "queryStringParameters".to_owned(),
+            last_values(&multi_query),
+        );
+        event.insert(
+            "multiValueQueryStringParameters".to_owned(),
+            json!(multi_query),
+        );
     }
     with_stage_variables(api, event)
 }
 
 /// A message's event.
-pub(crate) fn message(api: &Api, client: &Client, now_ms: i64, route_key: &str, body: &str) -> Value {
+pub(crate) fn message(
+    api: &Api,
+    client: &Client,
+    now_ms: i64,
+    route_key: &str,
+    body: &str,
+) -> Value {
     let mut context = request_context(api, client, route_key, "MESSAGE", now_ms);
     context["messageId"] = ids::generate().into();
     let event = Map::from_iter([
@@ -70,14 +98,27 @@ pub(crate) fn message(api: &Api, client: &Client, now_ms: i64, route_key: &str, 
 }
 
 /// The `$disconnect` event. `code` is the close code and `reason` its text as API Gateway reports them.
-pub(crate) fn disconnect(api: &Api, client: &Client, now_ms: i64, code: u16, reason: &str) -> Value {
+pub(crate) fn disconnect(
+    api: &Api,
+    client: &Client,
+    now_ms: i64,
+    code: u16,
+    reason: &str,
+) -> Value {
     let mut context = request_context(api, client, "$disconnect", "DISCONNECT", now_ms);
     context["disconnectStatusCode"] = code.into();
     context["disconnectReason"] = reason.into();
     // Nothing of the handshake is repeated; these four are what real events hold.
-    let headers = [("Host", client.domain_name.as_str()), ("x-api-key", ""), ("X-Forwarded-For", ""), ("x-restapi", "")];
-    let multi_headers: BTreeMap<String, Vec<String>> =
-        headers.into_iter().map(|(name, value)| (name.to_owned(), vec![value.to_owned()])).collect();
+    let headers = [
+        ("Host", client.domain_name.as_str()),
+        ("x-api-key", ""),
+        ("X-Forwarded-For", ""),
+        ("x-restapi", ""),
+    ];
+    let multi_headers: BTreeMap<String, Vec<String>> = headers
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), vec![value.to_owned()]))
+        .collect();
     let event = Map::from_iter([
         ("headers".to_owned(), last_values(&multi_headers)),
         ("multiValueHeaders".to_owned(), json!(multi_headers)),
@@ -87,7 +128,13 @@ pub(crate) fn disconnect(api: &Api, client: &Client, now_ms: i64, code: u16, rea
     with_stage_variables(api, event)
 }
 
-fn request_context(api: &Api, client: &Client, route_key: &str, event_type: &str, now_ms: i64) -> Value {
+fn request_context(
+    api: &Api,
+    client: &Client,
+    route_key: &str,
+    event_type: &str,
+    now_ms: i64,
+) -> Value {
     let request_id = ids::generate();
     let time = DateTime::from_timestamp_millis(now_ms).unwrap_or_default();
     let mut identity = json!({ "sourceIp": client.source_ip });
@@ -120,7 +167,9 @@ fn with_stage_variables(api: &Api, mut event: Map<String, Value>) -> Value {
 
 /// The single-value map: of a repeated name, the last value.
 fn last_values(multi: &BTreeMap<String, Vec<String>>) -> Value {
-    let last = multi.iter().map(|(name, values)| (name.clone(), values.last().cloned().into()));
+    let last = multi
+        .iter()
+        .map(|(name, values)| (name.clone(), values.last().cloned().into()));
     Value::Object(last.collect())
 }
 
@@ -130,7 +179,10 @@ fn parse_query(query: &str) -> BTreeMap<String, Vec<String>> {
     let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        parameters.entry(decode(name)).or_default().push(decode(value));
+        parameters
+            .entry(decode(name))
+            .or_default()
+            .push(decode(value));
     }
     parameters
 }
@@ -142,12 +194,16 @@ fn conventional_case(name: &str) -> String {
         "websocket" => "WebSocket".to_owned(),
         word => {
             let mut chars = word.chars();
-            chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
+            chars
+                .next()
+                .map(|first| first.to_ascii_uppercase())
+                .into_iter()
+                .chain(chars)
+                .collect()
         }
     });
     words.collect::<Vec<_>>().join("-")
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -191,7 +247,10 @@ mod tests {
 
     #[test]
     fn a_query_is_decoded_once_and_keeps_repeated_names_in_order() {
-        let event = connect_event(&HeaderMap::new(), Some("room=a%20b%2520&x=1&x=2&flag&plus=a+b&ü=%C3%BC"));
+        let event = connect_event(
+            &HeaderMap::new(),
+            Some("room=a%20b%2520&x=1&x=2&flag&plus=a+b&ü=%C3%BC"),
+        );
         assert_eq!(
             event["multiValueQueryStringParameters"],
             json!({"room": ["a b%20"], "x": ["1", "2"], "flag": [""], "plus": ["a+b"], "ü": ["ü"]})
@@ -219,7 +278,15 @@ mod tests {
         let names: Vec<&String> = event["headers"].as_object().unwrap().keys().collect();
         assert_eq!(
             names,
-            ["Host", "Sec-WebSocket-Key", "X-Amzn-Trace-Id", "X-Custom", "X-Forwarded-For", "X-Forwarded-Port", "X-Forwarded-Proto"]
+            [
+                "Host",
+                "Sec-WebSocket-Key",
+                "X-Amzn-Trace-Id",
+                "X-Custom",
+                "X-Forwarded-For",
+                "X-Forwarded-Port",
+                "X-Forwarded-Proto"
+            ]
         );
         assert_eq!(event["headers"]["X-Custom"], "2");
         assert_eq!(event["multiValueHeaders"]["X-Custom"], json!(["1", "2"]));
@@ -228,7 +295,10 @@ mod tests {
     #[test]
     fn the_request_context_is_that_of_a_real_event() {
         let event = connect_event(&HeaderMap::new(), None);
-        let id = event["requestContext"]["requestId"].as_str().unwrap().to_owned();
+        let id = event["requestContext"]["requestId"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         assert_eq!(
             event["requestContext"],
             json!({
@@ -256,12 +326,24 @@ mod tests {
 
     #[test]
     fn a_disconnect_tells_code_and_reason() {
-        let event = disconnect(&api(), &client(), 1_707_471_009_102, 1005, "Client-side close frame status not set");
+        let event = disconnect(
+            &api(),
+            &client(),
+            1_707_471_009_102,
+            1005,
+            "Client-side close frame status not set",
+        );
         let context = &event["requestContext"];
         assert_eq!(context["disconnectStatusCode"], 1005);
-        assert_eq!(context["disconnectReason"], "Client-side close frame status not set");
+        assert_eq!(
+            context["disconnectReason"],
+            "Client-side close frame status not set"
+        );
         assert_eq!(context["eventType"], "DISCONNECT");
-        assert_eq!(event["headers"], json!({"Host": "127.0.0.1:3000", "x-api-key": "", "X-Forwarded-For": "", "x-restapi": ""}));
+        assert_eq!(
+            event["headers"],
+            json!({"Host": "127.0.0.1:3000", "x-api-key": "", "X-Forwarded-For": "", "x-restapi": ""})
+        );
         assert!(event.get("body").is_none());
     }
 }

@@ -51,23 +51,39 @@ async fn handle(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
-    if request.uri().path_and_query().is_some_and(|url| url.as_str().len() > MAX_URL_BYTES) {
+    if request
+        .uri()
+        .path_and_query()
+        .is_some_and(|url| url.as_str().len() > MAX_URL_BYTES)
+    {
         return refuse(StatusCode::URI_TOO_LONG, "Request URL too long");
     }
     if header_bytes(request.headers()) > MAX_HEADER_BYTES {
-        return refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request headers too large");
+        return refuse(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "Request headers too large",
+        );
     }
     // Each segment is decoded once: `%40connections` and `%3D` are the same as `@connections` and `=`.
     let path = request.uri().path().to_owned();
     let decode = |segment: &str| percent_decode_str(segment).decode_utf8_lossy().into_owned();
-    let segments: Vec<String> = path.strip_prefix('/').unwrap_or(&path).split('/').map(decode).collect();
+    let segments: Vec<String> = path
+        .strip_prefix('/')
+        .unwrap_or(&path)
+        .split('/')
+        .map(decode)
+        .collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     match segments.as_slice() {
         [stage, "@connections", id] => {
             if *stage == gateway.api.stage {
                 management::handle(&gateway, id, request).await
             } else {
-                management::error(StatusCode::FORBIDDEN, "ForbiddenException", Some("Forbidden"))
+                management::error(
+                    StatusCode::FORBIDDEN,
+                    "ForbiddenException",
+                    Some("Forbidden"),
+                )
             }
         }
         [stage] | [stage, ""] => {
@@ -85,7 +101,10 @@ async fn handle(
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
 }
 
 /// An error the gateway makes itself.

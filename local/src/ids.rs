@@ -11,7 +11,10 @@ pub(crate) fn generate() -> String {
 /// Whether a text has the form of a connection id. One that has not is a bad request; one that has is alive or gone.
 pub(crate) fn is_well_formed(id: &str) -> bool {
     id.strip_suffix('=').is_some_and(|body| {
-        body.len() == 15 && body.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        body.len() == 15
+            && body
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     })
 }
 
@@ -32,7 +35,15 @@ mod tests {
             let id = generate();
             assert!(is_well_formed(&id), "{id}");
         }
-        for id in ["", "=", "abc=", "YkOibd6goAMCLjg", "YkOibd6goAMCLjg==", "YkOibd6goAMCLj%=", "YkOibd6goAMCLjgé="] {
+        for id in [
+            "",
+            "=",
+            "abc=",
+            "YkOibd6goAMCLjg",
+            "YkOibd6goAMCLjg==",
+            "YkOibd6goAMCLj%=",
+            "YkOibd6goAMCLjgé=",
+        ] {
             assert!(!is_well_formed(id), "{id}");
         }
     }

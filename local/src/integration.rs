@@ -4,7 +4,6 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -52,15 +51,25 @@ impl Failure {
 }
 
 /// Runs the route's integration.
-pub(crate) async fn call(gateway: &Gateway, route: &Route, event: &Value) -> Result<Answer, Failure> {
+pub(crate) async fn call(
+    gateway: &Gateway,
+    route: &Route,
+    event: &Value,
+) -> Result<Answer, Failure> {
     let function = match &route.integration {
         Integration::Mock(template) => {
             let body = template.render(&event["requestContext"]);
-            return Ok(Answer { status: 200, subprotocol: None, body: Some(body) });
+            return Ok(Answer {
+                status: 200,
+                subprotocol: None,
+                body: Some(body),
+            });
         }
         Integration::Lambda(function) => function,
     };
-    let Some(pool) = gateway.functions.get(function) else { return Err(Failure::Refused) };
+    let Some(pool) = gateway.functions.get(function) else {
+        return Err(Failure::Refused);
+    };
     match timeout(route.timeout, pool.invoke(event.to_string().into())).await {
         Ok(Ok(result)) => parse(&result).map_err(|reason| {
             log::line(function, &format!("malformed answer: {reason}"));
@@ -76,34 +85,65 @@ pub(crate) async fn call(gateway: &Gateway, route: &Route, event: &Value) -> Res
     }
 }
 
-/// The proxy response: API Gateway takes these keys and no others.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct ProxyResponse {
-    status_code: i64,
-    #[serde(default)]
-    headers: Option<serde_json::Map<String, Value>>,
-    #[serde(default)]
-    multi_value_headers: Option<serde_json::Map<String, Value>>,
-    #[serde(default)]
-    body: Option<String>,
-    #[serde(default)]
-    is_base64_encoded: bool,
-}
-
+/// Reads a proxy response: an object with these keys and no others.
+///
+/// # Errors
+/// What is wrong with it, without its values: they may be somebody's message.
 fn parse(result: &Bytes) -> Result<Answer, String> {
-    let response: ProxyResponse = serde_json::from_slice(result).map_err(|e| e.to_string())?;
-    let body = match response.body {
-        Some(body) if response.is_base64_encoded => {
-            let decoded = STANDARD.decode(body).map_err(|e| e.to_string())?;
-            Some(String::from_utf8(decoded).map_err(|e| e.to_string())?)
-        }
-        body => body,
+    let Ok(Value::Object(response)) = serde_json::from_slice(result) else {
+        return Err("it is not a JSON object".to_owned());
     };
-    let mut headers = response.headers.iter().chain(&response.multi_value_headers).flatten();
-    let subprotocol = headers.find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-protocol"));
-    let subprotocol = subprotocol.and_then(|(_, value)| value.as_str().or_else(|| value.get(0)?.as_str()));
-    Ok(Answer { status: response.status_code, subprotocol: subprotocol.map(str::to_owned), body })
+    const KEYS: [&str; 5] = [
+        "statusCode",
+        "headers",
+        "multiValueHeaders",
+        "body",
+        "isBase64Encoded",
+    ];
+    if let Some(unknown) = response.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        return Err(format!(
+            "the key \"{unknown}\" is none of {}",
+            KEYS.join(", ")
+        ));
+    }
+    let Some(status) = response.get("statusCode").and_then(Value::as_i64) else {
+        return Err("statusCode is missing or no integer".to_owned());
+    };
+    let is_base64 = match response.get("isBase64Encoded") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(is_base64)) => *is_base64,
+        Some(_) => return Err("isBase64Encoded is no boolean".to_owned()),
+    };
+    let body = match response.get("body") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(body)) if is_base64 => Some(
+            STANDARD
+                .decode(body)
+                .ok()
+                .and_then(|bytes| String::from_utf8(bytes).ok())
+                .ok_or("body is not the base64 of a text")?,
+        ),
+        Some(Value::String(body)) => Some(body.clone()),
+        Some(_) => return Err("body is no string".to_owned()),
+    };
+    let mut subprotocol = None;
+    for key in ["headers", "multiValueHeaders"] {
+        let headers = match response.get(key) {
+            None | Some(Value::Null) => continue,
+            Some(Value::Object(headers)) => headers,
+            Some(_) => return Err(format!("{key} is no object")),
+        };
+        let header = headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-protocol"));
+        let value = header.and_then(|(_, value)| value.as_str().or_else(|| value.get(0)?.as_str()));
+        subprotocol = subprotocol.or(value.map(str::to_owned));
+    }
+    Ok(Answer {
+        status,
+        subprotocol,
+        body,
+    })
 }
 
 #[cfg(test)]
@@ -114,7 +154,11 @@ mod tests {
     fn an_answer_has_a_status_and_perhaps_a_body() {
         let check = |result: &'static str, expected: (i64, Option<&str>, Option<&str>)| {
             let answer = parse(&Bytes::from_static(result.as_bytes())).unwrap();
-            let seen = (answer.status, answer.subprotocol.as_deref(), answer.body.as_deref());
+            let seen = (
+                answer.status,
+                answer.subprotocol.as_deref(),
+                answer.body.as_deref(),
+            );
             assert_eq!(seen, expected, "{result}");
         };
         check(r#"{"statusCode":200}"#, (200, None, None));
@@ -122,20 +166,46 @@ mod tests {
             r#"{"statusCode":200,"headers":{},"multiValueHeaders":{},"isBase64Encoded":false,"body":"hi"}"#,
             (200, None, Some("hi")),
         );
-        check(r#"{"statusCode":500,"body":null,"headers":null}"#, (500, None, None));
-        check(r#"{"statusCode":200,"body":"aGk=","isBase64Encoded":true}"#, (200, None, Some("hi")));
-        check(r#"{"statusCode":200,"headers":{"sec-WebSocket-protocol":"chat"}}"#, (200, Some("chat"), None));
-        check(r#"{"statusCode":200,"multiValueHeaders":{"Sec-WebSocket-Protocol":["chat"]}}"#, (200, Some("chat"), None));
+        check(
+            r#"{"statusCode":500,"body":null,"headers":null}"#,
+            (500, None, None),
+        );
+        check(
+            r#"{"statusCode":200,"body":"aGk=","isBase64Encoded":true}"#,
+            (200, None, Some("hi")),
+        );
+        check(
+            r#"{"statusCode":200,"headers":{"sec-WebSocket-protocol":"chat"}}"#,
+            (200, Some("chat"), None),
+        );
+        check(
+            r#"{"statusCode":200,"multiValueHeaders":{"Sec-WebSocket-Protocol":["chat"]}}"#,
+            (200, Some("chat"), None),
+        );
     }
 
     #[test]
     fn anything_else_is_malformed() {
         for result in [
-            "", "null", "[]", "\"hi\"", "200", "{}",
-            r#"{"statusCode":"200"}"#, r#"{"statusCode":200.5}"#, r#"{"statusCode":200,"body":{"a":1}}"#,
-            r#"{"statusCode":200,"cookies":[]}"#, r#"{"statusCode":200,"body":"é!","isBase64Encoded":true}"#,
+            "",
+            "null",
+            "[]",
+            "\"hi\"",
+            "200",
+            "{}",
+            "[200,{},{},\"hi\",false]",
+            r#"{"statusCode":"200"}"#,
+            r#"{"statusCode":200.5}"#,
+            r#"{"statusCode":200,"body":{"a":1}}"#,
+            r#"{"statusCode":200,"headers":[]}"#,
+            r#"{"statusCode":200,"isBase64Encoded":1}"#,
+            r#"{"statusCode":200,"cookies":[]}"#,
+            r#"{"statusCode":200,"body":"é!","isBase64Encoded":true}"#,
         ] {
-            assert!(parse(&Bytes::from_static(result.as_bytes())).is_err(), "{result}");
+            assert!(
+                parse(&Bytes::from_static(result.as_bytes())).is_err(),
+                "{result}"
+            );
         }
     }
 }

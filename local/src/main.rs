@@ -93,14 +93,22 @@ fn pair(text: &str) -> Result<(String, String), String> {
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
         Ok(options) => options,
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            ) =>
+        {
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
         Err(error) => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
-            return fail(&format!("{} (--help lists the flags)", first.trim_start_matches("error: ")));
+            return fail(&format!(
+                "{} (--help lists the flags)",
+                first.trim_start_matches("error: ")
+            ));
         }
     };
     let outcome = tokio::runtime::Builder::new_multi_thread()
@@ -123,7 +131,12 @@ fn fail(sentence: &str) -> ExitCode {
 
 async fn run(options: &Options) -> Result<()> {
     // All that can be wrong is found before anything is started.
-    let Deployment { region, api, functions, tables } = Deployment::load(&options.terraform, &options.var)?;
+    let Deployment {
+        region,
+        api,
+        functions,
+        tables,
+    } = Deployment::load(&options.terraform, &options.var)?;
     let unpacked = tempfile::tempdir().context("cannot make a folder for unpacked functions")?;
     let programs = programs(&functions, &options.functions, unpacked.path())?;
     let listener = listen(options.port, "--port").await?;
@@ -140,7 +153,12 @@ async fn run(options: &Options) -> Result<()> {
         .into_iter()
         .map(|(function, program)| {
             let key = function.key.clone();
-            let spec = Spec { function, program, region: region.clone(), overrides: overrides.clone() };
+            let spec = Spec {
+                function,
+                program,
+                region: region.clone(),
+                overrides: overrides.clone(),
+            };
             (key, Pool::new(spec, processes))
         })
         .collect();
@@ -155,9 +173,15 @@ async fn run(options: &Options) -> Result<()> {
         api,
     });
     let reaper = tokio::spawn(reap(pools.clone(), Duration::from_secs(options.reap_after)));
-    announce(&gateway.api, address, &dynamodb.endpoint, options.data.as_deref());
+    announce(
+        &gateway.api,
+        address,
+        &dynamodb.endpoint,
+        options.data.as_deref(),
+    );
 
-    let service = gateway::router(Arc::clone(&gateway)).into_make_service_with_connect_info::<SocketAddr>();
+    let service =
+        gateway::router(Arc::clone(&gateway)).into_make_service_with_connect_info::<SocketAddr>();
     tokio::select! {
         served = axum::serve(listener, service).into_future() => served.context("the gateway's port")?,
         () = interrupted(&mut terminate) => {}
@@ -179,7 +203,12 @@ fn programs(
 ) -> Result<Vec<(Function, package::Program)>> {
     functions
         .values()
-        .map(|function| Ok((function.clone(), package::find(function, binaries, unpacked)?)))
+        .map(|function| {
+            Ok((
+                function.clone(),
+                package::find(function, binaries, unpacked)?,
+            ))
+        })
         .collect()
 }
 
@@ -189,7 +218,9 @@ async fn listen(port: u16, flag: &str) -> Result<TcpListener> {
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             bail!("port {port} is in use: stop what listens there, or choose another with {flag}")
         }
-        Err(error) => Err(anyhow!(error)).with_context(|| format!("cannot listen on port {port} ({flag})")),
+        Err(error) => {
+            Err(anyhow!(error)).with_context(|| format!("cannot listen on port {port} ({flag})"))
+        }
     }
 }
 
@@ -202,16 +233,25 @@ fn overrides(
 ) -> BTreeMap<String, String> {
     let mut overrides = BTreeMap::from([
         ("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), dynamodb.to_owned()),
-        ("AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI".to_owned(), format!("http://{address}/{}", api.stage)),
+        (
+            "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI".to_owned(),
+            format!("http://{address}/{}", api.stage),
+        ),
     ]);
     overrides.extend(env.iter().cloned());
     overrides
 }
 
 fn announce(api: &Api, address: SocketAddr, dynamodb: &str, data: Option<&Path>) {
-    let kept = data.map_or_else(|| "in memory".to_owned(), |directory| format!("kept in {}", directory.display()));
+    let kept = data.map_or_else(
+        || "in memory".to_owned(),
+        |directory| format!("kept in {}", directory.display()),
+    );
     log::plain(&format!("WebSocket     ws://{address}/{}", api.stage));
-    log::plain(&format!("@connections  http://{address}/{}/@connections", api.stage));
+    log::plain(&format!(
+        "@connections  http://{address}/{}/@connections",
+        api.stage
+    ));
     log::plain(&format!("DynamoDB      {dynamodb} ({kept})"));
     log::plain("Ready. Ctrl-C stops.");
 }

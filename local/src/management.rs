@@ -21,11 +21,19 @@ const MAX_POST_BYTES: usize = 128 * 1024;
 pub(crate) async fn handle(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     if !matches!(head.method, Method::POST | Method::GET | Method::DELETE) {
-        return error(StatusCode::FORBIDDEN, "MissingAuthenticationTokenException", Some("Missing Authentication Token"));
+        return error(
+            StatusCode::FORBIDDEN,
+            "MissingAuthenticationTokenException",
+            Some("Missing Authentication Token"),
+        );
     }
     if !ids::is_well_formed(id) {
         let message = format!("Invalid connectionId: {id}");
-        return error(StatusCode::BAD_REQUEST, "BadRequestException", Some(&message));
+        return error(
+            StatusCode::BAD_REQUEST,
+            "BadRequestException",
+            Some(&message),
+        );
     }
     let Some(connection) = gateway.connections.get(id) else {
         // Unknown, closed, or still in its $connect: the body is empty, unlike every other error's.
@@ -36,7 +44,11 @@ pub(crate) async fn handle(gateway: &Gateway, id: &str, request: Request<Body>) 
             Ok(message) => post(gateway, &connection, message),
             Err(_) => {
                 let message = format!("Message exceeds the maximum of {MAX_POST_BYTES} bytes");
-                error(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLargeException", Some(&message))
+                error(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "PayloadTooLargeException",
+                    Some(&message),
+                )
             }
         },
         Method::GET => success(StatusCode::OK, Some(describe(&connection))),
@@ -52,22 +64,30 @@ pub(crate) async fn handle(gateway: &Gateway, id: &str, request: Request<Body>) 
 fn post(gateway: &Gateway, connection: &Connection, message: Bytes) -> Response {
     let Ok(message) = Utf8Bytes::try_from(message) else {
         // AWS sends text frames only and does not say what it makes of this.
-        return error(StatusCode::BAD_REQUEST, "BadRequestException", Some("The message is not valid UTF-8"));
+        return error(
+            StatusCode::BAD_REQUEST,
+            "BadRequestException",
+            Some("The message is not valid UTF-8"),
+        );
     };
     match connection.send(message) {
         Ok(()) => {
             connection.touch(gateway.clock.now_ms());
             success(StatusCode::OK, Some(String::new()))
         }
-        Err(BufferFull) => {
-            error(StatusCode::TOO_MANY_REQUESTS, "LimitExceededException", Some("The client's buffer is full"))
-        }
+        Err(BufferFull) => error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "LimitExceededException",
+            Some("The client's buffer is full"),
+        ),
     }
 }
 
 fn describe(connection: &Connection) -> String {
     let time = |epoch_ms| {
-        DateTime::from_timestamp_millis(epoch_ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
+        DateTime::from_timestamp_millis(epoch_ms)
+            .unwrap_or_default()
+            .to_rfc3339_opts(SecondsFormat::Millis, true)
     };
     let client = &connection.client;
     let mut identity = json!({ "sourceIp": client.source_ip });
@@ -88,9 +108,15 @@ fn success(status: StatusCode, body: Option<String>) -> Response {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     if has_body {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
     }
-    let request_ids = [("x-amzn-requestid", uuid::Uuid::new_v4().to_string()), ("x-amz-apigw-id", ids::generate())];
+    let request_ids = [
+        ("x-amzn-requestid", uuid::Uuid::new_v4().to_string()),
+        ("x-amz-apigw-id", ids::generate()),
+    ];
     for (name, value) in request_ids {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
@@ -103,6 +129,8 @@ fn success(status: StatusCode, body: Option<String>) -> Response {
 pub(crate) fn error(status: StatusCode, name: &'static str, message: Option<&str>) -> Response {
     let body = message.map(|message| json!({ "message": message }).to_string());
     let mut response = success(status, Some(body.unwrap_or_default()));
-    response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(name));
+    response
+        .headers_mut()
+        .insert("x-amzn-errortype", HeaderValue::from_static(name));
     response
 }

@@ -22,20 +22,33 @@ impl Template {
     /// When it holds a directive (`#set`, `#if` …) or a variable other than `$context.NAME`.
     pub(crate) fn parse(text: &str) -> Result<Template> {
         const DIRECTIVES: [&str; 6] = ["#set", "#if", "#else", "#end", "#foreach", "##"];
-        if let Some(directive) = DIRECTIVES.into_iter().find(|directive| text.contains(directive)) {
+        if let Some(directive) = DIRECTIVES
+            .into_iter()
+            .find(|directive| text.contains(directive))
+        {
             bail!("the directive {directive} does not run here, only text and $context variables");
         }
         let mut pieces = text.split('$');
         let mut parts = vec![Part::Text(pieces.next().unwrap_or_default().to_owned())];
         for piece in pieces {
-            let (braced, piece) = piece.strip_prefix('{').map_or((false, piece), |inner| (true, inner));
+            let (braced, piece) = piece
+                .strip_prefix('{')
+                .map_or((false, piece), |inner| (true, inner));
             let Some(variable) = piece.strip_prefix("context.") else {
                 bail!("the variable ${piece} does not run here, only $context variables");
             };
-            let end = variable.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(variable.len());
+            let end = variable
+                .find(|c: char| !c.is_ascii_alphanumeric() && c != '.')
+                .unwrap_or(variable.len());
             let (name, after) = variable.split_at(end);
             parts.push(Part::Context(name.to_owned()));
-            parts.push(Part::Text(after.strip_prefix('}').filter(|_| braced).unwrap_or(after).to_owned()));
+            parts.push(Part::Text(
+                after
+                    .strip_prefix('}')
+                    .filter(|_| braced)
+                    .unwrap_or(after)
+                    .to_owned(),
+            ));
         }
         Ok(Template(parts))
     }
@@ -47,7 +60,10 @@ impl Template {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Context(name) => {
-                    match name.split('.').try_fold(request_context, |value, step| value.get(step)) {
+                    match name
+                        .split('.')
+                        .try_fold(request_context, |value, step| value.get(step))
+                    {
                         Some(serde_json::Value::String(text)) => out.push_str(text),
                         Some(value) => out.push_str(&value.to_string()),
                         None => {}
@@ -66,9 +82,14 @@ mod tests {
 
     #[test]
     fn text_and_context_variables_are_rendered() {
-        let context = json!({"connectionId": "abc=", "connectedAt": 5, "identity": {"sourceIp": "::1"}});
+        let context =
+            json!({"connectionId": "abc=", "connectedAt": 5, "identity": {"sourceIp": "::1"}});
         let check = |template: &str, expected: &str| {
-            assert_eq!(Template::parse(template).unwrap().render(&context), expected, "{template}");
+            assert_eq!(
+                Template::parse(template).unwrap().render(&context),
+                expected,
+                "{template}"
+            );
         };
         check(r#"{"type":"pong"}"#, r#"{"type":"pong"}"#);
         check(r#"{"id":"$context.connectionId"}"#, r#"{"id":"abc="}"#);

@@ -45,7 +45,9 @@ impl SelectionExpression {
                         Some(split) => split,
                         None => bail!("\"{text}\" has a `${{` without its `}}`"),
                     },
-                    None => variable.split_at(variable.find(is_delimiter).unwrap_or(variable.len())),
+                    None => {
+                        variable.split_at(variable.find(is_delimiter).unwrap_or(variable.len()))
+                    }
                 };
                 let Some(path) = path.strip_prefix("request.body.") else {
                     bail!("\"{text}\": ${path} is not of the form $request.body.NAME");
@@ -88,7 +90,11 @@ impl SelectionExpression {
     /// The route key a message takes, by an exact and case-sensitive match, else `$default`; `None` without either.
     ///
     /// No message reaches `$connect` or `$disconnect`: those keys belong to the connection's life.
-    pub(crate) fn select<'a>(&self, body: &str, mut routes: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    pub(crate) fn select<'a>(
+        &self,
+        body: &str,
+        mut routes: impl Iterator<Item = &'a str> + Clone,
+    ) -> Option<&'a str> {
         let wanted = self.evaluate(body);
         routes
             .clone()
@@ -145,7 +151,11 @@ mod tests {
 
     fn check(body: &str, expected: &str) {
         let expression = SelectionExpression::parse("$request.body.action").unwrap();
-        assert_eq!(expression.select(body, ROUTES.into_iter()), Some(expected), "{body}");
+        assert_eq!(
+            expression.select(body, ROUTES.into_iter()),
+            Some(expected),
+            "{body}"
+        );
     }
 
     #[test]
@@ -179,25 +189,45 @@ mod tests {
     #[test]
     fn without_a_default_route_nothing_may_match() {
         let expression = SelectionExpression::parse("$request.body.action").unwrap();
-        assert_eq!(expression.select("{}", ["join", "$connect"].into_iter()), None);
+        assert_eq!(
+            expression.select("{}", ["join", "$connect"].into_iter()),
+            None
+        );
     }
 
     #[test]
     fn expressions_of_several_parts() {
-        let evaluate = |expression: &str, body: &str| SelectionExpression::parse(expression).unwrap().evaluate(body);
+        let evaluate = |expression: &str, body: &str| {
+            SelectionExpression::parse(expression)
+                .unwrap()
+                .evaluate(body)
+        };
         let body = r#"{"service":"chat","action":"join","deep":{"list":[{"x":"y"}]}}"#;
-        assert_eq!(evaluate("${request.body.service}.${request.body.action}", body), "chat.join");
-        assert_eq!(evaluate("$request.body.service/$request.body.action", body), "chat/join");
+        assert_eq!(
+            evaluate("${request.body.service}.${request.body.action}", body),
+            "chat.join"
+        );
+        assert_eq!(
+            evaluate("$request.body.service/$request.body.action", body),
+            "chat/join"
+        );
         assert_eq!(evaluate("$request.body.deep.list[0].x", body), "y");
         assert_eq!(evaluate(r"\$default", body), "$default");
         assert_eq!(evaluate("literal", body), "literal");
         // A value is not expanded a second time.
-        assert_eq!(evaluate("$request.body.a", r#"{"a":"$request.body.b","b":"c"}"#), "$request.body.b");
+        assert_eq!(
+            evaluate("$request.body.a", r#"{"a":"$request.body.b","b":"c"}"#),
+            "$request.body.b"
+        );
     }
 
     #[test]
     fn an_expression_it_cannot_honour_is_refused() {
-        for text in ["$request.header.action", "${request.body.action", "$context.routeKey"] {
+        for text in [
+            "$request.header.action",
+            "${request.body.action",
+            "$context.routeKey",
+        ] {
             assert!(SelectionExpression::parse(text).is_err(), "{text}");
         }
     }

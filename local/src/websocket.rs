@@ -14,6 +14,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -55,13 +56,22 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// Answers an upgrade request once `$connect` has: until then the client waits and the connection does not exist.
-pub(crate) async fn handshake(gateway: Arc<Gateway>, peer: SocketAddr, mut request: Request) -> Response {
+pub(crate) async fn handshake(
+    gateway: Arc<Gateway>,
+    peer: SocketAddr,
+    mut request: Request,
+) -> Response {
     let accept = match check(&request) {
         Ok(key) => derive_accept_key(key.as_bytes()),
         Err(refusal) => return refusal,
     };
     let headers = request.headers();
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
     let client = Client {
         connection_id: ids::generate(),
         connected_at: gateway.clock.now_ms(),
@@ -91,7 +101,10 @@ pub(crate) async fn handshake(gateway: Arc<Gateway>, peer: SocketAddr, mut reque
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    for (name, value) in [(header::SEC_WEBSOCKET_ACCEPT, Some(accept)), (header::SEC_WEBSOCKET_PROTOCOL, subprotocol)] {
+    for (name, value) in [
+        (header::SEC_WEBSOCKET_ACCEPT, Some(accept)),
+        (header::SEC_WEBSOCKET_PROTOCOL, subprotocol),
+    ] {
         if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
             headers.insert(name, value);
         }
@@ -105,13 +118,23 @@ fn check(request: &Request) -> Result<String, Response> {
     if request.method() != Method::GET {
         return Err(bad_request());
     }
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     if header(header::SEC_WEBSOCKET_VERSION) != Some("13") {
         let mut response = refuse(StatusCode::UPGRADE_REQUIRED, "Upgrade Required");
-        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        response.headers_mut().insert(
+            header::SEC_WEBSOCKET_VERSION,
+            HeaderValue::from_static("13"),
+        );
         return Err(response);
     }
-    header(header::SEC_WEBSOCKET_KEY).map(str::to_owned).ok_or_else(bad_request)
+    header(header::SEC_WEBSOCKET_KEY)
+        .map(str::to_owned)
+        .ok_or_else(bad_request)
 }
 
 /// Runs `$connect`. If it accepts, serves the connection as soon as the handshake's answer is out, and returns the
@@ -128,11 +151,17 @@ async fn connect(
         Some(route) => match integration::call(&gateway, route, &event).await {
             Ok(answer) if (200..300).contains(&answer.status) => answer.subprotocol,
             Ok(answer) => {
-                log::line("$connect", &format!("{} refused with {}", client.connection_id, answer.status));
+                log::line(
+                    "$connect",
+                    &format!("{} refused with {}", client.connection_id, answer.status),
+                );
                 return Err(rejected(answer.status));
             }
             Err(failure) => {
-                log::line("$connect", &format!("{} failed: {}", client.connection_id, failure.message()));
+                log::line(
+                    "$connect",
+                    &format!("{} failed: {}", client.connection_id, failure.message()),
+                );
                 return Err(refuse(failure.handshake_status(), failure.message()));
             }
         },
@@ -155,7 +184,10 @@ async fn connect(
 
 /// The status a function chose, without a body. One that HTTP does not know is as good as a failure.
 fn rejected(status: i64) -> Response {
-    match u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok()) {
+    match u16::try_from(status)
+        .ok()
+        .and_then(|status| StatusCode::from_u16(status).ok())
+    {
         // hyper sends no 1xx as a final answer.
         Some(status) if !status.is_informational() => {
             let mut response = Response::new(Body::empty());
@@ -178,12 +210,23 @@ struct End {
 
 impl End {
     fn by_gateway(code: u16, reason: &'static str) -> End {
-        let close = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
-        End { code, reason: reason.to_owned(), close: Some(close) }
+        let close = CloseFrame {
+            code: CloseCode::from(code),
+            reason: reason.into(),
+        };
+        End {
+            code,
+            reason: reason.to_owned(),
+            close: Some(close),
+        }
     }
 
     fn by_client(code: u16, reason: &str) -> End {
-        End { code, reason: reason.to_owned(), close: None }
+        End {
+            code,
+            reason: reason.to_owned(),
+            close: None,
+        }
     }
 
     /// What an error on the socket means.
@@ -198,52 +241,112 @@ impl End {
 }
 
 fn is_reset(error: &tokio_tungstenite::tungstenite::error::ProtocolError) -> bool {
-    matches!(error, tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)
+    matches!(
+        error,
+        tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake
+    )
 }
 
 /// Serves an open connection to its end.
-async fn serve(gateway: &Arc<Gateway>, connection: &Arc<Connection>, outbox: Outbox, upgraded: Upgraded) {
+async fn serve(
+    gateway: &Arc<Gateway>,
+    connection: &Arc<Connection>,
+    outbox: Outbox,
+    upgraded: Upgraded,
+) {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_frame_size(Some(MAX_FRAME_BYTES))
         .max_message_size(Some(MAX_MESSAGE_BYTES));
-    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let socket =
+        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
     let (sink, mut stream) = socket.split();
-    log::line("connection", &format!("{} opened", connection.client.connection_id));
+    log::line(
+        "connection",
+        &format!("{} opened", connection.client.connection_id),
+    );
 
     let (goodbye, wanted) = watch::channel(None);
-    let mut writer = tokio::spawn(write(sink, outbox, wanted));
-    let end = tokio::select! {
-        end = read(gateway, connection, &mut stream) => end,
-        // Writing failed: the client is gone without a word.
-        _ = &mut writer => End::by_client(1006, ""),
+    let mut writer = Some(tokio::spawn(write(sink, outbox, wanted)));
+    let end = {
+        let writing = async {
+            if let Some(writer) = &mut writer {
+                let _ = writer.await;
+            }
+        };
+        tokio::select! {
+            end = read(gateway, connection, &mut stream) => Ok(end),
+            // Writing failed: the client is gone without a word.
+            () = writing => Err(End::by_client(1006, "")),
+        }
     };
-    let farewell = async {
-        goodbye.send_replace(Some(end.close.clone()));
-        // Reading on sends our answer to the client's close frame, and keeps what it is still sending from resetting
-        // the connection before it has read ours.
-        let _ = timeout(CLOSE_GRACE, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+    let end = end.unwrap_or_else(|end| {
+        writer = None;
+        end
+    });
+    let farewell = say_goodbye(stream, writer, goodbye, end.close.clone());
+    tokio::join!(farewell, ended(gateway, connection, end));
+}
+
+/// Sends the close frame and waits a moment for the client's side of the closing.
+async fn say_goodbye(
+    mut stream: SplitStream<Socket>,
+    writer: Option<JoinHandle<Option<SplitSink<Socket, Message>>>>,
+    goodbye: watch::Sender<Option<Option<CloseFrame>>>,
+    close: Option<CloseFrame>,
+) {
+    let Some(mut writer) = writer else { return };
+    goodbye.send_replace(Some(close));
+    let closing = async {
+        // Reading on sends our answer to the client's close frame.
+        while let Some(Ok(_)) = stream.next().await {}
+        // Bytes left unread would make the system reset the connection, and the client might never see our frame.
+        if let Ok(Some(sink)) = (&mut writer).await
+            && let Ok(socket) = stream.reunite(sink)
+        {
+            let _ = tokio::io::copy(&mut socket.into_inner(), &mut tokio::io::sink()).await;
+        }
+    };
+    if timeout(CLOSE_GRACE, closing).await.is_err() {
         writer.abort();
-    };
-    tokio::join!(farewell, ended(gateway, connection, end.clone()));
+    }
 }
 
 /// Forgets the connection, which answers 410 from here on, and runs `$disconnect`.
 async fn ended(gateway: &Gateway, connection: &Connection, end: End) {
     let client = &connection.client;
     gateway.connections.remove(&client.connection_id);
-    log::line("connection", &format!("{} closed with {} {}", client.connection_id, end.code, end.reason));
+    log::line(
+        "connection",
+        &format!(
+            "{} closed with {} {}",
+            client.connection_id, end.code, end.reason
+        ),
+    );
     if let Some(route) = gateway.api.routes.get("$disconnect") {
-        let event = event::disconnect(&gateway.api, client, gateway.clock.now_ms(), end.code, &end.reason);
+        let event = event::disconnect(
+            &gateway.api,
+            client,
+            gateway.clock.now_ms(),
+            end.code,
+            &end.reason,
+        );
         if let Err(failure) = integration::call(gateway, route, &event).await {
-            log::line("$disconnect", &format!("{} failed: {}", client.connection_id, failure.message()));
+            log::line(
+                "$disconnect",
+                &format!("{} failed: {}", client.connection_id, failure.message()),
+            );
         }
     }
 }
 
 /// Reads until the connection ends, each message on a task of its own.
-async fn read(gateway: &Arc<Gateway>, connection: &Arc<Connection>, stream: &mut SplitStream<Socket>) -> End {
+async fn read(
+    gateway: &Arc<Gateway>,
+    connection: &Arc<Connection>,
+    stream: &mut SplitStream<Socket>,
+) -> End {
     let clock = &gateway.clock;
     let dies_at = clock.instant(connection.client.connected_at, gateway.max_lifetime);
     let closed = connection.closed();
@@ -268,8 +371,12 @@ async fn read(gateway: &Arc<Gateway>, connection: &Arc<Connection>, stream: &mut
                 tokio::spawn(dispatch(Arc::clone(gateway), Arc::clone(connection), body));
             }
             Some(Ok(Message::Binary(_))) => return End::by_gateway(1003, ""),
-            Some(Ok(Message::Close(Some(frame)))) => return End::by_client(frame.code.into(), &frame.reason),
-            Some(Ok(Message::Close(None))) => return End::by_client(1005, "Client-side close frame status not set"),
+            Some(Ok(Message::Close(Some(frame)))) => {
+                return End::by_client(frame.code.into(), &frame.reason);
+            }
+            Some(Ok(Message::Close(None))) => {
+                return End::by_client(1005, "Client-side close frame status not set");
+            }
             // The library answers pings. They do not count as activity.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
             Some(Err(error)) => return End::from_error(&error),
@@ -278,8 +385,12 @@ async fn read(gateway: &Arc<Gateway>, connection: &Arc<Connection>, stream: &mut
     }
 }
 
-/// Writes what is queued, then the close frame.
-async fn write(mut sink: SplitSink<Socket, Message>, mut outbox: Outbox, mut goodbye: watch::Receiver<Option<Option<CloseFrame>>>) {
+/// Writes what is queued, then the close frame. Returns early, with nothing, when the client is gone.
+async fn write(
+    mut sink: SplitSink<Socket, Message>,
+    mut outbox: Outbox,
+    mut goodbye: watch::Receiver<Option<Option<CloseFrame>>>,
+) -> Option<SplitSink<Socket, Message>> {
     loop {
         let mut next = tokio::select! {
             biased;
@@ -293,56 +404,74 @@ async fn write(mut sink: SplitSink<Socket, Message>, mut outbox: Outbox, mut goo
         let mut bytes = 0;
         while let Some(message) = next {
             bytes += message.len();
-            if sink.feed(Message::Text(message)).await.is_err() {
-                return;
-            }
+            sink.feed(Message::Text(message)).await.ok()?;
             next = outbox.next_now();
         }
-        if sink.flush().await.is_err() {
-            return;
-        }
+        sink.flush().await.ok()?;
         outbox.sent(bytes);
     }
     let frame = goodbye.borrow().clone().flatten();
     if let Some(frame) = frame {
-        let _ = sink.send(Message::Close(Some(frame))).await;
+        sink.send(Message::Close(Some(frame))).await.ok()?;
     }
-    // Held open: dropping it would end the socket before the client has answered.
-    std::future::pending().await
+    Some(sink)
 }
 
 /// Takes a message through its route, and its answer back to the client.
 async fn dispatch(gateway: Arc<Gateway>, connection: Arc<Connection>, body: Utf8Bytes) {
     let api = &gateway.api;
     let client = &connection.client;
-    let route_key = api.selection.select(&body, api.routes.keys().map(String::as_str));
-    let Some((route_key, route)) = route_key.and_then(|key| Some((key, api.routes.get(key)?))) else {
-        reply(&gateway, &connection, own_frame("Forbidden", client, &ids::generate()));
+    let route_key = api
+        .selection
+        .select(&body, api.routes.keys().map(String::as_str));
+    let Some((route_key, route)) = route_key.and_then(|key| Some((key, api.routes.get(key)?)))
+    else {
+        reply(
+            &gateway,
+            &connection,
+            own_frame("Forbidden", client, &ids::generate()),
+        );
         return;
     };
     let event = event::message(api, client, gateway.clock.now_ms(), route_key, &body);
+    let fail = |message| {
+        let request_id = event["requestContext"]["requestId"]
+            .as_str()
+            .unwrap_or_default();
+        reply(
+            &gateway,
+            &connection,
+            own_frame(message, client, request_id),
+        );
+    };
     match integration::call(&gateway, route, &event).await {
-        Ok(answer) => {
-            if let Some(body) = answer.body.filter(|body| route.two_way && !body.is_empty()) {
-                reply(&gateway, &connection, body);
-            }
-        }
-        Err(failure) => {
-            let request_id = event["requestContext"]["requestId"].as_str().unwrap_or_default();
-            reply(&gateway, &connection, own_frame(failure.message(), client, request_id));
-        }
+        Ok(answer) => match answer.body.filter(|body| route.two_way && !body.is_empty()) {
+            // What AWS makes of a function's answer that is too large to be sent is not known.
+            Some(body) if body.len() > MAX_MESSAGE_BYTES => fail("Internal server error"),
+            Some(body) => reply(&gateway, &connection, body),
+            None => {}
+        },
+        Err(failure) => fail(failure.message()),
     }
 }
 
 fn reply(gateway: &Gateway, connection: &Connection, frame: String) {
     connection.touch(gateway.clock.now_ms());
     if connection.send(frame.into()).is_err() {
-        log::line("connection", &format!("{} reads nothing: a reply was dropped", connection.client.connection_id));
+        log::line(
+            "connection",
+            &format!(
+                "{} reads nothing: a reply was dropped",
+                connection.client.connection_id
+            ),
+        );
     }
 }
 
 /// A frame of the gateway itself, with the spacing of AWS's.
 fn own_frame(message: &str, client: &Client, request_id: &str) -> String {
     let connection_id = &client.connection_id;
-    format!(r#"{{"message": "{message}", "connectionId":"{connection_id}", "requestId":"{request_id}"}}"#)
+    format!(
+        r#"{{"message": "{message}", "connectionId":"{connection_id}", "requestId":"{request_id}"}}"#
+    )
 }

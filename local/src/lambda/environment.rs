@@ -25,6 +25,7 @@ pub(super) struct Environment {
     runtime: RuntimeApi,
     /// How long Init took, until the first invocation has reported it.
     init: Option<Duration>,
+    peak_memory_mb: u64,
     pub(super) idle_since: Instant,
 }
 
@@ -37,11 +38,16 @@ impl Environment {
         let started = Instant::now();
         let start_error = |e: std::io::Error| {
             let program = spec.program.executable.display();
-            FunctionError::new("Runtime.InvalidEntrypoint", &format!("cannot start {program}: {e}"))
+            FunctionError::new(
+                "Runtime.InvalidEntrypoint",
+                &format!("cannot start {program}: {e}"),
+            )
         };
-        let mut runtime =
-            runtime_api::serve(&spec.function.function_name, &spec.function.handler).await.map_err(start_error)?;
-        let mut process = Process::spawn(spec, &runtime.address.to_string()).map_err(start_error)?;
+        let mut runtime = runtime_api::serve(&spec.function.function_name, &spec.function.handler)
+            .await
+            .map_err(start_error)?;
+        let mut process =
+            Process::spawn(spec, &runtime.address.to_string()).map_err(start_error)?;
         let failure = tokio::select! {
             signal = runtime.signals.recv() => match signal {
                 Some(Signal::Ready) => None,
@@ -57,8 +63,15 @@ impl Environment {
         match failure {
             Some(error) => Err(error),
             None => {
-                let init = Some(started.elapsed());
-                Ok(Environment { process, runtime, init, idle_since: Instant::now() })
+                let (init, idle_since) = (Some(started.elapsed()), Instant::now());
+                let peak_memory_mb = process.peak_memory_mb();
+                Ok(Environment {
+                    process,
+                    runtime,
+                    init,
+                    peak_memory_mb,
+                    idle_since,
+                })
             }
         }
     }
@@ -68,7 +81,10 @@ impl Environment {
         match Environment::start(spec, INIT_TIMEOUT).await {
             Ok(environment) => Ok(environment),
             Err(error) => {
-                log::line(&spec.function.key, &format!("INIT_REPORT Status: error\tError Type: {error}"));
+                log::line(
+                    &spec.function.key,
+                    &format!("INIT_REPORT Status: error\tError Type: {error}"),
+                );
                 Environment::start(spec, spec.function.timeout).await
             }
         }
@@ -115,7 +131,8 @@ impl Environment {
             status = self.process.child.wait() => Err(exit_error(status)),
             () = sleep_until(deadline) => Err(timed_out(function.timeout)),
         };
-        let memory_mb = self.process.peak_memory_mb();
+        // A process that has ended says nothing any more; then it is what it said last.
+        self.peak_memory_mb = self.peak_memory_mb.max(self.process.peak_memory_mb());
         let error = outcome.as_ref().err().cloned();
         let _ = caller.send(outcome.map_err(super::InvokeError::Function));
 
@@ -131,10 +148,20 @@ impl Environment {
         let duration = started.elapsed();
         log::line(
             &function.key,
-            &report::line(&request_id, duration, function.memory_mb, memory_mb, self.init.take(), error.as_ref()),
+            &report::line(
+                &request_id,
+                duration,
+                function.memory_mb,
+                self.peak_memory_mb,
+                self.init.take(),
+                error.as_ref(),
+            ),
         );
         if let Some(error) = &error {
-            log::line(&function.key, &format!("RequestId: {request_id} Error: {error}"));
+            log::line(
+                &function.key,
+                &format!("RequestId: {request_id} Error: {error}"),
+            );
         }
         self.idle_since = Instant::now();
         alive.then_some(self)
@@ -145,7 +172,10 @@ const EXIT_ERROR: &str = "Runtime.ExitError";
 const TIMED_OUT: &str = "Sandbox.Timedout";
 
 fn timed_out(limit: Duration) -> FunctionError {
-    FunctionError::new(TIMED_OUT, &format!("Task timed out after {:.2} seconds", limit.as_secs_f64()))
+    FunctionError::new(
+        TIMED_OUT,
+        &format!("Task timed out after {:.2} seconds", limit.as_secs_f64()),
+    )
 }
 
 fn exit_error(status: std::io::Result<ExitStatus>) -> FunctionError {
@@ -173,7 +203,10 @@ impl Process {
             .process_group(0)
             .kill_on_drop(true);
         let mut child = command.spawn()?;
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let group = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .map(Pid::from_raw);
         forward(&spec.function.key, child.stdout.take());
         forward(&spec.function.key, child.stderr.take());
         Ok(Process { child, group })
@@ -181,9 +214,19 @@ impl Process {
 
     /// The most memory the process has had resident, in MB; 0 where the system does not say.
     fn peak_memory_mb(&self) -> u64 {
-        let status = self.child.id().and_then(|id| std::fs::read_to_string(format!("/proc/{id}/status")).ok());
+        let status = self
+            .child
+            .id()
+            .and_then(|id| std::fs::read_to_string(format!("/proc/{id}/status")).ok());
         let kilobytes = status.as_deref().and_then(|status| {
-            status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix("kB")?.trim().parse().ok()
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmHWM:"))?
+                .trim()
+                .strip_suffix("kB")?
+                .trim()
+                .parse()
+                .ok()
         });
         u64::div_ceil(kilobytes.unwrap_or(0), 1024)
     }
@@ -209,4 +252,3 @@ fn forward(key: &str, stream: Option<impl AsyncRead + Unpin + Send + 'static>) {
         }
     });
 }
-

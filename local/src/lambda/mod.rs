@@ -38,7 +38,10 @@ pub(crate) struct FunctionError {
 
 impl FunctionError {
     fn new(error_type: &str, message: &str) -> FunctionError {
-        FunctionError { error_type: error_type.to_owned(), message: message.to_owned() }
+        FunctionError {
+            error_type: error_type.to_owned(),
+            message: message.to_owned(),
+        }
     }
 }
 
@@ -80,7 +83,10 @@ impl Spec {
             ("AWS_REGION", self.region.clone()),
             ("AWS_DEFAULT_REGION", self.region.clone()),
             ("AWS_LAMBDA_FUNCTION_NAME", name.clone()),
-            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", self.function.memory_mb.to_string()),
+            (
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+                self.function.memory_mb.to_string(),
+            ),
             ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
             ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
             ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{name}")),
@@ -111,8 +117,13 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(spec: Spec, processes: usize) -> Arc<Pool> {
-        let reserved = spec.function.reserved_concurrency.and_then(|n| usize::try_from(n).ok());
-        let concurrency = reserved.unwrap_or(ACCOUNT_CONCURRENCY).min(Semaphore::MAX_PERMITS);
+        let reserved = spec
+            .function
+            .reserved_concurrency
+            .and_then(|n| usize::try_from(n).ok());
+        let concurrency = reserved
+            .unwrap_or(ACCOUNT_CONCURRENCY)
+            .min(Semaphore::MAX_PERMITS);
         Arc::new(Pool {
             spec,
             idle: Mutex::default(),
@@ -137,12 +148,17 @@ impl Pool {
             drop(concurrency);
         });
         answer.await.unwrap_or_else(|_| {
-            Err(InvokeError::Function(FunctionError::new("Runtime.Unknown", "the gateway is stopping")))
+            Err(InvokeError::Function(FunctionError::new(
+                "Runtime.Unknown",
+                "the gateway is stopping",
+            )))
         })
     }
 
     async fn run(&self, event: Bytes, caller: oneshot::Sender<Answer>) {
-        let Ok(_process) = self.processes.acquire().await else { return };
+        let Ok(_process) = self.processes.acquire().await else {
+            return;
+        };
         let environment = match self.take_idle() {
             Some(environment) => Ok(environment),
             None => Environment::start_or_retry(&self.spec).await,
@@ -154,7 +170,10 @@ impl Pool {
                 }
             }
             Err(error) => {
-                crate::log::line(&self.spec.function.key, &format!("INIT_REPORT Status: error\tError Type: {error}"));
+                crate::log::line(
+                    &self.spec.function.key,
+                    &format!("INIT_REPORT Status: error\tError Type: {error}"),
+                );
                 let _ = caller.send(Err(InvokeError::Function(error)));
             }
         }
@@ -174,7 +193,9 @@ impl Pool {
     /// Ends processes that have had nothing to do for that long.
     pub(crate) fn reap(&self, idle_for: Duration) {
         let now = Instant::now();
-        self.idle().retain_mut(|environment| now.duration_since(environment.idle_since) < idle_for && environment.is_alive());
+        self.idle().retain_mut(|environment| {
+            now.duration_since(environment.idle_since) < idle_for && environment.is_alive()
+        });
     }
 
     /// Waits until no invocation runs or waits, then ends every process and refuses new invocations.
@@ -199,6 +220,8 @@ impl Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("function", &self.spec.function.key).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("function", &self.spec.function.key)
+            .finish_non_exhaustive()
     }
 }

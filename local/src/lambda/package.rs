@@ -16,16 +16,19 @@ pub(crate) struct Program {
     pub(crate) directory: PathBuf,
 }
 
-/// Finds what runs a function: the native binary `<functions>/<key>` if there is one, else the `bootstrap` of its
-/// deployment package, a zip (unpacked below `unpack`) or a folder.
+/// Finds what runs a function: the binary `<functions>/<key>` or `<functions>/<key>/bootstrap` if there is one, else the
+/// `bootstrap` of its deployment package, a zip (unpacked below `unpack`) or a folder.
 ///
 /// # Errors
 /// When there is neither, it cannot be executed, or the runtime brings an interpreter that only AWS has.
 pub(crate) fn find(function: &Function, functions: &Path, unpack: &Path) -> Result<Program> {
     let key = &function.key;
     let native = std::path::absolute(functions.join(key))?;
-    if native.is_file() {
-        return program(native);
+    let unpacked = native.join("bootstrap");
+    for binary in [&native, &unpacked] {
+        if binary.is_file() {
+            return program(binary);
+        }
     }
     if !function.runtime.starts_with("provided") {
         bail!(
@@ -34,14 +37,18 @@ pub(crate) fn find(function: &Function, functions: &Path, unpack: &Path) -> Resu
         );
     }
     let Some(package) = function.package.as_deref() else {
-        bail!("function {key}: there is no binary {} and Terraform names no `filename`", native.display());
+        bail!(
+            "function {key}: there is no binary {} and Terraform names no `filename`",
+            native.display()
+        );
     };
     if package.is_dir() {
-        program(package.join("bootstrap"))
+        program(&package.join("bootstrap"))
     } else if package.is_file() {
         let directory = unpack.join(key);
-        extract(package, &directory).with_context(|| format!("function {key}: cannot unpack {}", package.display()))?;
-        program(directory.join("bootstrap"))
+        extract(package, &directory)
+            .with_context(|| format!("function {key}: cannot unpack {}", package.display()))?;
+        program(&directory.join("bootstrap"))
     } else {
         bail!(
             "function {key}: there is neither a binary {} nor a package {}; build it first",
@@ -52,7 +59,7 @@ pub(crate) fn find(function: &Function, functions: &Path, unpack: &Path) -> Resu
     .with_context(|| format!("function {key}"))
 }
 
-fn program(executable: PathBuf) -> Result<Program> {
+fn program(executable: &Path) -> Result<Program> {
     let executable = executable
         .canonicalize()
         .with_context(|| format!("there is no {}", executable.display()))?;
@@ -61,7 +68,10 @@ fn program(executable: PathBuf) -> Result<Program> {
         bail!("{} is not executable; `chmod +x` it", executable.display());
     }
     let directory = executable.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok(Program { executable, directory })
+    Ok(Program {
+        executable,
+        directory,
+    })
 }
 
 fn extract(package: &Path, directory: &Path) -> Result<()> {

@@ -22,7 +22,10 @@ pub(super) fn line(
         billed.ceil(),
     );
     if let Some(init) = init {
-        line.push_str(&format!("Init Duration: {:.2} ms\t", init.as_secs_f64() * 1000.0));
+        line.push_str(&format!(
+            "Init Duration: {:.2} ms\t",
+            init.as_secs_f64() * 1000.0
+        ));
     }
     if let Some(error) = error {
         match error.error_type.as_str() {
@@ -45,11 +48,25 @@ mod tests {
             "REPORT RequestId: id\tDuration: 12.34 ms\tBilled Duration: 59 ms\tMemory Size: 128 MB\tMax Memory Used: 24 MB\tInit Duration: 45.67 ms\t"
         );
         assert_eq!(
-            line("id", ms(3_000_000), 128, 24, None, Some(&FunctionError::new("Sandbox.Timedout", ""))),
+            line(
+                "id",
+                ms(3_000_000),
+                128,
+                24,
+                None,
+                Some(&FunctionError::new("Sandbox.Timedout", ""))
+            ),
             "REPORT RequestId: id\tDuration: 3000.00 ms\tBilled Duration: 3000 ms\tMemory Size: 128 MB\tMax Memory Used: 24 MB\tStatus: timeout"
         );
         assert_eq!(
-            line("id", ms(1_000), 128, 24, None, Some(&FunctionError::new("Runtime.ExitError", ""))),
+            line(
+                "id",
+                ms(1_000),
+                128,
+                24,
+                None,
+                Some(&FunctionError::new("Runtime.ExitError", ""))
+            ),
             "REPORT RequestId: id\tDuration: 1.00 ms\tBilled Duration: 1 ms\tMemory Size: 128 MB\tMax Memory Used: 24 MB\tStatus: error\tError Type: Runtime.ExitError"
         );
     }

@@ -83,23 +83,37 @@ pub(super) async fn serve(function_name: &str, handler: &str) -> std::io::Result
     });
     let routes = Router::new()
         .route("/2018-06-01/runtime/invocation/next", get(next))
-        .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+        .route(
+            "/2018-06-01/runtime/invocation/{id}/response",
+            post(response),
+        )
         .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
         .route("/2018-06-01/runtime/init/error", post(init_error))
         .route("/2020-01-01/extension/register", post(register_extension))
-        .route("/2020-01-01/extension/event/next", get(pending::<StatusCode>))
+        .route(
+            "/2020-01-01/extension/event/next",
+            get(pending::<StatusCode>),
+        )
         .layer(DefaultBodyLimit::disable())
         .with_state(runtime);
     let server = tokio::spawn(async move {
         // Only ends with the environment, which aborts it.
         let _ = axum::serve(listener, routes).await;
     });
-    Ok(RuntimeApi { address, invocations, signals, server })
+    Ok(RuntimeApi {
+        address,
+        invocations,
+        signals,
+        server,
+    })
 }
 
 impl Runtime {
     /// Takes the pending answer if it is the one of `request_id`.
-    fn take_answer(&self, request_id: &str) -> Option<oneshot::Sender<Result<Bytes, FunctionError>>> {
+    fn take_answer(
+        &self,
+        request_id: &str,
+    ) -> Option<oneshot::Sender<Result<Bytes, FunctionError>>> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, answer) = current.take_if(|(id, _)| id == request_id)?;
         Some(answer)
@@ -108,30 +122,52 @@ impl Runtime {
 
 async fn next(State(runtime): State<Arc<Runtime>>) -> Response {
     // A runtime that asks for more without having answered has dropped that invocation; its caller hears so at once.
-    runtime.current.lock().unwrap_or_else(PoisonError::into_inner).take();
+    runtime
+        .current
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
     let _ = runtime.signals.send(Signal::Ready);
     let Some(invocation) = runtime.invocations.lock().await.recv().await else {
         // The environment is ending. A runtime that got any answer now would take it for an event.
         return pending().await;
     };
     let headers = [
-        ("lambda-runtime-aws-request-id", invocation.request_id.clone()),
-        ("lambda-runtime-deadline-ms", invocation.deadline_ms.to_string()),
-        ("lambda-runtime-invoked-function-arn", invocation.function_arn),
+        (
+            "lambda-runtime-aws-request-id",
+            invocation.request_id.clone(),
+        ),
+        (
+            "lambda-runtime-deadline-ms",
+            invocation.deadline_ms.to_string(),
+        ),
+        (
+            "lambda-runtime-invoked-function-arn",
+            invocation.function_arn,
+        ),
         ("lambda-runtime-trace-id", invocation.trace_id),
         ("content-type", "application/json".to_owned()),
     ];
     let mut response = Response::new(Body::from(invocation.event));
     for (name, value) in headers {
         if let Ok(value) = value.try_into() {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static(name), value);
         }
     }
-    *runtime.current.lock().unwrap_or_else(PoisonError::into_inner) = Some((invocation.request_id, invocation.answer));
+    *runtime
+        .current
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) = Some((invocation.request_id, invocation.answer));
     response
 }
 
-async fn response(State(runtime): State<Arc<Runtime>>, Path(id): Path<String>, body: Body) -> Response {
+async fn response(
+    State(runtime): State<Arc<Runtime>>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Response {
     let body = axum::body::to_bytes(body, MAX_RESPONSE_BYTES).await;
     let Some(answer) = runtime.take_answer(&id) else {
         return invalid_request_id();
@@ -143,13 +179,24 @@ async fn response(State(runtime): State<Arc<Runtime>>, Path(id): Path<String>, b
         }
         Err(_) => {
             let message = format!("the response is larger than {MAX_RESPONSE_BYTES} bytes");
-            let _ = answer.send(Err(FunctionError::new("Function.ResponseSizeTooLarge", &message)));
-            refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", "Exceeded maximum allowed payload size")
+            let _ = answer.send(Err(FunctionError::new(
+                "Function.ResponseSizeTooLarge",
+                &message,
+            )));
+            refused(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "RequestEntityTooLarge",
+                "Exceeded maximum allowed payload size",
+            )
         }
     }
 }
 
-async fn error(State(runtime): State<Arc<Runtime>>, Path(id): Path<String>, body: Bytes) -> Response {
+async fn error(
+    State(runtime): State<Arc<Runtime>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Response {
     let Some(answer) = runtime.take_answer(&id) else {
         return invalid_request_id();
     };
@@ -158,21 +205,29 @@ async fn error(State(runtime): State<Arc<Runtime>>, Path(id): Path<String>, body
 }
 
 async fn init_error(State(runtime): State<Arc<Runtime>>, body: Bytes) -> Response {
-    let _ = runtime.signals.send(Signal::InitError(reported_error(&body)));
+    let _ = runtime
+        .signals
+        .send(Signal::InitError(reported_error(&body)));
     accepted()
 }
 
 /// Enough of the Extensions API for a runtime that registers itself as one to be told of shutdown.
 async fn register_extension(State(runtime): State<Arc<Runtime>>) -> impl IntoResponse {
     let id = uuid::Uuid::new_v4().to_string();
-    ([("lambda-extension-identifier", id)], axum::Json(runtime.registration.clone()))
+    (
+        [("lambda-extension-identifier", id)],
+        axum::Json(runtime.registration.clone()),
+    )
 }
 
 /// The `errorType` and `errorMessage` of a runtime's report; the report may be anything.
 fn reported_error(body: &[u8]) -> FunctionError {
     let report: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| report.get(name).and_then(serde_json::Value::as_str);
-    FunctionError::new(text("errorType").unwrap_or("Unknown"), text("errorMessage").unwrap_or_default())
+    FunctionError::new(
+        text("errorType").unwrap_or("Unknown"),
+        text("errorMessage").unwrap_or_default(),
+    )
 }
 
 fn accepted() -> Response {
@@ -180,7 +235,11 @@ fn accepted() -> Response {
 }
 
 fn invalid_request_id() -> Response {
-    refused(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID")
+    refused(
+        StatusCode::BAD_REQUEST,
+        "InvalidRequestID",
+        "Invalid request ID",
+    )
 }
 
 fn refused(status: StatusCode, error_type: &str, message: &str) -> Response {

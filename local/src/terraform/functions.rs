@@ -11,23 +11,43 @@ type Outcome = Result<Value, String>;
 /// Declares every function in `context`.
 pub(super) fn declare(context: &mut Context<'_>) {
     let functions: &[(&str, Func)] = &[
-        ("abspath", |args| string(&args, 0).map(|path| absolute(&path))),
+        ("abspath", |args| {
+            string(&args, 0).map(|path| absolute(&path))
+        }),
         ("ceil", |args| float(&args, 0).map(|x| number(x.ceil()))),
         ("coalesce", coalesce),
-        ("compact", |args| Ok(list(&args, 0)?.into_iter().filter(|v| !is_empty(v)).collect())),
+        ("compact", |args| {
+            Ok(list(&args, 0)?
+                .into_iter()
+                .filter(|v| !is_empty(v))
+                .collect())
+        }),
         ("concat", concat),
-        ("contains", |args| Ok(list(&args, 0)?.contains(argument(&args, 1)?).into())),
+        ("contains", |args| {
+            Ok(list(&args, 0)?.contains(argument(&args, 1)?).into())
+        }),
         ("distinct", |args| Ok(distinct(list(&args, 0)?))),
         ("element", element),
-        ("endswith", |args| Ok(string(&args, 0)?.ends_with(&string(&args, 1)?).into())),
+        ("endswith", |args| {
+            Ok(string(&args, 0)?.ends_with(&string(&args, 1)?).into())
+        }),
         ("flatten", |args| Ok(flatten(list(&args, 0)?).into())),
         ("floor", |args| float(&args, 0).map(|x| number(x.floor()))),
         ("format", format_text),
-        ("join", |args| Ok(strings(list(&args, 1)?)?.join(&string(&args, 0)?).into())),
-        ("jsonencode", |args| {
-            serde_json::to_string(argument(&args, 0)?).map(Value::from).map_err(|e| e.to_string())
+        ("join", |args| {
+            Ok(strings(list(&args, 1)?)?.join(&string(&args, 0)?).into())
         }),
-        ("keys", |args| Ok(sorted(object(&args, 0)?).into_iter().map(|(key, _)| Value::from(key)).collect())),
+        ("jsonencode", |args| {
+            serde_json::to_string(argument(&args, 0)?)
+                .map(Value::from)
+                .map_err(|e| e.to_string())
+        }),
+        ("keys", |args| {
+            Ok(sorted(object(&args, 0)?)
+                .into_iter()
+                .map(|(key, _)| Value::from(key))
+                .collect())
+        }),
         ("length", length),
         ("lookup", lookup),
         ("lower", |args| Ok(string(&args, 0)?.to_lowercase().into())),
@@ -36,26 +56,40 @@ pub(super) fn declare(context: &mut Context<'_>) {
         ("min", |args| extreme(&args, f64::min)),
         ("one", one),
         ("range", range),
-        ("replace", |args| Ok(string(&args, 0)?.replace(&string(&args, 1)?, &string(&args, 2)?).into())),
+        ("replace", |args| {
+            Ok(string(&args, 0)?
+                .replace(&string(&args, 1)?, &string(&args, 2)?)
+                .into())
+        }),
         ("setsubtract", |args| {
             let (from, without) = (list(&args, 0)?, list(&args, 1)?);
             Ok(from.into_iter().filter(|v| !without.contains(v)).collect())
         }),
-        ("setunion", |args| Ok(sorted_set(flatten(args.into_values())))),
+        ("setunion", |args| {
+            Ok(sorted_set(flatten(args.into_values())))
+        }),
         ("sort", |args| {
             let mut texts = strings(list(&args, 0)?)?;
             texts.sort();
             Ok(texts.into())
         }),
         ("split", |args| {
-            Ok(string(&args, 1)?.split(&string(&args, 0)?).map(Value::from).collect())
+            Ok(string(&args, 1)?
+                .split(&string(&args, 0)?)
+                .map(Value::from)
+                .collect())
         }),
-        ("startswith", |args| Ok(string(&args, 0)?.starts_with(&string(&args, 1)?).into())),
+        ("startswith", |args| {
+            Ok(string(&args, 0)?.starts_with(&string(&args, 1)?).into())
+        }),
         ("substr", substr),
         ("tolist", |args| Ok(list(&args, 0)?.into())),
         ("tomap", |args| Ok(object(&args, 0)?.into())),
         ("tonumber", |args| match argument(&args, 0)? {
-            Value::String(text) => text.parse::<f64>().map(number).map_err(|_| format!("\"{text}\" is not a number")),
+            Value::String(text) => text
+                .parse::<f64>()
+                .map(number)
+                .map_err(|_| format!("\"{text}\" is not a number")),
             other => Ok(other.clone()),
         }),
         ("toset", |args| Ok(sorted_set(list(&args, 0)?))),
@@ -73,19 +107,32 @@ pub(super) fn declare(context: &mut Context<'_>) {
             Ok(text.strip_suffix(&suffix).unwrap_or(&text).into())
         }),
         ("upper", |args| Ok(string(&args, 0)?.to_uppercase().into())),
-        ("values", |args| Ok(sorted(object(&args, 0)?).into_iter().map(|(_, value)| value).collect())),
+        ("values", |args| {
+            Ok(sorted(object(&args, 0)?)
+                .into_iter()
+                .map(|(_, value)| value)
+                .collect())
+        }),
         ("zipmap", |args| {
             let keys = strings(list(&args, 0)?)?;
-            Ok(Value::Object(keys.into_iter().zip(list(&args, 1)?).collect()))
+            Ok(Value::Object(
+                keys.into_iter().zip(list(&args, 1)?).collect(),
+            ))
         }),
     ];
     for (name, function) in functions {
-        context.declare_func(*name, FuncDef::builder().variadic_param(ParamType::Any).build(*function));
+        context.declare_func(
+            *name,
+            FuncDef::builder()
+                .variadic_param(ParamType::Any)
+                .build(*function),
+        );
     }
 }
 
 fn argument(args: &FuncArgs, index: usize) -> Result<&Value, String> {
-    args.get(index).ok_or_else(|| format!("argument {} is missing", index + 1))
+    args.get(index)
+        .ok_or_else(|| format!("argument {} is missing", index + 1))
 }
 
 fn string(args: &FuncArgs, index: usize) -> Result<String, String> {
@@ -107,7 +154,9 @@ fn strings(values: Vec<Value>) -> Result<Vec<String>, String> {
 
 fn float(args: &FuncArgs, index: usize) -> Result<f64, String> {
     let value = argument(args, index)?;
-    value.as_f64().ok_or_else(|| format!("{value} is not a number"))
+    value
+        .as_f64()
+        .ok_or_else(|| format!("{value} is not a number"))
 }
 
 fn list(args: &FuncArgs, index: usize) -> Result<Vec<Value>, String> {
@@ -126,7 +175,10 @@ fn object(args: &FuncArgs, index: usize) -> Result<Map<String, Value>, String> {
 
 /// A whole number stays whole: Terraform prints 3, not 3.0.
 fn number(value: f64) -> Value {
-    #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and in range")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "checked to be whole and in range"
+    )]
     if value.fract() == 0.0 && value.abs() < 9e15 {
         Value::from(value as i64)
     } else {
@@ -149,7 +201,10 @@ fn absolute(path: &str) -> Value {
 }
 
 fn coalesce(args: FuncArgs) -> Outcome {
-    args.into_values().into_iter().find(|v| !is_empty(v)).ok_or_else(|| "every argument is null or empty".to_owned())
+    args.into_values()
+        .into_iter()
+        .find(|v| !is_empty(v))
+        .ok_or_else(|| "every argument is null or empty".to_owned())
 }
 
 fn concat(args: FuncArgs) -> Outcome {
@@ -178,10 +233,15 @@ fn sorted_set(values: Vec<Value>) -> Value {
 
 fn element(args: FuncArgs) -> Outcome {
     let values = list(&args, 0)?;
-    let index = argument(&args, 1)?.as_u64().ok_or("the index is not a whole number")?;
+    let index = argument(&args, 1)?
+        .as_u64()
+        .ok_or("the index is not a whole number")?;
     let length = u64::try_from(values.len()).unwrap_or(u64::MAX);
     let index = index.checked_rem(length).ok_or("the list is empty")?;
-    Ok(usize::try_from(index).ok().and_then(|i| values.get(i).cloned()).unwrap_or(Value::Null))
+    Ok(usize::try_from(index)
+        .ok()
+        .and_then(|i| values.get(i).cloned())
+        .unwrap_or(Value::Null))
 }
 
 fn flatten(values: Vec<Value>) -> Vec<Value> {
@@ -213,7 +273,12 @@ fn format_text(args: FuncArgs) -> Outcome {
                 out.push_str(&Value::from(string(&args, next)?).to_string());
                 next += 1;
             }
-            verb => return Err(format!("format verb %{} is not supported", verb.unwrap_or(' '))),
+            verb => {
+                return Err(format!(
+                    "format verb %{} is not supported",
+                    verb.unwrap_or(' ')
+                ));
+            }
         }
     }
     Ok(out.into())
@@ -269,16 +334,30 @@ fn one(args: FuncArgs) -> Outcome {
 }
 
 fn range(args: FuncArgs) -> Outcome {
-    let whole = |index| argument(&args, index)?.as_i64().ok_or_else(|| "not a whole number".to_owned());
-    let (start, end) = if args.len() == 1 { (0, whole(0)?) } else { (whole(0)?, whole(1)?) };
+    let whole = |index| {
+        argument(&args, index)?
+            .as_i64()
+            .ok_or_else(|| "not a whole number".to_owned())
+    };
+    let (start, end) = if args.len() == 1 {
+        (0, whole(0)?)
+    } else {
+        (whole(0)?, whole(1)?)
+    };
     Ok((start..end).map(Value::from).collect())
 }
 
 fn substr(args: FuncArgs) -> Outcome {
     let text = string(&args, 0)?;
-    let skip = argument(&args, 1)?.as_u64().and_then(|n| usize::try_from(n).ok()).ok_or("offset is not a whole number")?;
+    let skip = argument(&args, 1)?
+        .as_u64()
+        .and_then(|n| usize::try_from(n).ok())
+        .ok_or("offset is not a whole number")?;
     let rest = text.chars().skip(skip);
-    Ok(match argument(&args, 2)?.as_u64().and_then(|n| usize::try_from(n).ok()) {
+    Ok(match argument(&args, 2)?
+        .as_u64()
+        .and_then(|n| usize::try_from(n).ok())
+    {
         Some(length) => rest.take(length).collect::<String>(),
         None => rest.collect(),
     }
@@ -296,7 +375,12 @@ mod tests {
         declare(&mut context);
         let value = |text: &str| {
             let body = hcl::parse(&format!("x = {text}")).unwrap();
-            body.attributes().next().unwrap().expr().evaluate(&context).unwrap_or_else(|e| panic!("{text}: {e}"))
+            body.attributes()
+                .next()
+                .unwrap()
+                .expr()
+                .evaluate(&context)
+                .unwrap_or_else(|e| panic!("{text}: {e}"))
         };
         assert_eq!(value(expression), value(expected), "{expression}");
     }
@@ -316,7 +400,10 @@ mod tests {
         check(r#"length("é1")"#, "2");
         check(r#"lookup({ a = 1 }, "b", 7)"#, "7");
         check(r#"lookup({ a = 1 }, "a", 7)"#, "1");
-        check("merge({ a = 1, b = 1 }, null, { b = 2 })", "{ a = 1, b = 2 }");
+        check(
+            "merge({ a = 1, b = 1 }, null, { b = 2 })",
+            "{ a = 1, b = 2 }",
+        );
         check("max(1, 5, 2)", "5");
         check("range(1, 3)", "[1, 2]");
         check(r#"replace("a-b", "-", "+")"#, r#""a+b""#);

@@ -97,8 +97,14 @@ impl Deployment {
         let functions = functions_of(&module)?;
         Ok(Deployment {
             api: api_of(&module)?,
-            tables: module.resources("aws_dynamodb_table").map(table).collect::<Result<_>>()?,
-            functions: functions.into_iter().map(|function| (function.key.clone(), function)).collect(),
+            tables: module
+                .resources("aws_dynamodb_table")
+                .map(table)
+                .collect::<Result<_>>()?,
+            functions: functions
+                .into_iter()
+                .map(|function| (function.key.clone(), function))
+                .collect(),
             region: module.region,
         })
     }
@@ -108,7 +114,10 @@ fn api_of(module: &Module) -> Result<Api> {
     let api = only(module, "aws_apigatewayv2_api")?;
     let protocol = api.string("protocol_type")?;
     if protocol != "WEBSOCKET" {
-        bail!("{}: protocol_type is {protocol}, and only WEBSOCKET runs here", api.address);
+        bail!(
+            "{}: protocol_type is {protocol}, and only WEBSOCKET runs here",
+            api.address
+        );
     }
     let expression = api.string("route_selection_expression")?;
     let stage = only(module, "aws_apigatewayv2_stage")?;
@@ -130,7 +139,9 @@ fn only<'a>(module: &'a Module, kind: &'a str) -> Result<&'a Instance> {
     match (all.next(), all.next()) {
         (Some(one), None) => Ok(one),
         (None, _) => bail!("the Terraform folder declares no {kind}"),
-        (Some(_), Some(_)) => bail!("the Terraform folder declares several {kind}, and one gateway serves one"),
+        (Some(_), Some(_)) => {
+            bail!("the Terraform folder declares several {kind}, and one gateway serves one")
+        }
     }
 }
 
@@ -139,23 +150,41 @@ fn route(module: &Module, route: &Instance) -> Result<Route> {
     let integration = module
         .resources("aws_apigatewayv2_integration")
         .find(|candidate| target.strip_prefix("integrations/") == Some(candidate.address.as_str()))
-        .ok_or_else(|| anyhow!("{}: target \"{target}\" is no integration declared here", route.address))?;
+        .ok_or_else(|| {
+            anyhow!(
+                "{}: target \"{target}\" is no integration declared here",
+                route.address
+            )
+        })?;
     let has_response = || {
         module
             .resources("aws_apigatewayv2_route_response")
-            .filter(|response| response.optional_string("route_id").is_ok_and(|id| id.as_ref() == Some(&route.address)))
-            .any(|response| response.optional_string("route_response_key").is_ok_and(|key| key.as_deref() == Some("$default")))
+            .filter(|response| {
+                response
+                    .optional_string("route_id")
+                    .is_ok_and(|id| id.as_ref() == Some(&route.address))
+            })
+            .any(|response| {
+                response
+                    .optional_string("route_response_key")
+                    .is_ok_and(|key| key.as_deref() == Some("$default"))
+            })
     };
     let selection = route.optional_string("route_response_selection_expression")?;
     Ok(Route {
         two_way: selection.as_deref() == Some("$default") && has_response(),
         timeout: Duration::from_millis(
-            integration.optional_u64("timeout_milliseconds")?.unwrap_or(INTEGRATION_TIMEOUT_MS),
+            integration
+                .optional_u64("timeout_milliseconds")?
+                .unwrap_or(INTEGRATION_TIMEOUT_MS),
         ),
         integration: match integration.string("integration_type")?.as_str() {
             "AWS_PROXY" => Integration::Lambda(invoked_function(module, integration)?),
             "MOCK" => Integration::Mock(mock_template(module, integration)?),
-            other => bail!("{}: integration_type {other} does not run here, only AWS_PROXY and MOCK", integration.address),
+            other => bail!(
+                "{}: integration_type {other} does not run here, only AWS_PROXY and MOCK",
+                integration.address
+            ),
         },
     })
 }
@@ -169,37 +198,57 @@ fn invoked_function(module: &Module, integration: &Instance) -> Result<String> {
             return Ok(function.key.clone());
         }
     }
-    bail!("{}: integration_uri invokes no aws_lambda_function declared here", integration.address)
+    bail!(
+        "{}: integration_uri invokes no aws_lambda_function declared here",
+        integration.address
+    )
 }
 
 /// The body a MOCK integration answers with: the one template of its integration response.
 fn mock_template(module: &Module, integration: &Instance) -> Result<Template> {
     let responses: Vec<_> = module
         .resources("aws_apigatewayv2_integration_response")
-        .filter(|r| r.optional_string("integration_id").is_ok_and(|id| id.as_ref() == Some(&integration.address)))
+        .filter(|r| {
+            r.optional_string("integration_id")
+                .is_ok_and(|id| id.as_ref() == Some(&integration.address))
+        })
         .collect();
     let [response] = responses.as_slice() else {
-        bail!("{}: a MOCK integration needs exactly one aws_apigatewayv2_integration_response here", integration.address);
+        bail!(
+            "{}: a MOCK integration needs exactly one aws_apigatewayv2_integration_response here",
+            integration.address
+        );
     };
     let templates = response.string_map("response_templates")?;
     let mut texts = templates.values();
     let (Some(text), None) = (texts.next(), texts.next()) else {
-        bail!("{}: `response_templates` must hold exactly one template here", response.address);
+        bail!(
+            "{}: `response_templates` must hold exactly one template here",
+            response.address
+        );
     };
     Template::parse(text).with_context(|| format!("{}: `response_templates`", response.address))
 }
 
 fn functions_of(module: &Module) -> Result<Vec<Function>> {
-    module.resources("aws_lambda_function").map(function).collect()
+    module
+        .resources("aws_lambda_function")
+        .map(function)
+        .collect()
 }
 
 fn function(declared: &Instance) -> Result<Function> {
     let environment = declared.blocks("environment").next();
-    let mut environment =
-        environment.map(|block| block.string_map("variables")).transpose()?.unwrap_or_default();
+    let mut environment = environment
+        .map(|block| block.string_map("variables"))
+        .transpose()?
+        .unwrap_or_default();
     // What Lambda sets from the function's logging configuration.
     if let Some(logging) = declared.blocks("logging_config").next() {
-        let settings = [("log_format", "AWS_LAMBDA_LOG_FORMAT"), ("application_log_level", "AWS_LAMBDA_LOG_LEVEL")];
+        let settings = [
+            ("log_format", "AWS_LAMBDA_LOG_FORMAT"),
+            ("application_log_level", "AWS_LAMBDA_LOG_LEVEL"),
+        ];
         for (argument, variable) in settings {
             if let Some(value) = logging.optional_string(argument)? {
                 environment.insert(variable.to_owned(), value);
@@ -212,8 +261,14 @@ fn function(declared: &Instance) -> Result<Function> {
         runtime: declared.optional_string("runtime")?.unwrap_or_default(),
         handler: declared.optional_string("handler")?.unwrap_or_default(),
         package: declared.optional_string("filename")?.map(PathBuf::from),
-        memory_mb: declared.optional_u64("memory_size")?.unwrap_or(FUNCTION_MEMORY_MB),
-        timeout: Duration::from_secs(declared.optional_u64("timeout")?.unwrap_or(FUNCTION_TIMEOUT_SECONDS)),
+        memory_mb: declared
+            .optional_u64("memory_size")?
+            .unwrap_or(FUNCTION_MEMORY_MB),
+        timeout: Duration::from_secs(
+            declared
+                .optional_u64("timeout")?
+                .unwrap_or(FUNCTION_TIMEOUT_SECONDS),
+        ),
         // -1 is Terraform's word for "unreserved".
         reserved_concurrency: declared
             .get("reserved_concurrent_executions")?
@@ -228,8 +283,10 @@ fn table(declared: &Instance) -> Result<Table> {
         .blocks("attribute")
         .map(|a| Ok(serde_json::json!({ "AttributeName": a.string("name")?, "AttributeType": a.string("type")? })))
         .collect::<Result<_>>()?;
-    let indexes: Vec<_> =
-        declared.blocks("global_secondary_index").map(global_secondary_index).collect::<Result<_>>()?;
+    let indexes: Vec<_> = declared
+        .blocks("global_secondary_index")
+        .map(global_secondary_index)
+        .collect::<Result<_>>()?;
     let mut create = serde_json::json!({
         "TableName": name,
         "BillingMode": "PAY_PER_REQUEST",
@@ -241,14 +298,23 @@ fn table(declared: &Instance) -> Result<Table> {
     }
     let ttl_attribute = declared
         .blocks("ttl")
-        .find(|ttl| ttl.get("enabled").is_ok_and(|enabled| enabled.is_none_or(|e| e.as_bool() != Some(false))))
+        .find(|ttl| {
+            ttl.get("enabled")
+                .is_ok_and(|enabled| enabled.is_none_or(|e| e.as_bool() != Some(false)))
+        })
         .map(|ttl| ttl.string("attribute_name"))
         .transpose()?;
-    Ok(Table { name, create, ttl_attribute })
+    Ok(Table {
+        name,
+        create,
+        ttl_attribute,
+    })
 }
 
 fn key_schema(declared: &Instance) -> Result<Vec<serde_json::Value>> {
-    let mut schema = vec![serde_json::json!({ "AttributeName": declared.string("hash_key")?, "KeyType": "HASH" })];
+    let mut schema = vec![
+        serde_json::json!({ "AttributeName": declared.string("hash_key")?, "KeyType": "HASH" }),
+    ];
     if let Some(range_key) = declared.optional_string("range_key")? {
         schema.push(serde_json::json!({ "AttributeName": range_key, "KeyType": "RANGE" }));
     }
@@ -256,7 +322,8 @@ fn key_schema(declared: &Instance) -> Result<Vec<serde_json::Value>> {
 }
 
 fn global_secondary_index(declared: &Instance) -> Result<serde_json::Value> {
-    let mut projection = serde_json::json!({ "ProjectionType": declared.string("projection_type")? });
+    let mut projection =
+        serde_json::json!({ "ProjectionType": declared.string("projection_type")? });
     if let Some(attributes) = declared.get("non_key_attributes")? {
         projection["NonKeyAttributes"] = serde_json::to_value(attributes)?;
     }

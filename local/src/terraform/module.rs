@@ -37,7 +37,10 @@ impl Instance {
     /// When it is there and cannot be evaluated without a provider.
     pub(crate) fn get(&self, name: &str) -> Result<Option<&Value>> {
         if let Some(reason) = self.unknown.get(name) {
-            bail!("{}: `{name}` cannot be evaluated without AWS: {reason}", self.address);
+            bail!(
+                "{}: `{name}` cannot be evaluated without AWS: {reason}",
+                self.address
+            );
         }
         Ok(self.attributes.get(name).filter(|value| !value.is_null()))
     }
@@ -53,7 +56,10 @@ impl Instance {
         self.get(name)?
             .map(|value| match value {
                 Value::String(text) => Ok(text.clone()),
-                other => Err(anyhow!("{}: `{name}` is {other}, not a string", self.address)),
+                other => Err(anyhow!(
+                    "{}: `{name}` is {other}, not a string",
+                    self.address
+                )),
             })
             .transpose()
     }
@@ -62,9 +68,9 @@ impl Instance {
     pub(crate) fn optional_u64(&self, name: &str) -> Result<Option<u64>> {
         self.get(name)?
             .map(|value| {
-                value
-                    .as_u64()
-                    .ok_or_else(|| anyhow!("{}: `{name}` is {value}, not a whole number", self.address))
+                value.as_u64().ok_or_else(|| {
+                    anyhow!("{}: `{name}` is {value}, not a whole number", self.address)
+                })
             })
             .transpose()
     }
@@ -88,7 +94,10 @@ impl Instance {
 
     /// The nested blocks of that type, those of `dynamic` blocks included.
     pub(crate) fn blocks<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Instance> {
-        self.blocks.iter().filter(move |(kind, _)| kind == name).map(|(_, block)| block)
+        self.blocks
+            .iter()
+            .filter(move |(kind, _)| kind == name)
+            .map(|(_, block)| block)
     }
 }
 
@@ -113,12 +122,18 @@ impl Module {
             .iter()
             .map(|resource| (resource.kind.clone(), scope.instances(resource)))
             .collect();
-        Ok(Module { region: scope.region, resources })
+        Ok(Module {
+            region: scope.region,
+            resources,
+        })
     }
 
     /// Every instance of a resource type, in the order of the files and of the `for_each` keys.
     pub(crate) fn resources<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Instance> {
-        self.resources.iter().filter(move |(k, _)| k == kind).flat_map(|(_, instances)| instances)
+        self.resources
+            .iter()
+            .filter(move |(k, _)| k == kind)
+            .flat_map(|(_, instances)| instances)
     }
 }
 
@@ -146,9 +161,13 @@ impl Source {
                 source.add(block);
             }
         }
-        for path in files(directory, |name| name == "terraform.tfvars" || name.ends_with(".auto.tfvars"))? {
+        for path in files(directory, |name| {
+            name == "terraform.tfvars" || name.ends_with(".auto.tfvars")
+        })? {
             for attribute in parse(&path)?.into_attributes() {
-                source.values.push((attribute.key.to_string(), attribute.expr));
+                source
+                    .values
+                    .push((attribute.key.to_string(), attribute.expr));
             }
         }
         Ok(source)
@@ -159,7 +178,10 @@ impl Source {
         match (block.identifier(), labels.as_slice()) {
             ("variable", [name]) => self.variables.push(((*name).to_owned(), block.body)),
             ("locals", []) => self.locals.extend(
-                block.body.into_attributes().map(|attribute| (attribute.key.to_string(), attribute.expr)),
+                block
+                    .body
+                    .into_attributes()
+                    .map(|attribute| (attribute.key.to_string(), attribute.expr)),
             ),
             ("provider", ["aws"]) => {
                 let mut attributes = block.body.into_attributes();
@@ -167,7 +189,11 @@ impl Source {
             }
             ("resource", [kind, name]) => {
                 let (kind, name) = ((*kind).to_owned(), (*name).to_owned());
-                self.resources.push(Resource { kind, name, body: block.body });
+                self.resources.push(Resource {
+                    kind,
+                    name,
+                    body: block.body,
+                });
             }
             _ => {}
         }
@@ -180,7 +206,11 @@ fn files(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<std::pat
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        if path.file_name().and_then(|name| name.to_str()).is_some_and(&wanted) {
+        if path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(&wanted)
+        {
             paths.push(path);
         }
     }
@@ -189,8 +219,22 @@ fn files(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<std::pat
 }
 
 fn parse(path: &Path) -> Result<Body> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    hcl::parse(&text).with_context(|| format!("{} is not valid HCL", path.display()))
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    hcl::parse(&text).map_err(|error| {
+        let path = path.display();
+        match error {
+            // Its own text draws the line with an arrow below it.
+            hcl::Error::Parse(error) => {
+                let (line, column) = (error.location().line(), error.location().column());
+                anyhow!(
+                    "{path} is not valid HCL: line {line}, column {column}: {}",
+                    error.message()
+                )
+            }
+            other => anyhow!("{path} is not valid HCL: {other}"),
+        }
+    })
 }
 
 /// What expressions can see.
@@ -207,18 +251,30 @@ impl Scope {
         super::functions::declare(&mut context);
         let directory = std::path::absolute(directory)?.display().to_string();
         let cwd = std::env::current_dir()?.display().to_string();
-        context.declare_var("path", object([("module", directory.clone()), ("root", directory), ("cwd", cwd)]));
+        context.declare_var(
+            "path",
+            object([
+                ("module", directory.clone()),
+                ("root", directory),
+                ("cwd", cwd),
+            ]),
+        );
         context.declare_var("terraform", object([("workspace", "default".to_owned())]));
 
         let mut values = Map::new();
         for (name, body) in &source.variables {
-            let default = body.attributes().find(|a| a.key() == "default").map(|a| a.expr());
+            let default = body
+                .attributes()
+                .find(|a| a.key() == "default")
+                .map(|a| a.expr());
             if let Some(value) = default.and_then(|expr| expr.evaluate(&context).ok()) {
                 values.insert(name.clone(), value);
             }
         }
         for (name, expr) in &source.values {
-            let value = expr.evaluate(&context).with_context(|| format!("the value of variable \"{name}\""))?;
+            let value = expr
+                .evaluate(&context)
+                .with_context(|| format!("the value of variable \"{name}\""))?;
             values.insert(name.clone(), value);
         }
         for (name, text) in vars {
@@ -229,37 +285,57 @@ impl Scope {
         }
         context.declare_var("var", Value::Object(values));
 
-        let region = source.region.as_ref().and_then(|expr| expr.evaluate(&context).ok());
-        let region = region.and_then(|r| r.as_str().map(str::to_owned)).unwrap_or_else(|| DEFAULT_REGION.to_owned());
-        Ok(Scope { context, region, locals: Map::new(), resources: Map::new() })
+        let region = source
+            .region
+            .as_ref()
+            .and_then(|expr| expr.evaluate(&context).ok());
+        let region = region
+            .and_then(|r| r.as_str().map(str::to_owned))
+            .unwrap_or_else(|| DEFAULT_REGION.to_owned());
+        Ok(Scope {
+            context,
+            region,
+            locals: Map::new(),
+            resources: Map::new(),
+        })
     }
 
     /// Evaluates locals and the attributes resources can be asked for, until a pass changes nothing.
     fn settle(&mut self, source: &Source) {
         for _ in 0..MAX_PASSES {
             let before = (self.locals.clone(), self.resources.clone());
-            self.context.declare_var("local", Value::Object(self.locals.clone()));
+            self.context
+                .declare_var("local", Value::Object(self.locals.clone()));
             for (name, expr) in &source.locals {
                 if let Ok(value) = expr.evaluate(&self.context) {
                     self.locals.insert(name.clone(), value);
                 }
             }
-            self.context.declare_var("local", Value::Object(self.locals.clone()));
+            self.context
+                .declare_var("local", Value::Object(self.locals.clone()));
             let mut resources: Map<String, Value> = Map::new();
             for resource in &source.resources {
                 let instances = self.instances(resource);
                 let single = !is_repeated(&resource.body);
                 let exported = instances.into_iter().map(|instance| {
-                    (instance.key.clone(), Value::Object(self.exported(&resource.kind, &instance)))
+                    (
+                        instance.key.clone(),
+                        Value::Object(self.exported(&resource.kind, &instance)),
+                    )
                 });
                 let value = if single {
-                    exported.map(|(_, value)| value).next().unwrap_or(Value::Null)
+                    exported
+                        .map(|(_, value)| value)
+                        .next()
+                        .unwrap_or(Value::Null)
                 } else if resource.body.attributes().any(|a| a.key() == "count") {
                     exported.map(|(_, value)| value).collect()
                 } else {
                     Value::Object(exported.collect())
                 };
-                let of_kind = resources.entry(resource.kind.clone()).or_insert_with(|| Value::Object(Map::new()));
+                let of_kind = resources
+                    .entry(resource.kind.clone())
+                    .or_insert_with(|| Value::Object(Map::new()));
                 if let Value::Object(of_kind) = of_kind {
                     of_kind.insert(resource.name.clone(), value);
                 }
@@ -277,36 +353,73 @@ impl Scope {
     /// The instances of a resource; none while its `for_each` or `count` is unknown.
     fn instances(&self, resource: &Resource) -> Vec<Instance> {
         let address = format!("{}.{}", resource.kind, resource.name);
-        let argument = |name| resource.body.attributes().find(|a| a.key() == name).map(|a| a.expr());
+        let argument = |name| {
+            resource
+                .body
+                .attributes()
+                .find(|a| a.key() == name)
+                .map(|a| a.expr())
+        };
         if let Some(expr) = argument("for_each") {
-            let entries = expr.evaluate(&self.context).map(entries).unwrap_or_default();
+            let entries = expr
+                .evaluate(&self.context)
+                .map(entries)
+                .unwrap_or_default();
             entries
                 .into_iter()
                 .map(|(key, value)| {
                     let mut context = self.context.clone();
-                    let each = Map::from_iter([("key".to_owned(), key.clone().into()), ("value".to_owned(), value)]);
+                    let each = Map::from_iter([
+                        ("key".to_owned(), key.clone().into()),
+                        ("value".to_owned(), value),
+                    ]);
                     context.declare_var("each", Value::Object(each));
-                    instance(&resource.body, &format!("{address}[\"{key}\"]"), &key, &context)
+                    instance(
+                        &resource.body,
+                        &format!("{address}[\"{key}\"]"),
+                        &key,
+                        &context,
+                    )
                 })
                 .collect()
         } else if let Some(expr) = argument("count") {
-            let count = expr.evaluate(&self.context).ok().and_then(|v| v.as_u64()).unwrap_or(0);
+            let count = expr
+                .evaluate(&self.context)
+                .ok()
+                .and_then(|v| v.as_u64())
+                .unwrap_or(0);
             (0..count)
                 .map(|index| {
                     let mut context = self.context.clone();
-                    context.declare_var("count", Value::Object(Map::from_iter([("index".to_owned(), index.into())])));
-                    instance(&resource.body, &format!("{address}[{index}]"), &resource.name, &context)
+                    context.declare_var(
+                        "count",
+                        Value::Object(Map::from_iter([("index".to_owned(), index.into())])),
+                    );
+                    instance(
+                        &resource.body,
+                        &format!("{address}[{index}]"),
+                        &resource.name,
+                        &context,
+                    )
                 })
                 .collect()
         } else {
-            vec![instance(&resource.body, &address, &resource.name, &self.context)]
+            vec![instance(
+                &resource.body,
+                &address,
+                &resource.name,
+                &self.context,
+            )]
         }
     }
 
     /// What other expressions see of an instance: its arguments and what the provider would compute from them.
     fn exported(&self, kind: &str, instance: &Instance) -> Map<String, Value> {
-        let mut all: Map<String, Value> =
-            instance.attributes.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut all: Map<String, Value> = instance
+            .attributes
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         for (name, value) in self.computed(kind, instance) {
             all.insert(name.to_owned(), value.into());
         }
@@ -323,13 +436,21 @@ impl Scope {
                 vec![
                     ("id", id.to_owned()),
                     ("arn", format!("arn:aws:apigateway:{region}::/apis/{id}")),
-                    ("execution_arn", format!("arn:aws:execute-api:{region}:{account}:{id}")),
-                    ("api_endpoint", format!("wss://{id}.execute-api.{region}.amazonaws.com")),
+                    (
+                        "execution_arn",
+                        format!("arn:aws:execute-api:{region}:{account}:{id}"),
+                    ),
+                    (
+                        "api_endpoint",
+                        format!("wss://{id}.execute-api.{region}.amazonaws.com"),
+                    ),
                 ]
             }
             "aws_lambda_function" => text("function_name").map_or_else(Vec::new, |name| {
                 let arn = format!("arn:aws:lambda:{region}:{account}:function:{name}");
-                let path = format!("arn:aws:apigateway:{region}:lambda:path/2015-03-31/functions/{arn}/invocations");
+                let path = format!(
+                    "arn:aws:apigateway:{region}:lambda:path/2015-03-31/functions/{arn}/invocations"
+                );
                 vec![("id", name.to_owned()), ("arn", arn), ("invoke_arn", path)]
             }),
             "aws_dynamodb_table" => text("name").map_or_else(Vec::new, |name| {
@@ -337,7 +458,13 @@ impl Scope {
                 vec![("id", name.to_owned()), ("arn", arn)]
             }),
             "aws_cloudwatch_log_group" => text("name").map_or_else(Vec::new, |name| {
-                vec![("id", name.to_owned()), ("arn", format!("arn:aws:logs:{region}:{account}:log-group:{name}"))]
+                vec![
+                    ("id", name.to_owned()),
+                    (
+                        "arn",
+                        format!("arn:aws:logs:{region}:{account}:log-group:{name}"),
+                    ),
+                ]
             }),
             // An identifier only has to be the instance's own.
             _ => vec![("id", instance.address.clone())],
@@ -346,7 +473,8 @@ impl Scope {
 }
 
 fn is_repeated(body: &Body) -> bool {
-    body.attributes().any(|a| matches!(a.key(), "for_each" | "count"))
+    body.attributes()
+        .any(|a| matches!(a.key(), "for_each" | "count"))
 }
 
 /// What `for_each` runs over: a map's entries or a set's elements, each its own key.
@@ -359,19 +487,35 @@ fn entries(value: Value) -> Vec<(String, Value)> {
         }
         Value::Array(values) => values
             .into_iter()
-            .map(|value| (value.as_str().map_or_else(|| value.to_string(), str::to_owned), value))
+            .map(|value| {
+                (
+                    value
+                        .as_str()
+                        .map_or_else(|| value.to_string(), str::to_owned),
+                    value,
+                )
+            })
             .collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     }
 }
 
 fn instance(body: &Body, address: &str, key: &str, context: &Context<'_>) -> Instance {
-    let mut instance =
-        Instance { address: address.to_owned(), key: key.to_owned(), ..Instance::default() };
+    let mut instance = Instance {
+        address: address.to_owned(),
+        key: key.to_owned(),
+        ..Instance::default()
+    };
     for attribute in body.attributes() {
         match attribute.expr().evaluate(context) {
-            Ok(value) => instance.attributes.insert(attribute.key().to_owned(), value).map(|_| ()),
-            Err(error) => instance.unknown.insert(attribute.key().to_owned(), error.to_string()).map(|_| ()),
+            Ok(value) => instance
+                .attributes
+                .insert(attribute.key().to_owned(), value)
+                .map(|_| ()),
+            Err(error) => instance
+                .unknown
+                .insert(attribute.key().to_owned(), error.to_string())
+                .map(|_| ()),
         };
     }
     for block in body.blocks() {
@@ -383,7 +527,8 @@ fn instance(body: &Body, address: &str, key: &str, context: &Context<'_>) -> Ins
                 }
             }
             (name, _) => {
-                let inner = self::instance(block.body(), &format!("{address}.{name}"), name, context);
+                let inner =
+                    self::instance(block.body(), &format!("{address}.{name}"), name, context);
                 instance.blocks.push((name.to_owned(), inner));
             }
         }
@@ -403,16 +548,27 @@ fn dynamic_blocks(name: &str, body: &Body, address: &str, context: &Context<'_>)
         .into_iter()
         .map(|(key, value)| {
             let mut context = context.clone();
-            let each = Map::from_iter([("key".to_owned(), key.clone().into()), ("value".to_owned(), value)]);
+            let each = Map::from_iter([
+                ("key".to_owned(), key.clone().into()),
+                ("value".to_owned(), value),
+            ]);
             context.declare_var(iterator.as_str(), Value::Object(each));
-            instance(content.body(), &format!("{address}.{name}[\"{key}\"]"), &key, &context)
+            instance(
+                content.body(),
+                &format!("{address}.{name}[\"{key}\"]"),
+                &key,
+                &context,
+            )
         })
         .collect()
 }
 
 /// `--var name=text`: text for a variable of type string, an HCL expression for any other type, as with Terraform.
 fn variable_value(body: &Body, text: &str, context: &Context<'_>) -> Result<Value> {
-    let declared = body.attributes().find(|a| a.key() == "type").map(|a| a.expr().to_string());
+    let declared = body
+        .attributes()
+        .find(|a| a.key() == "type")
+        .map(|a| a.expr().to_string());
     if declared.as_deref().is_none_or(|kind| kind == "string") {
         return Ok(text.into());
     }
@@ -420,9 +576,19 @@ fn variable_value(body: &Body, text: &str, context: &Context<'_>) -> Result<Valu
         .ok()
         .and_then(|body| body.into_attributes().next())
         .and_then(|attribute| attribute.expr.evaluate(context).ok());
-    parsed.ok_or_else(|| anyhow!("--var: \"{text}\" is not a value of type {}", declared.unwrap_or_default()))
+    parsed.ok_or_else(|| {
+        anyhow!(
+            "--var: \"{text}\" is not a value of type {}",
+            declared.unwrap_or_default()
+        )
+    })
 }
 
 fn object<const N: usize>(entries: [(&str, String); N]) -> Value {
-    Value::Object(entries.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect())
+    Value::Object(
+        entries
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.into()))
+            .collect(),
+    )
 }

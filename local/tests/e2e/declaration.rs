@@ -1,0 +1,174 @@
+//! Terraform is the one place that says what there is.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::harness::{Gateway, root};
+
+/// A copy of terraform/ that a test may change.
+pub(crate) fn copy_of_terraform() -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(root().join("terraform")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "tf") {
+            fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    copy
+}
+
+/// Replaces text in a file, which must hold it.
+fn edit(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(
+        text.contains(from),
+        "{} does not hold {from}",
+        path.display()
+    );
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+/// One line in the map of routes.
+fn add_route(terraform: &Path, line: &str) {
+    edit(
+        &terraform.join("locals.tf"),
+        "  routes = {\n",
+        &format!("  routes = {{\n    {line}\n"),
+    );
+}
+
+fn probe_package() -> String {
+    root()
+        .join("local/tests/probe/function")
+        .display()
+        .to_string()
+}
+
+#[test]
+fn one_line_in_the_map_of_routes_makes_a_route() {
+    let terraform = copy_of_terraform();
+    add_route(
+        terraform.path(),
+        r#"shout = { route_key = "shout", function = "publish" }"#,
+    );
+    let gateway = Gateway::start_with(terraform.path(), &[]);
+    let mut alice = gateway.join("lobby", "alice");
+    let mut bob = gateway.join("lobby", "bob");
+    let ack = alice.ask(&json!({"action": "shout", "data": "HI"}));
+    assert_eq!(
+        (&ack["type"], &ack["delivered"]),
+        (&json!("ack"), &json!(1))
+    );
+    assert_eq!(bob.receive()["data"], "HI");
+    // Everybody who lists the actions knows it.
+    let error = alice.ask(&json!({"action": "whisper"}));
+    assert!(
+        error["message"].as_str().unwrap().contains("shout"),
+        "{error}"
+    );
+}
+
+#[test]
+fn one_line_puts_a_function_of_another_language_behind_it() {
+    let terraform = copy_of_terraform();
+    let package = probe_package();
+    add_route(
+        terraform.path(),
+        &format!(r#"probe = {{ route_key = "probe", package = "{package}" }}"#),
+    );
+    let gateway = Gateway::start_with(terraform.path(), &[]);
+    let mut alice = gateway.join("lobby", "alice");
+    let event = alice.ask(&json!({"action": "probe", "x": 1}));
+    assert_eq!(event["requestContext"]["routeKey"], "probe");
+    assert_eq!(event["body"], r#"{"action":"probe","x":1}"#);
+}
+
+#[test]
+fn a_zip_runs_as_well_as_a_folder() {
+    let terraform = copy_of_terraform();
+    let package = terraform.path().join("probe.zip");
+    let mut zip = zip::ZipWriter::new(fs::File::create(&package).unwrap());
+    let executable = zip::write::SimpleFileOptions::default().unix_permissions(0o755);
+    zip.start_file("bootstrap", executable).unwrap();
+    let bootstrap = fs::read(root().join("local/tests/probe/function/bootstrap")).unwrap();
+    std::io::Write::write_all(&mut zip, &bootstrap).unwrap();
+    zip.finish().unwrap();
+
+    let package = package.display();
+    add_route(
+        terraform.path(),
+        &format!(r#"probe = {{ route_key = "probe", package = "{package}" }}"#),
+    );
+    let gateway = Gateway::start_with(terraform.path(), &[]);
+    let mut alice = gateway.join("lobby", "alice");
+    assert_eq!(
+        alice.ask(&json!({"action": "probe"}))["requestContext"]["routeKey"],
+        "probe"
+    );
+}
+
+#[test]
+fn a_removed_route_is_not_served() {
+    let terraform = copy_of_terraform();
+    let locals = terraform.path().join("locals.tf");
+    edit(
+        &locals,
+        r#"sendmessage = { route_key = "sendmessage", function = "publish" }"#,
+        "",
+    );
+    let gateway = Gateway::start_with(terraform.path(), &[]);
+    let mut alice = gateway.join("lobby", "alice");
+    assert_eq!(
+        alice.ask(&json!({"action": "sendmessage", "data": 1}))["name"],
+        "unknown_action"
+    );
+    assert_eq!(alice.publish(&json!(1))["type"], "ack");
+}
+
+#[test]
+fn variables_name_the_stage_and_the_tables() {
+    let gateway = Gateway::start(&["--var", "stage=dev", "--var", "name=talk"]);
+    let mut alice = gateway.connect("/dev?room=lobby&user=alice");
+    assert_eq!(alice.publish(&json!(1))["type"], "ack");
+    assert_eq!(gateway.try_connect("/prod").err(), Some(403));
+    let tables = gateway.dynamodb("ListTables", &json!({}));
+    assert_eq!(
+        tables["TableNames"],
+        json!(["talk-dev-connections", "talk-dev-messages"])
+    );
+}
+
+#[test]
+fn the_tables_are_those_declared() {
+    let gateway = Gateway::start(&[]);
+    let describe = |name: &str| {
+        gateway.dynamodb("DescribeTable", &json!({"TableName": name}))["Table"].clone()
+    };
+    let connections = describe("roomchat-prod-connections");
+    let key = |name: &str, kind: &str| json!({"AttributeName": name, "KeyType": kind});
+    assert_eq!(
+        connections["KeySchema"],
+        json!([key("connectionId", "HASH"), key("room", "RANGE")])
+    );
+    let index = &connections["GlobalSecondaryIndexes"][0];
+    assert_eq!(index["IndexName"], "room-index");
+    assert_eq!(
+        index["KeySchema"],
+        json!([key("room", "HASH"), key("connectionId", "RANGE")])
+    );
+    assert_eq!(index["Projection"]["ProjectionType"], "INCLUDE");
+    assert_eq!(
+        describe("roomchat-prod-messages")["KeySchema"],
+        json!([key("room", "HASH"), key("seq", "RANGE")])
+    );
+    for name in ["roomchat-prod-connections", "roomchat-prod-messages"] {
+        let ttl = gateway.dynamodb("DescribeTimeToLive", &json!({"TableName": name}));
+        assert_eq!(
+            ttl["TimeToLiveDescription"],
+            json!({"AttributeName": "expiresAt", "TimeToLiveStatus": "ENABLED"})
+        );
+    }
+}

@@ -1,0 +1,415 @@
+//! Starts what the tests talk to, and talks to it.
+
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, Once};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::HandshakeError;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
+
+/// Only hit when something hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// The folder of the function binaries: `ROOMCHAT_FUNCTIONS`, or they are built here.
+pub(crate) fn functions() -> PathBuf {
+    static BUILD: Once = Once::new();
+    if let Some(functions) = std::env::var_os("ROOMCHAT_FUNCTIONS") {
+        return root().join(functions);
+    }
+    BUILD.call_once(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.arg("build").current_dir(root());
+        for function in std::fs::read_dir(root().join("lambdas")).unwrap() {
+            let function = function.unwrap().path();
+            if function.join("src/main.rs").exists() {
+                cargo.arg("-p").arg(function.file_name().unwrap());
+            }
+        }
+        assert!(
+            cargo.status().unwrap().success(),
+            "the functions do not build"
+        );
+    });
+    Path::new(env!("CARGO_BIN_EXE_roomchat-local"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// Waits until `found` finds something.
+pub(crate) fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(
+            started.elapsed() < PATIENCE,
+            "{what}: not within {PATIENCE:?}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A running gateway; it ends with the test.
+pub(crate) struct Gateway {
+    process: Child,
+    output: Arc<Mutex<Vec<String>>>,
+    pub(crate) port: u16,
+    pub(crate) dynamodb: String,
+}
+
+impl Gateway {
+    /// The repository's own deployment, on free ports.
+    pub(crate) fn start(flags: &[&str]) -> Gateway {
+        Gateway::start_with(&root().join("terraform"), flags)
+    }
+
+    /// Another Terraform folder's deployment.
+    pub(crate) fn start_with(terraform: &Path, flags: &[&str]) -> Gateway {
+        let mut process = command(terraform, flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let stdout = process.stdout.take().unwrap();
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::clone(&output);
+        std::thread::spawn(move || {
+            for line in std::io::BufRead::lines(std::io::BufReader::new(stdout)) {
+                let Ok(line) = line else { break };
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let mut gateway = Gateway {
+            process,
+            output,
+            port: 0,
+            dynamodb: String::new(),
+        };
+        gateway.wait_for_line("Ready");
+        gateway.port = gateway
+            .wait_for_line("ws://")
+            .rsplit([':', '/'])
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        let dynamodb = gateway.wait_for_line("DynamoDB ");
+        gateway.dynamodb = dynamodb.split_whitespace().nth(1).unwrap().to_owned();
+        gateway
+    }
+
+    pub(crate) fn url(&self, path_and_query: &str) -> String {
+        format!("ws://127.0.0.1:{}{path_and_query}", self.port)
+    }
+
+    /// Joins a room.
+    pub(crate) fn join(&self, room: &str, user: &str) -> Client {
+        self.connect(&format!("/prod?room={room}&user={user}"))
+    }
+
+    pub(crate) fn connect(&self, path_and_query: &str) -> Client {
+        self.try_connect(path_and_query)
+            .unwrap_or_else(|status| panic!("{path_and_query}: {status}"))
+    }
+
+    /// The client, or the status that refused it.
+    pub(crate) fn try_connect(&self, path_and_query: &str) -> Result<Client, u16> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let request = self.url(path_and_query).into_client_request().unwrap();
+        match tungstenite::client(request, stream) {
+            Ok((socket, _)) => Ok(Client { socket }),
+            Err(HandshakeError::Failure(tungstenite::Error::Http(response))) => {
+                Err(response.status().as_u16())
+            }
+            Err(error) => panic!("{path_and_query}: {error}"),
+        }
+    }
+
+    /// Begins a handshake and leaves before it is answered.
+    pub(crate) fn abandon_handshake(&self, path_and_query: &str) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let request = format!(
+            "GET {path_and_query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2FtcGxlLXNhbXBsZS0xNg==\r\n\r\n"
+        );
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    }
+
+    /// Everything printed so far.
+    pub(crate) fn output(&self) -> Vec<String> {
+        self.output.lock().unwrap().clone()
+    }
+
+    /// The first line that holds `text`, as soon as it is printed.
+    pub(crate) fn wait_for_line(&self, text: &str) -> String {
+        eventually(text, || {
+            self.output().into_iter().find(|line| line.contains(text))
+        })
+    }
+
+    /// A management call: status, `x-amzn-errortype` and body.
+    pub(crate) fn management(
+        &self,
+        method: &str,
+        connection_id: &str,
+        body: &str,
+    ) -> (u16, String, String) {
+        let id = connection_id.replace('=', "%3D");
+        self.http(method, &format!("/prod/@connections/{id}"), body)
+    }
+
+    pub(crate) fn http(&self, method: &str, path: &str, body: &str) -> (u16, String, String) {
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("http://127.0.0.1:{}{path}", self.port))
+            .body(body.to_owned())
+            .unwrap();
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true)
+            .build()
+            .into();
+        let mut response = agent.run(request).unwrap();
+        let error_type = response
+            .headers()
+            .get("x-amzn-errortype")
+            .map(|v| v.to_str().unwrap().to_owned());
+        let status = response.status().as_u16();
+        (
+            status,
+            error_type.unwrap_or_default(),
+            response.body_mut().read_to_string().unwrap(),
+        )
+    }
+
+    /// A DynamoDB call.
+    pub(crate) fn dynamodb(&self, operation: &str, request: &Value) -> Value {
+        ureq::post(&self.dynamodb)
+            .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
+            .header("content-type", "application/x-amz-json-1.0")
+            .header(
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=x",
+            )
+            .header("x-amz-date", "20260101T000000Z")
+            .send(request.to_string())
+            .unwrap_or_else(|error| panic!("{operation}: {error}"))
+            .body_mut()
+            .read_json()
+            .unwrap()
+    }
+
+    /// The rows of the connections table.
+    pub(crate) fn rows(&self) -> Vec<Value> {
+        let scanned = self.dynamodb("Scan", &json!({ "TableName": "roomchat-prod-connections" }));
+        scanned["Items"].as_array().unwrap().clone()
+    }
+
+    /// The only connection in a room that has `user`'s name.
+    pub(crate) fn connection_of(&self, user: &str) -> String {
+        let row = self
+            .rows()
+            .into_iter()
+            .find(|row| row["user"]["S"] == user)
+            .expect(user);
+        row["connectionId"]["S"].as_str().unwrap().to_owned()
+    }
+
+    /// Puts a member into a room whose connection never existed, as a lost `$disconnect` leaves it.
+    pub(crate) fn put_ghost(&self, connection_id: &str, room: &str, age_seconds: i64) {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        let connected = i64::try_from(now.as_secs()).unwrap() - age_seconds;
+        self.dynamodb(
+            "PutItem",
+            &json!({
+                "TableName": "roomchat-prod-connections",
+                "Item": {
+                    "connectionId": {"S": connection_id},
+                    "room": {"S": room},
+                    "user": {"S": "ghost"},
+                    "connectedAt": {"N": (connected * 1000).to_string()},
+                    "expiresAt": {"N": (connected + 7800).to_string()},
+                }
+            }),
+        );
+    }
+
+    /// Sends a signal to the gateway alone.
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args([signal, &self.process.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        eventually("the gateway's end", || self.process.try_wait().unwrap())
+    }
+
+    /// The processes the gateway has started.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        let output = Command::new("pgrep")
+            .args(["-P", &self.process.id().to_string()])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| line.parse().unwrap())
+            .collect()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None)) {
+            self.signal("-TERM");
+        }
+        if std::thread::panicking() {
+            eprintln!(
+                "--- what the gateway printed ---\n{}",
+                self.output().join("\n")
+            );
+        }
+        for _ in 0..1500 {
+            if matches!(self.process.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The gateway's command line, on free ports unless `flags` say otherwise.
+pub(crate) fn command(terraform: &Path, flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roomchat-local"));
+    command.arg("--terraform").arg(terraform);
+    for (flag, value) in [
+        ("--functions", functions().display().to_string()),
+        ("--port", "0".to_owned()),
+    ] {
+        if !flags.contains(&flag) {
+            command.args([flag, &value]);
+        }
+    }
+    command.args(flags);
+    command
+}
+
+/// A WebSocket client.
+pub(crate) struct Client {
+    pub(crate) socket: WebSocket<TcpStream>,
+}
+
+impl Client {
+    pub(crate) fn send_text(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).unwrap();
+    }
+
+    pub(crate) fn send(&mut self, frame: &Value) {
+        self.send_text(&frame.to_string());
+    }
+
+    /// Sends a message in frames of at most that many bytes.
+    pub(crate) fn send_fragmented(&mut self, text: &str, frame_bytes: usize) {
+        let chunks: Vec<&[u8]> = text.as_bytes().chunks(frame_bytes).collect();
+        for (index, chunk) in chunks.iter().enumerate() {
+            let opcode = if index == 0 {
+                OpCode::Data(Data::Text)
+            } else {
+                OpCode::Data(Data::Continue)
+            };
+            let frame = Frame::message(chunk.to_vec(), opcode, index + 1 == chunks.len());
+            if self.socket.send(Message::Frame(frame)).is_err() {
+                // The gateway has closed the connection; what it said is still to be read.
+                return;
+            }
+        }
+    }
+
+    /// Sends a frame and takes the next one as its answer.
+    pub(crate) fn ask(&mut self, frame: &Value) -> Value {
+        self.send(frame);
+        self.receive()
+    }
+
+    /// Publishes and returns the ack.
+    pub(crate) fn publish(&mut self, data: &Value) -> Value {
+        let ack = self.ask(&json!({"action": "publish", "data": data}));
+        assert_eq!(ack["type"], "ack", "{ack}");
+        ack
+    }
+
+    /// The next frame, whatever it is.
+    pub(crate) fn read(&mut self) -> Result<Message, tungstenite::Error> {
+        loop {
+            match self.socket.read() {
+                // A signal to this process, such as the end of a child, says nothing of the socket.
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
+    pub(crate) fn receive_text(&mut self) -> String {
+        match self.read().unwrap() {
+            Message::Text(text) => text.to_string(),
+            other => panic!("expected a text frame, got {other:?}"),
+        }
+    }
+
+    pub(crate) fn receive(&mut self) -> Value {
+        let text = self.receive_text();
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    /// Nothing has been sent to this client that it has not received yet.
+    ///
+    /// Frames to one client keep their order, so whatever was on its way would arrive before the answer to a ping.
+    pub(crate) fn has_received_all(&mut self) {
+        assert_eq!(
+            self.ask(&json!({"action": "ping"})),
+            json!({"type": "pong"})
+        );
+    }
+
+    /// Reads until the close frame.
+    pub(crate) fn closed(&mut self) -> Option<CloseFrame> {
+        loop {
+            match self.read() {
+                Ok(Message::Close(frame)) => return frame,
+                Ok(_) => {}
+                Err(error) => panic!("no close frame: {error}"),
+            }
+        }
+    }
+
+    pub(crate) fn leave(mut self) {
+        self.socket.close(None).unwrap();
+        while self.read().is_ok() {}
+    }
+}

@@ -1,0 +1,123 @@
+//! Starting, stopping, and what is kept.
+
+use serde_json::json;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use crate::harness::{Gateway, eventually};
+
+fn is_running(pid: u32) -> bool {
+    // A zombie has ended.
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn ctrl_c_closes_clients_ends_functions_and_keeps_the_tables() {
+    let data = tempfile::tempdir().unwrap();
+    let flags = ["--data", data.path().to_str().unwrap()];
+    let mut gateway = Gateway::start(&flags);
+    let mut alice = gateway.join("lobby", "alice");
+    alice.publish(&json!("x"));
+    gateway.put_ghost("deadDEADdead000=", "lobby", 60);
+    let children = gateway.children();
+    assert!(children.len() >= 2, "connect and publish run");
+
+    gateway.signal("-INT");
+    let frame = alice.closed().unwrap();
+    assert_eq!(
+        (frame.code, frame.reason.as_str()),
+        (CloseCode::Away, "Going away")
+    );
+    assert!(gateway.wait().success());
+    for child in children {
+        assert!(
+            !is_running(child),
+            "process {child} has outlived the gateway"
+        );
+    }
+    // $disconnect has run for alice; the ghost, of whom nobody knew, is still there to be pruned.
+    let gateway = Gateway::start(&flags);
+    let rows = gateway.rows();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    let mut bob = gateway.join("lobby", "bob");
+    assert_eq!(bob.publish(&json!("x"))["gone"], 1);
+    assert_eq!(gateway.rows().len(), 1);
+}
+
+#[test]
+fn after_a_crash_the_members_of_old_are_pruned() {
+    let data = tempfile::tempdir().unwrap();
+    let flags = [
+        "--data",
+        data.path().to_str().unwrap(),
+        "--env",
+        "PRUNE_GRACE_SECONDS=0",
+    ];
+    let mut gateway = Gateway::start(&flags);
+    let _alice = gateway.join("lobby", "alice");
+    let children = gateway.children();
+    gateway.signal("-KILL");
+    gateway.wait();
+    for child in children {
+        eventually("a function notices that its gateway is gone", || {
+            (!is_running(child)).then_some(())
+        });
+    }
+
+    let gateway = Gateway::start(&flags);
+    assert_eq!(gateway.rows().len(), 1, "what was written is still there");
+    let mut bob = gateway.join("lobby", "bob");
+    let ack = bob.publish(&json!("is anybody here?"));
+    assert_eq!((&ack["delivered"], &ack["gone"]), (&json!(0), &json!(1)));
+    assert_eq!(gateway.connection_of("bob").len(), 16);
+    assert_eq!(gateway.rows().len(), 1);
+}
+
+#[test]
+fn without_data_nothing_is_kept() {
+    let gateway = Gateway::start(&[]);
+    let _alice = gateway.join("lobby", "alice");
+    drop(gateway);
+    assert_eq!(Gateway::start(&[]).rows().len(), 0);
+}
+
+#[test]
+fn an_idle_connection_and_an_old_one_are_closed() {
+    let gateway = Gateway::start(&["--idle-timeout", "1"]);
+    let mut alice = gateway.join("lobby", "alice");
+    assert_eq!(alice.closed().unwrap().code, CloseCode::Away);
+    gateway.wait_for_line("closed with 1001 Going away");
+    eventually("$disconnect has run", || {
+        gateway.rows().is_empty().then_some(())
+    });
+
+    let gateway = Gateway::start(&["--max-lifetime", "1"]);
+    let mut alice = gateway.join("lobby", "alice");
+    // Traffic does not help.
+    let closed = eventually("the end of its life", || {
+        let sent = alice.socket.send(r#"{"action":"ping"}"#.into());
+        match sent.and_then(|()| alice.read()) {
+            Ok(tokio_tungstenite::tungstenite::Message::Close(frame)) => Some(frame),
+            Ok(_) => None,
+            Err(error) => panic!("no close frame: {error}"),
+        }
+    });
+    assert_eq!(closed.unwrap().code, CloseCode::Away);
+}
+
+#[test]
+fn idle_processes_are_ended_and_started_again_on_demand() {
+    let gateway = Gateway::start(&["--reap-after", "1"]);
+    let mut alice = gateway.join("lobby", "alice");
+    assert!(!gateway.children().is_empty());
+    eventually("no process is left", || {
+        gateway.children().is_empty().then_some(())
+    });
+    assert_eq!(alice.publish(&json!("x"))["type"], "ack");
+    eventually("a cold start is reported", || {
+        gateway
+            .output()
+            .iter()
+            .any(|line| line.contains("publish") && line.contains("Init Duration"))
+            .then_some(())
+    });
+}

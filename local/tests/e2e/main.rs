@@ -1,0 +1,16 @@
+//! The real gateway, the real function binaries, a real database engine and real WebSocket clients, end to end.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+mod chat;
+mod conformance;
+mod declaration;
+mod delivery;
+mod harness;
+mod lifecycle;
+mod options;
+mod protocol;

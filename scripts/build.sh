@@ -7,22 +7,31 @@
 
 usage() {
   cat <<USAGE
-usage: scripts/build.sh [--arch x86_64|arm64] [--quick] [NAME...]
+Usage: scripts/build.sh [--arch x86_64|arm64] [--quick] [--out FOLDER] [NAME...]
 
-Builds the functions of lambdas/ (or only those named) into target/lambda/.
+Builds the functions of lambdas/ (or only those named) into target/lambda/, where Terraform looks for them.
 
   --arch   the functions' processor (default x86_64); Terraform's variable "architecture" must say the same
   --quick  without link-time optimisation: larger and slower functions, built in a fraction of the time
+  --out    another folder than target/lambda
 USAGE
 }
 
 arch=x86_64
 profile=deploy
+folder=target/lambda
 names=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --arch) arch=${2:-} && shift 2 || die "--arch wants x86_64 or arm64." ;;
+    --arch)
+      [ $# -ge 2 ] || die "--arch wants x86_64 or arm64."
+      arch=$2 && shift 2
+      ;;
     --quick) profile=release && shift ;;
+    --out)
+      [ $# -ge 2 ] || die "--out wants a folder."
+      folder=$2 && shift 2
+      ;;
     -h | --help) usage && exit ;;
     -*) die "there is no option $1. See scripts/build.sh --help." ;;
     *) names+=("$1") && shift ;;
@@ -65,8 +74,13 @@ for name in "${names[@]}"; do packages+=(-p "$name"); done
 PATH=$zig/bin:$PATH cargo zigbuild --locked --profile "$profile" --target "$target.$glibc" "${packages[@]}" >&2 ||
   die "the build failed: see above."
 
+# Terraform compares this with its variable: a function for another processor would fail at its first invocation.
+mkdir -p "$folder"
+if [ -e "$folder/architecture" ] && [ "$(cat "$folder/architecture")" != "$arch" ]; then rm -f "$folder"/*.zip; fi
+printf '%s\n' "$arch" >"$folder/architecture"
+
 for name in "${names[@]}"; do
-  out=target/lambda/$name
+  out=$folder/$name
   mkdir -p "$out"
   # By rename: a function that is just running from this path keeps its file.
   cp "$CARGO_TARGET_DIR/$target/$profile/$name" "$out/bootstrap.new"

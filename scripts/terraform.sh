@@ -18,3 +18,14 @@ terraform_ready() {
   fi
   export CHECKPOINT_DISABLE=1 TF_IN_AUTOMATION=1
 }
+
+# aws_credentials_ready: there is some source of AWS credentials. Whether they are valid, only AWS can tell.
+aws_credentials_ready() {
+  local aws=$HOME/.aws tag=/sys/class/dmi/id/board_asset_tag
+  if [ -n "${AWS_ACCESS_KEY_ID:-}${AWS_PROFILE:-}${AWS_WEB_IDENTITY_TOKEN_FILE:-}" ]; then return; fi
+  if [ -n "${AWS_CONTAINER_CREDENTIALS_RELATIVE_URI:-}${AWS_CONTAINER_CREDENTIALS_FULL_URI:-}" ]; then return; fi
+  if [ -s "${AWS_SHARED_CREDENTIALS_FILE:-$aws/credentials}" ] || [ -s "${AWS_CONFIG_FILE:-$aws/config}" ]; then return; fi
+  # An EC2 instance, whose role is asked of the instance itself.
+  if [ -r "$tag" ] && grep -q '^i-' "$tag"; then return; fi
+  die "there are no AWS credentials. Run \"aws configure\", or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+}

@@ -46,6 +46,15 @@ resource "aws_lambda_function" "main" {
       condition     = fileexists(each.value.package)
       error_message = "${each.value.package} is missing: run scripts/build.sh first."
     }
+
+    # scripts/build.sh notes beside its packages what it built them for.
+    precondition {
+      condition = (
+        !fileexists("${dirname(each.value.package)}/architecture")
+        || trimspace(try(file("${dirname(each.value.package)}/architecture"), "")) == var.architecture
+      )
+      error_message = "${each.value.package} is not built for ${var.architecture}: run scripts/build.sh --arch ${var.architecture}."
+    }
   }
 
   # Not before its rights: the first invocation would fail.

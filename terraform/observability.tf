@@ -15,6 +15,7 @@ locals {
   })
 
   alarm_actions = compact([var.alarm_topic_arn])
+  api_metric    = ["ApiId", aws_apigatewayv2_api.main.id, "Stage", var.stage]
   api_dimension = { ApiId = aws_apigatewayv2_api.main.id, Stage = var.stage }
   observed      = var.observability ? local.functions : {}
 
@@ -163,12 +164,12 @@ resource "aws_cloudwatch_dashboard" "main" {
         {
           title   = "Messages and connections"
           stat    = "Sum"
-          metrics = [for metric in ["MessageCount", "ConnectCount"] : ["AWS/ApiGateway", metric, "ApiId", aws_apigatewayv2_api.main.id, "Stage", var.stage]]
+          metrics = [for metric in ["MessageCount", "ConnectCount"] : concat(["AWS/ApiGateway", metric], local.api_metric)]
         },
         {
           title   = "What clients were refused"
           stat    = "Sum"
-          metrics = [for metric in ["ClientError", "IntegrationError", "ExecutionError"] : ["AWS/ApiGateway", metric, "ApiId", aws_apigatewayv2_api.main.id, "Stage", var.stage]]
+          metrics = [for metric in ["ClientError", "IntegrationError", "ExecutionError"] : concat(["AWS/ApiGateway", metric], local.api_metric)]
         },
         {
           title   = "Function duration, p99"
@@ -186,9 +187,12 @@ resource "aws_cloudwatch_dashboard" "main" {
           metrics = [for name in values(local.function_names) : ["AWS/Lambda", "ConcurrentExecutions", "FunctionName", name]]
         },
         {
-          title   = "Table units"
-          stat    = "Sum"
-          metrics = [for pair in setproduct(["ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits"], values(local.table_names)) : ["AWS/DynamoDB", pair[0], "TableName", pair[1]]]
+          title = "Table units"
+          stat  = "Sum"
+          metrics = [
+            for pair in setproduct(["ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits"], values(local.table_names)) :
+            ["AWS/DynamoDB", pair[0], "TableName", pair[1]]
+          ]
         },
         ] : {
         type       = "metric"

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Destroys what scripts/deploy.sh made, messages included.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=terraform.sh
+. "$root/scripts/terraform.sh"
+
+usage() {
+  cat <<'USAGE'
+Usage: scripts/destroy.sh [ARGUMENT OF terraform destroy...]
+
+Shows what would be deleted in your AWS account, tables and messages included, and deletes it once you have said yes.
+Give it the -var and -var-file arguments that scripts/deploy.sh was given.
+USAGE
+}
+
+case ${1:-} in -h | --help) usage && exit ;; esac
+
+terraform_ready
+aws_credentials_ready
+terraform -chdir="$root/terraform" init -input=false >&2 || die "terraform init failed: see above."
+terraform -chdir="$root/terraform" destroy "$@" ||
+  die "terraform destroy failed: see above. If a table is protected, deploy with -var deletion_protection=false first."

@@ -3,6 +3,7 @@
 //! One configuration for both services, made before the first event. Everything comes from the environment that Lambda
 //! sets; the SDK's usual chain of sources would look further and, on a laptop, ask a metadata service that is not there.
 
+use std::error::Error;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -107,4 +108,16 @@ impl ClassifyRetry for TooManyRequests {
     fn name(&self) -> &'static str {
         "429 of any kind"
     }
+}
+
+/// An error of the SDK with all its causes. Its own text is the outermost alone: "service error", "dispatch failure".
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }

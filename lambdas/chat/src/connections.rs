@@ -7,16 +7,16 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::query::{QueryError, QueryOutput};
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::stream::{self, Stream};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
-use crate::protocol::{ErrorName, Failure};
 use crate::settings;
+use crate::table::TableError;
 
 /// The index that lists the members of a room.
 pub const ROOM_INDEX: &str = "room-index";
@@ -24,10 +24,6 @@ pub const ROOM_INDEX: &str = "room-index";
 /// How long a row lives, in seconds: API Gateway ends every connection after 2 hours (WebSocket quotas), and ten
 /// minutes more cover clocks and the handshake.
 pub const LIFETIME_S: i64 = 2 * 3600 + 600;
-
-/// How long a client should wait when DynamoDB throttles, in milliseconds. An on-demand table that is over its limit
-/// grows within seconds to minutes; the SDK has tried three times already.
-const THROTTLED_RETRY_MS: u64 = 1_000;
 
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,73 +61,6 @@ pub struct Row {
     /// When it connected, in milliseconds since 1970. A row without it counts as old.
     #[serde(default)]
     pub connected_at: i64,
-}
-
-/// The table did not do it.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum TableError {
-    /// Too much at once, and still so after the SDK's own tries.
-    #[error("DynamoDB throttles {doing}: {cause}")]
-    Throttled {
-        /// What was tried.
-        doing: &'static str,
-        /// What the SDK says.
-        cause: String,
-    },
-    /// Anything else.
-    #[error("{doing} failed: {cause}")]
-    Failed {
-        /// What was tried.
-        doing: &'static str,
-        /// What the SDK says.
-        cause: String,
-    },
-}
-
-impl TableError {
-    fn new<E, R>(doing: &'static str, error: &SdkError<E, R>) -> Self
-    where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-        R: std::fmt::Debug,
-    {
-        let cause = DisplayErrorContext(error).to_string();
-        match error.code() {
-            Some(
-                "ProvisionedThroughputExceededException"
-                | "ThrottlingException"
-                | "RequestLimitExceeded"
-                | "ThrottledException",
-            ) => Self::Throttled { doing, cause },
-            _ => Self::Failed { doing, cause },
-        }
-    }
-
-    fn unreadable(doing: &'static str, error: &serde_dynamo::Error) -> Self {
-        Self::Failed {
-            doing,
-            cause: error.to_string(),
-        }
-    }
-}
-
-impl From<TableError> for Failure {
-    fn from(error: TableError) -> Self {
-        match error {
-            TableError::Throttled { .. } => Failure {
-                retry_after_ms: Some(THROTTLED_RETRY_MS),
-                cause: Some(error.into()),
-                ..Failure::new(
-                    ErrorName::SlowDown,
-                    "the service is busy; try again in a moment",
-                )
-            },
-            TableError::Failed { .. } => Failure::internal(
-                "the service failed; nothing was sent, try again",
-                error.into(),
-            ),
-        }
-    }
 }
 
 /// The table. Cheap to clone.
@@ -303,10 +232,7 @@ impl Connections {
         }
     }
 
-    fn own_rows(
-        &self,
-        connection_id: &str,
-    ) -> aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder {
+    fn own_rows(&self, connection_id: &str) -> QueryFluentBuilder {
         self.client
             .query()
             .table_name(&self.table)
@@ -318,14 +244,14 @@ impl Connections {
 }
 
 /// All items of all pages of a Query.
-async fn all<T: serde::de::DeserializeOwned>(
+async fn all<T: DeserializeOwned>(
     doing: &'static str,
-    query: aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder,
+    query: QueryFluentBuilder,
 ) -> Result<Vec<T>, TableError> {
     let mut items = query.into_paginator().items().send();
     let mut rows = Vec::new();
     while let Some(item) = items.next().await {
-        let item = item.map_err(|error: SdkError<QueryError>| TableError::new(doing, &error))?;
+        let item = item.map_err(|error| TableError::new(doing, &error))?;
         rows.push(
             serde_dynamo::from_item(item).map_err(|error| TableError::unreadable(doing, &error))?,
         );

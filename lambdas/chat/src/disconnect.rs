@@ -2,8 +2,9 @@
 
 use futures::stream::{self, StreamExt};
 
-use crate::connections::{Connections, TableError};
+use crate::connections::Connections;
 use crate::event::{Reply, Request};
+use crate::table::TableError;
 
 /// Rows deleted at a time.
 const CONCURRENCY: usize = 16;

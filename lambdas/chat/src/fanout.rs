@@ -9,8 +9,8 @@ use futures::stream::{FuturesUnordered, Stream, StreamExt};
 use rand::seq::SliceRandom;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::connections::TableError;
 use crate::gateway::{Gateway, Posted};
+use crate::table::TableError;
 
 /// No post is started when less than this is left of the invocation: a post with its tries may need most of it, and
 /// the ack must still be returned.

@@ -5,12 +5,18 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_apigatewaymanagement::Client;
-use aws_sdk_apigatewaymanagement::error::{DisplayErrorContext, SdkError};
+use aws_sdk_apigatewaymanagement::error::SdkError;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
+
+use crate::aws::causes;
 
 /// How long after the last answer a connection to the endpoint is taken for open. The SDK's pool keeps an idle one
 /// for 90 s.
 const WARM_FOR: Duration = Duration::from_secs(60);
+
+/// What a connection that is gone is answered with. The status tells, not the error's type: the type comes in a header
+/// that an emulator may leave out, and GoneException is the only 410 there is.
+const GONE: u16 = 410;
 
 /// What became of a post.
 #[derive(Debug)]
@@ -42,21 +48,18 @@ impl Gateway {
 
     /// Posts a frame to a connection, with the timeouts and tries of the client.
     pub async fn post(&self, connection_id: &str, body: Blob) -> Posted {
-        let sent = self
+        let post = self
             .client
             .post_to_connection()
             .connection_id(connection_id)
-            .data(body)
-            .send()
-            .await;
-        match sent {
-            Ok(_) => {
-                self.answered_ms.store(now_ms(), Ordering::Relaxed);
-                Posted::Delivered
-            }
-            Err(error) if is_gone(&error) => Posted::Gone,
-            Err(error) => Posted::Failed(DisplayErrorContext(error).to_string()),
-        }
+            .data(body);
+        let posted = match post.send().await {
+            Ok(_) => Posted::Delivered,
+            Err(error) if status(&error) == Some(GONE) => Posted::Gone,
+            Err(error) => return Posted::Failed(describe(&error)),
+        };
+        self.answered_ms.store(now_ms(), Ordering::Relaxed);
+        posted
     }
 
     /// Asks for the connection itself.
@@ -73,8 +76,8 @@ impl Gateway {
             .await
         {
             Ok(_) => Ok(true),
-            Err(error) if is_gone(&error) => Ok(false),
-            Err(error) => Err(DisplayErrorContext(error).to_string()),
+            Err(error) if status(&error) == Some(GONE) => Ok(false),
+            Err(error) => Err(describe(&error)),
         }
     }
 
@@ -85,12 +88,18 @@ impl Gateway {
     }
 }
 
-/// 410, by the status and not by the error's type: the type comes in a header that an emulator may leave out, and
-/// GoneException is the only 410 there is.
-fn is_gone<E>(error: &SdkError<E>) -> bool {
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error
         .raw_response()
-        .is_some_and(|response| response.status().as_u16() == 410)
+        .map(|response| response.status().as_u16())
+}
+
+/// What the log needs: the SDK names no status, and some errors have nothing else.
+fn describe<E: std::error::Error + 'static>(error: &SdkError<E>) -> String {
+    match status(error) {
+        Some(status) => format!("status {status}: {}", causes(error)),
+        None => causes(error),
+    }
 }
 
 fn now_ms() -> i64 {

@@ -15,6 +15,7 @@
 //! - [`names`]: what a room or a user may be called.
 //! - [`event`]: API Gateway's event and response. The only file that knows them.
 //! - [`connections`]: the table `connections` and its index `room-index`.
+//! - [`table`]: what goes wrong with a table.
 //! - [`gateway`]: posting to a connection, asking whether it lives.
 //! - [`fanout`]: one message to all members, bounded and inside the deadline.
 //! - [`prune`]: confirming that a connection is gone, and forgetting it.
@@ -35,6 +36,7 @@ pub mod protocol;
 pub mod prune;
 pub mod run;
 pub mod settings;
+pub mod table;
 
 mod connect;
 mod default;

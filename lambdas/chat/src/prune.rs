@@ -7,8 +7,9 @@
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
-use crate::connections::{Connections, TableError};
+use crate::connections::Connections;
 use crate::gateway::Gateway;
+use crate::table::TableError;
 
 /// Connections looked after at a time: each takes one call of API Gateway and a few of DynamoDB.
 const CONCURRENCY: usize = 32;

@@ -4,19 +4,21 @@ use anyhow::anyhow;
 use aws_config::SdkConfig;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
 use futures::future::join;
-use futures::stream::StreamExt;
+use futures::stream::{Stream, StreamExt};
 use tokio::time::timeout_at;
 
 use crate::aws;
 use crate::connections::{Connections, Membership};
 use crate::event::{Reply, Request};
-use crate::fanout::{self, Outcome, fan_out};
+use crate::fanout::{STOP_BEFORE_DEADLINE, before, fan_out};
 use crate::gateway::Gateway;
+use crate::names::Name;
 use crate::protocol::{
     Ack, Correlation, ErrorName, Failure, Frame, MAX_FRAME_BYTES, Message, render,
 };
-use crate::prune::{Pruned, confirm_and_prune};
+use crate::prune::confirm_and_prune;
 use crate::settings::{Delivery, Table};
+use crate::table::TableError;
 
 /// How many rooms an error message lists.
 const ROOMS_LISTED: usize = 10;
@@ -79,109 +81,70 @@ async fn deliver(app: &App, request: &Request, to: &mut Correlation) -> Result<S
     *to = frame.correlation();
     let data = frame.data()?;
     let id = frame.id()?;
-    let wanted = frame.room()?;
+    let stop = before(request.deadline, STOP_BEFORE_DEADLINE);
 
-    let now_s = request.now_s();
-    let stop = fanout::before(request.deadline, fanout::STOP_BEFORE_DEADLINE);
-    let late = |_| {
+    let opened = timeout_at(stop, open(app, request, frame.room()?)).await;
+    let (sender, members) = opened.map_err(|_| {
+        let message = "the service took too long; nothing was sent, try again";
         Failure::internal(
-            "the service took too long; nothing was sent, try again",
-            anyhow!("deadline"),
+            message,
+            anyhow!("less than {STOP_BEFORE_DEADLINE:?} were left"),
         )
-    };
-
-    // A room that is named is read ahead, while the sender's own row is fetched.
-    let (membership, members) = match wanted {
-        Some(room) => {
-            let mut members = Box::pin(app.connections.members(room.as_str(), now_s).peekable());
-            let own = app
-                .connections
-                .membership(&request.connection_id, room.as_str(), now_s);
-            let both = join(own, members.as_mut().peek());
-            let (own, _) = timeout_at(stop, both).await.map_err(late)?;
-            (own?.ok_or_else(|| not_a_member(room.as_str()))?, members)
-        }
-        None => {
-            let own = app.connections.memberships(&request.connection_id, now_s);
-            let own = only(timeout_at(stop, own).await.map_err(late)??)?;
-            let members = Box::pin(app.connections.members(&own.room, now_s).peekable());
-            (own, members)
-        }
-    };
-    let Membership { room, user, .. } = membership;
+    })??;
+    let room = sender.room.as_str();
 
     let at = request.now_ms;
     let message = Message {
-        room: &room,
+        room,
         id: id.as_deref(),
-        from: &user,
+        from: &sender.user,
         data,
         received: at / 1000,
         at,
     };
     let body = render(&message);
-    if body.len() > MAX_FRAME_BYTES {
-        return Err(Failure::new(
-            ErrorName::PayloadTooLarge,
-            format!(
-                "the message is too large: {} bytes as sent to members, at most {MAX_FRAME_BYTES}",
-                body.len()
-            ),
-        ));
+    let bytes = body.len();
+    if bytes > MAX_FRAME_BYTES {
+        let message = format!(
+            "the message is too large: {bytes} bytes as sent to members, at most {MAX_FRAME_BYTES}"
+        );
+        return Err(Failure::new(ErrorName::PayloadTooLarge, message));
     }
 
-    let bytes = body.len();
+    let Delivery {
+        concurrency,
+        prune_grace,
+        ..
+    } = app.delivery;
+    let body = Blob::new(body);
     let outcome = fan_out(
         &app.gateway,
         members,
         &request.connection_id,
-        &Blob::new(body),
-        app.delivery.concurrency,
+        &body,
+        concurrency,
         request.deadline,
     )
     .await;
-    let Outcome {
-        delivered,
-        gone,
-        mut failed,
-        mut first_failure,
-        partial,
-        unread,
-    } = outcome;
-    let suspects = gone;
-    let grace_ms = i64::try_from(app.delivery.prune_grace.as_millis()).unwrap_or(i64::MAX);
+    let grace_ms = i64::try_from(prune_grace.as_millis()).unwrap_or(i64::MAX);
     let born_before_ms = request.now_ms.saturating_sub(grace_ms);
     let pruned = confirm_and_prune(
         &app.gateway,
         &app.connections,
-        &suspects,
+        &outcome.gone,
         born_before_ms,
         stop,
     )
     .await;
-    let Pruned {
-        gone,
-        rows,
-        failure,
-    } = pruned;
-    failed += suspects.len() - gone;
-    first_failure = first_failure.or(failure);
 
-    if let Some(error) = unread {
-        let nothing_sent = delivered + gone + failed == 0;
-        let failure = Failure::from(error);
-        if nothing_sent {
-            return Err(failure);
-        }
-        return Err(Failure {
-            message: format!(
-                "not all members of the room could be read: {delivered} got the message, others did not; \
-                 sent again, it reaches some twice"
-            ),
-            ..failure
-        });
+    let delivered = outcome.delivered;
+    let gone = pruned.gone;
+    // Whoever was answered 410 and is not surely gone did not get it either.
+    let failed = outcome.failed + outcome.gone.len() - gone;
+    if let Some(error) = outcome.unread {
+        return Err(half_way(error, delivered, gone, failed));
     }
-
+    let partial = outcome.partial;
     tracing::info!(
         connection_id = request.connection_id,
         request_id = request.request_id,
@@ -190,21 +153,68 @@ async fn deliver(app: &App, request: &Request, to: &mut Correlation) -> Result<S
         delivered,
         gone,
         failed,
-        pruned_rows = rows,
         partial,
-        first_failure,
+        pruned_rows = pruned.rows,
+        first_failure = outcome.first_failure.or(pruned.failure),
         duration_ms = request.duration_ms(),
         "published"
     );
     Ok(render(&Ack {
         id: id.as_deref(),
-        room: &room,
+        room,
         at,
         delivered,
         gone,
         failed,
         partial,
     }))
+}
+
+/// Who the sender is in which room, and who else is there. The first page of members of a room that is named is read
+/// while the sender's own row is.
+async fn open(
+    app: &App,
+    request: &Request,
+    room: Option<Name>,
+) -> Result<
+    (
+        Membership,
+        impl Stream<Item = Result<Vec<String>, TableError>> + use<>,
+    ),
+    Failure,
+> {
+    let (connections, sender, now_s) = (&app.connections, &request.connection_id, request.now_s());
+    match room {
+        Some(room) => {
+            let mut members = Box::pin(connections.members(room.as_str(), now_s).peekable());
+            let own = connections.membership(sender, room.as_str(), now_s);
+            let (own, _) = join(own, members.as_mut().peek()).await;
+            Ok((own?.ok_or_else(|| not_a_member(room.as_str()))?, members))
+        }
+        None => {
+            let own = only(connections.memberships(sender, now_s).await?)?;
+            let members = Box::pin(connections.members(&own.room, now_s).peekable());
+            Ok((own, members))
+        }
+    }
+}
+
+/// The list of members broke off. Unless that was before anything was sent, a second try reaches some members twice;
+/// the sender decides.
+fn half_way(error: TableError, delivered: usize, gone: usize, failed: usize) -> Failure {
+    let failure = Failure::from(error);
+    if delivered + gone + failed == 0 {
+        return failure;
+    }
+    let counts = format!("{delivered} delivered, {gone} gone, {failed} failed");
+    Failure {
+        message: format!(
+            "not all members of the room could be read: {delivered} got the message, others did not; \
+             sent again, it reaches some twice"
+        ),
+        cause: failure.cause.map(|cause| cause.context(counts)),
+        ..failure
+    }
 }
 
 /// The one room of a connection that names none.

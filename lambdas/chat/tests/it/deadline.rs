@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use aws_sdk_apigatewaymanagement::primitives::Blob;
-use chat::connections::TableError;
 use chat::event::Request;
 use chat::fanout::{Outcome, fan_out};
+use chat::table::TableError;
 use futures::stream;
 use tokio::time::Instant;
 

@@ -224,7 +224,7 @@ async fn a_throttling_table_says_slow_down() {
             error,
             json!({
                 "type": "error", "id": "m", "action": "publish", "code": 429, "name": "slow_down",
-                "message": "the service is busy; try again in a moment", "temporary": true, "retryAfterMs": 1_000,
+                "message": "the service is busy; nothing was sent, try again in a moment", "temporary": true, "retryAfterMs": 1_000,
             }),
             "{operation}"
         );

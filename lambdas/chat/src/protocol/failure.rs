@@ -1,0 +1,178 @@
+//! What clients are told when something is not done.
+
+use serde::Serialize;
+
+use super::{Correlation, EXAMPLE, MAX_ID_CHARS, render};
+
+/// The stable names of errors: what a program may branch on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorName {
+    /// The frame breaks the protocol; sending it again breaks it again.
+    BadRequest,
+    /// The connection is not in the room.
+    NotAMember,
+    /// There is no such action.
+    UnknownAction,
+    /// What members would be sent is longer than [`MAX_FRAME_BYTES`].
+    PayloadTooLarge,
+    /// Too much at once; the same frame will do later.
+    SlowDown,
+    /// Our fault, not the client's; the same frame may do later.
+    Internal,
+}
+
+impl ErrorName {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::NotAMember => "not_a_member",
+            Self::UnknownAction => "unknown_action",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::SlowDown => "slow_down",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The HTTP status that means the same.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::NotAMember => 403,
+            Self::UnknownAction => 404,
+            Self::PayloadTooLarge => 413,
+            Self::SlowDown => 429,
+            Self::Internal => 500,
+        }
+    }
+
+    /// Whether the same frame may succeed later.
+    pub fn temporary(self) -> bool {
+        matches!(self, Self::SlowDown | Self::Internal)
+    }
+}
+
+/// Why a frame was not done. Every one reaches the client as an error frame.
+#[derive(Debug)]
+pub struct Failure {
+    /// For programs.
+    pub name: ErrorName,
+    /// For people.
+    pub message: String,
+    /// How long to wait before trying again, in milliseconds.
+    pub retry_after_ms: Option<u64>,
+    /// For our log alone: it may name tables and hosts.
+    pub cause: Option<anyhow::Error>,
+}
+
+impl Failure {
+    /// A failure that the client caused.
+    pub fn new(name: ErrorName, message: impl Into<String>) -> Self {
+        Self {
+            name,
+            message: message.into(),
+            retry_after_ms: None,
+            cause: None,
+        }
+    }
+
+    /// `bad_request`.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(ErrorName::BadRequest, message)
+    }
+
+    /// `unknown_action`, with the actions there are.
+    pub fn unknown_action(action: &str, known: &[String]) -> Self {
+        Self::new(
+            ErrorName::UnknownAction,
+            format!(
+                "there is no action {:?}; there are {}; {EXAMPLE}",
+                shorten(action),
+                known.join(", ")
+            ),
+        )
+    }
+
+    /// `bad_request` for a frame that asks for nothing, with the actions there are.
+    pub fn no_action(known: &[String]) -> Self {
+        Self::bad_request(format!(
+            "action is missing; there are {}; {EXAMPLE}",
+            known.join(", ")
+        ))
+    }
+
+    /// `internal`, with what the log needs to know.
+    pub fn internal(message: impl Into<String>, cause: anyhow::Error) -> Self {
+        Self {
+            cause: Some(cause),
+            ..Self::new(ErrorName::Internal, message)
+        }
+    }
+
+    /// The error frame as text.
+    pub fn render(&self, to: &Correlation) -> String {
+        let name = self.name;
+        render(&ErrorFrame {
+            id: to.id.as_deref(),
+            action: to.action.as_deref(),
+            code: name.code(),
+            name: name.as_str(),
+            message: &self.message,
+            temporary: name.temporary(),
+            retry_after_ms: self.retry_after_ms,
+        })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "error", rename_all = "camelCase")]
+struct ErrorFrame<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'a str>,
+    code: u16,
+    name: &'static str,
+    message: &'a str,
+    temporary: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+}
+/// The head of something a user typed, short enough for a sentence.
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_ID_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn every_error_has_its_code_and_name() {
+        let rendered = |name| {
+            let frame: Value =
+                serde_json::from_str(&Failure::new(name, "why").render(&Correlation::default()))
+                    .unwrap();
+            (
+                frame["code"].as_u64().unwrap(),
+                frame["name"].clone(),
+                frame["temporary"].as_bool().unwrap(),
+            )
+        };
+        for (name, code, text, temporary) in [
+            (ErrorName::BadRequest, 400, "bad_request", false),
+            (ErrorName::NotAMember, 403, "not_a_member", false),
+            (ErrorName::UnknownAction, 404, "unknown_action", false),
+            (ErrorName::PayloadTooLarge, 413, "payload_too_large", false),
+            (ErrorName::SlowDown, 429, "slow_down", true),
+            (ErrorName::Internal, 500, "internal", true),
+        ] {
+            assert_eq!(rendered(name), (code, text.into(), temporary));
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What clients send.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use super::{EXAMPLE, Failure};
+use crate::names::Name;
+
+/// The longest client-chosen message id, in characters.
+pub const MAX_ID_CHARS: usize = 64;
+
+/// A frame from a client: an object whose values have not been looked at yet.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    /// The last one counts where a key is given twice, as for API Gateway's route selection and `JSON.parse`.
+    fields: BTreeMap<String, &'a RawValue>,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads the text of a frame.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` for anything but a JSON object, in words that help a person at a terminal.
+    pub fn parse(text: &'a str) -> Result<Self, Failure> {
+        let text = text.trim_matches([' ', '\t', '\r', '\n']);
+        if text.is_empty() {
+            return Err(Failure::bad_request(format!(
+                "the frame is empty; {EXAMPLE}"
+            )));
+        }
+        if !text.starts_with('{') && serde_json::from_str::<&RawValue>(text).is_ok() {
+            return Err(Failure::bad_request(format!(
+                "the frame is not a JSON object; {EXAMPLE}"
+            )));
+        }
+        match serde_json::from_str(text) {
+            Ok(fields) => Ok(Self { fields }),
+            Err(error) => Err(Failure::bad_request(format!(
+                "the frame is not JSON (line {}, column {}); {EXAMPLE}",
+                error.line(),
+                error.column()
+            ))),
+        }
+    }
+
+    /// What the answer is correlated by. Never fails: a part that cannot be read is left out.
+    pub fn correlation(&self) -> Correlation {
+        Correlation {
+            id: self.id().ok().flatten(),
+            action: self
+                .action()
+                .ok()
+                .flatten()
+                .filter(|action| action.chars().count() <= MAX_ID_CHARS),
+        }
+    }
+
+    /// The field `action`.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is no string.
+    pub fn action(&self) -> Result<Option<String>, Failure> {
+        self.text("action")
+    }
+
+    /// The field `id`: the client's own name for its message.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is no string of 1 to 64 characters. An empty one is refused because a client that sends
+    /// one has most likely lost a variable, and all its messages would pass for one and the same.
+    pub fn id(&self) -> Result<Option<String>, Failure> {
+        match self.text("id")? {
+            Some(id) if id.is_empty() || id.chars().count() > MAX_ID_CHARS => Err(
+                Failure::bad_request(format!("id must have 1 to {MAX_ID_CHARS} characters")),
+            ),
+            id => Ok(id),
+        }
+    }
+
+    /// The field `room`.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is no string or no name a room can have.
+    pub fn room(&self) -> Result<Option<Name>, Failure> {
+        let Some(room) = self.text("room")? else {
+            return Ok(None);
+        };
+        Name::parse(&room)
+            .map(Some)
+            .map_err(|error| Failure::bad_request(format!("room {error}")))
+    }
+
+    /// The field `data`, exactly as the client wrote it: any JSON, `null` included.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when there is none.
+    pub fn data(&self) -> Result<&'a RawValue, Failure> {
+        self.fields
+            .get("data")
+            .copied()
+            .ok_or_else(|| Failure::bad_request(format!("data is missing; {EXAMPLE}")))
+    }
+
+    /// An optional field that must be a string; `null` counts as absent.
+    fn text(&self, field: &str) -> Result<Option<String>, Failure> {
+        let Some(raw) = self.fields.get(field) else {
+            return Ok(None);
+        };
+        serde_json::from_str(raw.get())
+            .map_err(|_| Failure::bad_request(format!("{field} must be a string")))
+    }
+}
+/// What connects an answer to the frame it answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Correlation {
+    /// The client's id, when it gave a valid one.
+    pub id: Option<String>,
+    /// The action it asked for, when it is a string of at most 64 characters.
+    pub action: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{ErrorName, Message, render};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    /// The text of the failure, which is `bad_request`.
+    fn refusal<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
+        let failure = result.unwrap_err();
+        assert_eq!(failure.name, ErrorName::BadRequest);
+        failure.message
+    }
+
+    #[test]
+    fn what_is_no_object_gets_help() {
+        for (text, message) in [
+            ("", "the frame is empty; "),
+            (" \r\n\t", "the frame is empty; "),
+            (
+                "hello everybody",
+                "the frame is not JSON (line 1, column 1); ",
+            ),
+            (
+                "{\"data\":\n \"hi",
+                "the frame is not JSON (line 2, column 4); ",
+            ),
+            ("{} {}", "the frame is not JSON (line 1, column 4); "),
+            ("\u{feff}{}", "the frame is not JSON (line 1, column 1); "),
+            ("[]", "the frame is not a JSON object; "),
+            (" \"publish\" ", "the frame is not a JSON object; "),
+            ("5", "the frame is not a JSON object; "),
+            ("null", "the frame is not a JSON object; "),
+        ] {
+            assert_eq!(
+                refusal(Frame::parse(text)),
+                format!("{message}{EXAMPLE}"),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn fields_are_read_by_their_rules() {
+        fn frame(text: &str) -> Frame<'_> {
+            Frame::parse(text).unwrap()
+        }
+        // Absent and null are the same, but for data, whose null is a value.
+        for text in ["{}", r#"{"id":null,"room":null,"action":null}"#] {
+            let frame = frame(text);
+            assert_eq!((frame.id().unwrap(), frame.room().unwrap()), (None, None));
+            assert_eq!(frame.correlation(), Correlation::default());
+        }
+        assert!(frame("{}").data().is_err());
+        assert_eq!(frame(r#"{"data":null}"#).data().unwrap().get(), "null");
+
+        // 64 characters, whatever their bytes.
+        let id = "語".repeat(64);
+        assert_eq!(
+            frame(&format!(r#"{{"id":"{id}"}}"#)).id().unwrap(),
+            Some(id)
+        );
+        for (field, text) in [
+            ("id", format!(r#"{{"id":"{}"}}"#, "x".repeat(65))),
+            ("id", r#"{"id":""}"#.to_owned()),
+            ("id", r#"{"id":7}"#.to_owned()),
+            ("room", r#"{"room":7}"#.to_owned()),
+            ("room", r#"{"room":""}"#.to_owned()),
+            ("room", r#"{"room":"@x"}"#.to_owned()),
+        ] {
+            let frame = frame(&text);
+            let message = match field {
+                "id" => refusal(frame.id()),
+                _ => refusal(frame.room()),
+            };
+            assert!(message.starts_with(field), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_two_equal_keys_counts() {
+        let frame = Frame::parse(r#"{"action":"a","data":1,"action":"b","data":2}"#).unwrap();
+        assert_eq!(frame.action().unwrap().as_deref(), Some("b"));
+        assert_eq!(frame.data().unwrap().get(), "2");
+    }
+
+    #[test]
+    fn an_answer_is_correlated_by_whatever_can_be_read() {
+        let correlation = |text| Frame::parse(text).unwrap().correlation();
+        let both = Correlation {
+            id: Some("m".to_owned()),
+            action: Some("x".to_owned()),
+        };
+        assert_eq!(correlation(r#"{"action":"x","id":"m"}"#), both);
+        assert_eq!(
+            correlation(r#"{"action":["x"],"id":"m"}"#),
+            Correlation {
+                action: None,
+                ..both.clone()
+            }
+        );
+        assert_eq!(
+            correlation(r#"{"action":"x","id":7}"#),
+            Correlation { id: None, ..both }
+        );
+        let long = format!(r#"{{"action":"{}"}}"#, "x".repeat(65));
+        assert_eq!(correlation(&long), Correlation::default());
+    }
+
+    /// JSON texts, with the white space and the spellings that a value forgets.
+    fn any_json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            any::<bool>().prop_map(|b| b.to_string()),
+            "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?",
+            any::<String>().prop_map(|text| json!(text).to_string()),
+            "\"(\\\\u[0-9a-fA-F]{4}|\\\\/|a){0,5}\"",
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            let space = "[ \t\r\n]{0,2}";
+            prop_oneof![
+                (prop::collection::vec(inner.clone(), 0..4), space)
+                    .prop_map(|(items, space)| format!("[{space}{}{space}]", items.join(","))),
+                (prop::collection::vec((any::<String>(), inner), 0..4), space).prop_map(
+                    |(items, space)| {
+                        let fields: Vec<String> = items
+                            .iter()
+                            .map(|(key, value)| format!("{}{space}:{value}", json!(key)))
+                            .collect();
+                        format!("{{{}}}", fields.join(","))
+                    }
+                ),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused(text in any::<String>()) {
+            if let Err(failure) = Frame::parse(&text) {
+                prop_assert_eq!(failure.name, ErrorName::BadRequest);
+            }
+        }
+
+        #[test]
+        fn any_value_is_passed_on_byte_for_byte(data in any_json(), space in "[ \t\r\n]{0,3}") {
+            let text = format!("{{\"data\":{space}{data}{space},\"action\":\"publish\"}}");
+            let frame = Frame::parse(&text).unwrap();
+            let raw = frame.data().unwrap();
+            prop_assert_eq!(raw.get(), &data);
+            let message = Message { room: "r", id: None, from: "u", data: raw, received: 1, at: 1 };
+            let expected = format!(
+                r#"{{"type":"message","room":"r","from":"u","data":{data},"received":1,"at":1}}"#
+            );
+            prop_assert_eq!(render(&message), expected);
+        }
+
+        #[test]
+        fn any_field_may_be_of_any_type(id in any_json(), room in any_json(), action in any_json()) {
+            let text = format!(r#"{{"id":{id},"room":{room},"action":{action}}}"#);
+            let frame = Frame::parse(&text).unwrap();
+            let to = frame.correlation();
+            let id = frame.id().ok().flatten();
+            prop_assert_eq!(id.as_ref(), to.id.as_ref());
+            let _ = (frame.room(), frame.action());
+            let error: Value = serde_json::from_str(&Failure::bad_request("x").render(&to)).unwrap();
+            prop_assert_eq!(&error["type"], "error");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What a table answers when it does not do what it was asked.
+
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use thiserror::Error;
+
+use crate::aws::causes;
+use crate::protocol::{ErrorName, Failure};
+
+/// How long a client should wait when DynamoDB throttles, in milliseconds: by then a key that was hit by a burst has
+/// most likely cooled down. The SDK has tried three times already.
+const THROTTLED_RETRY_MS: u64 = 1_000;
+
+/// The table did not do it, after the SDK's own tries.
+#[derive(Debug, Error)]
+#[error("{doing} failed: {cause}")]
+pub struct TableError {
+    doing: &'static str,
+    cause: String,
+    throttled: bool,
+}
+
+impl TableError {
+    pub(crate) fn new<E>(doing: &'static str, error: &SdkError<E>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let throttled = matches!(
+            error.code(),
+            Some(
+                "ProvisionedThroughputExceededException"
+                    | "RequestLimitExceeded"
+                    | "ThrottledException"
+                    | "ThrottlingException"
+            )
+        );
+        Self {
+            doing,
+            cause: causes(error),
+            throttled,
+        }
+    }
+
+    /// An item that is not what we write.
+    pub(crate) fn unreadable(doing: &'static str, error: &serde_dynamo::Error) -> Self {
+        Self {
+            doing,
+            cause: error.to_string(),
+            throttled: false,
+        }
+    }
+}
+
+impl From<TableError> for Failure {
+    /// `slow_down` for a throttle, `internal` for the rest. Says that nothing was sent.
+    fn from(error: TableError) -> Self {
+        let name = if error.throttled {
+            ErrorName::SlowDown
+        } else {
+            ErrorName::Internal
+        };
+        let message = match name {
+            ErrorName::SlowDown => "the service is busy; nothing was sent, try again in a moment",
+            _ => "the service failed; nothing was sent, try again",
+        };
+        Failure {
+            retry_after_ms: error.throttled.then_some(THROTTLED_RETRY_MS),
+            cause: Some(error.into()),
+            ..Failure::new(name, message)
+        }
+    }
+}

@@ -1,6 +1,6 @@
 """What the emulator tests share: Terraform in a copy of the configuration, and the emulators as processes of the tests.
 
-Run by scripts/terraform-test.sh, which makes the emulators' venvs and names them in MOTO_VENV and MINISTACK_VENV.
+Run by scripts/terraform-test.sh, which builds the PACKAGES and makes the emulators' venvs, MOTO_VENV and MINISTACK_VENV.
 """
 
 import json
@@ -19,6 +19,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 REGION = "us-east-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+
+# Ended from outside, pytest would leave its emulators behind; as if by Ctrl-C it ends them first.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 class Emulator:
@@ -75,7 +79,7 @@ class Stack:
         self.variables = variables
         shutil.copytree(ROOT / "terraform", self.folder, ignore=shutil.ignore_patterns("tests", ".terraform", "*.tfstate*"))
         (folder / "target").mkdir()
-        shutil.copytree(ROOT / "target" / "lambda", folder / "target" / "lambda")
+        shutil.copytree(os.environ["PACKAGES"], folder / "target" / "lambda")
         # Few retries: what an emulator cannot do must fail, not hang.
         (self.folder / "test_override.tf").write_text('provider "aws" {\n  max_retries = 3\n}\n' + override)
         self.run("init", "-backend=false", "-lockfile=readonly", "-input=false")

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Proves the deployment without an AWS account: rung by rung, from the format to a conversation.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=terraform.sh
+. "$root/scripts/terraform.sh"
+
+usage() {
+  cat <<'USAGE'
+Usage: scripts/terraform-test.sh [--static]
+
+Builds the functions, then climbs: packages, format, validation, style, tests against a mocked provider, checkov,
+a stack's life on moto, a conversation and every right on ministack.
+
+  --static  stops before the emulators
+USAGE
+}
+
+static=
+for argument in "$@"; do
+  case $argument in
+    --static) static=yes ;;
+    -h | --help) usage && exit ;;
+    *) die "there is no option $argument. See scripts/terraform-test.sh --help." ;;
+  esac
+done
+
+started=$SECONDS
+rung() { printf '\n==> %s (%s s)\n' "$1" "$((SECONDS - started))"; }
+
+# Nothing hangs for ever where there is a `timeout`; on macOS it comes with coreutils.
+limit=(env)
+if command -v timeout >/dev/null 2>&1; then limit=(timeout --foreground -k 30 400); fi
+
+moto=
+scratch=$(mktemp -d)
+clean_up() {
+  # Asked to end, pytest ends its emulator first.
+  if [ -n "$moto" ]; then kill "$moto" 2>/dev/null && wait "$moto" || true; fi
+  rm -rf "$scratch"
+}
+trap clean_up EXIT
+
+terraform_ready
+# Whoever runs this may be logged in to AWS: no test gets to see that.
+unset AWS_PROFILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN
+cd "$root"
+
+rung "packages"
+export QUICK=yes PACKAGES=$root/target/lambda-quick
+scripts/build.sh --quick --out "$PACKAGES"
+tests=$(venv terraform-test scripts/requirements/terraform-test.txt)
+pytest=("${limit[@]}" "$tests/bin/python" -B -m pytest -p no:cacheprovider -q --tb=short)
+"${pytest[@]}" terraform/tests/test_packages.py
+
+# The configuration in a copy, beside the packages: the checkout stays as it is.
+mkdir -p "$scratch/target"
+cp -R terraform "$scratch/terraform"
+rm -rf "$scratch"/terraform/.terraform "$scratch"/terraform/*.tfstate*
+cp -R "$PACKAGES" "$scratch/target/lambda"
+
+rung "terraform fmt"
+terraform -chdir=terraform fmt -check -recursive -diff -no-color
+
+rung "terraform init and validate"
+"${limit[@]}" terraform -chdir="$scratch/terraform" init -backend=false -lockfile=readonly -input=false -no-color >"$scratch/init" 2>&1 ||
+  { cat "$scratch/init" && die "terraform init failed. Without network, name a provider mirror in ROOMCHAT_TF_MIRROR."; }
+"${limit[@]}" terraform -chdir="$scratch/terraform" validate -no-color
+
+rung "style"
+"${pytest[@]}" terraform/tests/test_style.py
+
+rung "terraform test"
+"${limit[@]}" terraform -chdir="$scratch/terraform" test -no-color
+
+rung "checkov"
+checkov=$(venv checkov scripts/requirements/checkov.txt)
+# Without the skips of its configuration: the findings must be the ones that have a reason there, no more and no fewer.
+printf 'framework: [terraform]\n' >"$scratch/checkov.yaml"
+"${limit[@]}" "$checkov/bin/checkov" --directory "$scratch/terraform" --config-file "$scratch/checkov.yaml" --skip-download \
+  --compact --output json --soft-fail >"$scratch/checkov.json"
+"$checkov/bin/python" - terraform/.checkov.yaml "$scratch/checkov.json" <<'PYTHON'
+import json
+import re
+import sys
+
+reasons, report = (open(path).read() for path in sys.argv[1:])
+expected = set(re.findall(r"^  - (CKV\w+)$", reasons, re.M))
+results = json.loads(report)["results"]
+found = {(check["check_id"], check["resource"]) for check in results["failed_checks"]}
+unexplained = sorted(one for one in found if one[0] not in expected)
+stale = sorted(expected - {check for check, _ in found})
+for check, resource in unexplained:
+    print(f"{check} fails for {resource}: mend it, or give a reason in terraform/.checkov.yaml")
+for check in stale:
+    print(f"{check} fails nowhere: take it out of terraform/.checkov.yaml")
+print(f"{len(found)} findings, each with a reason; {len(results['skipped_checks'])} skipped at its resource")
+sys.exit(bool(unexplained or stale))
+PYTHON
+
+if [ -n "$static" ]; then
+  printf '\nThe emulators were left out, as asked.\n'
+  exit
+fi
+
+rung "a stack's life on moto, and at the same time the stack at work on ministack"
+MOTO_VENV=$(venv moto scripts/requirements/moto.txt)
+MINISTACK_VENV=$(venv ministack scripts/requirements/ministack.txt)
+WSCAT=$(wscat_bin)
+export MOTO_VENV MINISTACK_VENV WSCAT
+"${pytest[@]}" --durations=3 terraform/tests/emulators/test_moto.py >"$scratch/moto" 2>&1 &
+moto=$!
+ministack=0
+"${pytest[@]}" -v --durations=3 terraform/tests/emulators/test_ministack.py || ministack=$?
+wait "$moto" && moto_failed=0 || moto_failed=$?
+moto=
+cat "$scratch/moto"
+[ "$((ministack + moto_failed))" -eq 0 ] || die "a test on an emulator failed: see above."
+
+printf '\nThe deployment is proved, in %s s.\n' "$((SECONDS - started))"

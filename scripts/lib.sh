@@ -36,8 +36,8 @@ venv() {
 # wscat_bin: installs the wscat that scripts/package-lock.json pins, once, and prints its path.
 wscat_bin() {
   local bin=$root/scripts/node_modules/.bin/wscat
+  need node "Install Node.js 18 or newer: https://nodejs.org"
   if [ ! -x "$bin" ]; then
-    need node "wscat needs it. Install Node.js 18 or newer: https://nodejs.org"
     need npm "It comes with Node.js: https://nodejs.org"
     npm ci --prefix "$root/scripts" --silent --no-fund --no-audit >&2 ||
       die "npm could not install wscat. Is the npm registry reachable?"

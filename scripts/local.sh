@@ -50,5 +50,7 @@ cargo build --quiet --release --locked -p roomchat-local || die "The gateway doe
 
 chat=scripts/chat.sh
 [ "$port" = 3000 ] && [ "$stage" = prod ] || chat="CHAT_URL=ws://127.0.0.1:$port/$stage $chat"
+# Any free port: which one, the gateway says below.
+[ "$port" != 0 ] || chat="CHAT_URL=ws://… $chat"
 printf 'Once it is ready, chat from another terminal:  %s lobby\n\n' "$chat"
 exec "$target/release/roomchat-local" --terraform "$root/terraform" --functions "$target/release" "$@"

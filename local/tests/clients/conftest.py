@@ -1,0 +1,69 @@
+"""Starts what a newcomer starts: scripts/local.sh, on a free port."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import threading
+import types
+
+import pexpect
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+
+# Only hit when something hangs; the first build takes minutes.
+BUILD_SECONDS = 30 * 60
+
+
+@pytest.fixture(scope="session")
+def service():
+    process = subprocess.Popen(
+        [ROOT / "scripts/local.sh", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        # As from another folder and terminal: its signals are its own.
+        cwd="/",
+        start_new_session=True,
+    )
+    watchdog = threading.Timer(BUILD_SECONDS, process.kill)
+    watchdog.start()
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if line.startswith("Ready"):
+            break
+    else:
+        pytest.fail("scripts/local.sh ended before it was ready:\n" + "".join(printed))
+    watchdog.cancel()
+    # It goes on printing; somebody has to read.
+    threading.Thread(target=lambda: printed.extend(process.stdout), daemon=True).start()
+    url = re.search(r"^WebSocket +(\S+)", "".join(printed), re.MULTILINE).group(1)
+    yield types.SimpleNamespace(url=url, http=url.replace("ws://", "http://"), printed=printed)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(timeout=30) == 0
+
+
+@pytest.fixture
+def chat(service):
+    """Runs scripts/chat.sh in a terminal of its own."""
+    running = []
+
+    def start(*arguments, url=service.url):
+        child = pexpect.spawn(
+            str(ROOT / "scripts/chat.sh"),
+            [str(argument) for argument in arguments],
+            env={**os.environ, "CHAT_URL": url},
+            encoding="utf-8",
+            timeout=30,
+            # wscat shortens nothing then.
+            dimensions=(50, 500),
+        )
+        child.setecho(False)
+        running.append(child)
+        return child
+
+    yield start
+    for child in running:
+        child.close(force=True)

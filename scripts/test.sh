@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Everything that proves the project. See --help.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+usage() {
+  cat <<'TEXT'
+Usage: scripts/test.sh [--no-terraform]
+
+Formatting, lints, unit and end-to-end tests, clients of other languages, and the Terraform ladder. What it needs from
+the package registries it installs into .tools/ and scripts/node_modules/.
+
+  --no-terraform   leave out the Terraform ladder, which needs terraform and takes a few minutes
+TEXT
+}
+
+terraform=yes
+for argument in "$@"; do
+  case $argument in
+  -h | --help)
+    usage
+    exit 0
+    ;;
+  --no-terraform) terraform= ;;
+  *) die "$argument is no option; see --help." ;;
+  esac
+done
+
+need cargo "Install Rust: https://rustup.rs"
+need cc "SQLite and the TLS library are compiled from C. Debian and Ubuntu: apt-get install build-essential; macOS: xcode-select --install."
+need python3 "Install Python 3.9 or newer."
+need node "Install Node.js 18 or newer: https://nodejs.org"
+[ -z "$terraform" ] || need terraform "Install Terraform 1.9 or newer: https://developer.hashicorp.com/terraform/install, or leave its tests out with --no-terraform."
+
+cd "$root"
+step() {
+  printf '\n=== %s\n' "$*"
+}
+
+step "Formatting"
+cargo fmt --all --check
+
+step "Lints"
+cargo clippy --locked --workspace --all-targets -- -D warnings
+
+step "Documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --workspace --no-deps --document-private-items
+
+step "Unit and end-to-end tests"
+cargo test --locked --workspace
+
+step "Clients of other languages against scripts/local.sh"
+wscat_bin >/dev/null
+python=$(venv test scripts/requirements/test.txt)/bin/python
+"$python" -m pytest -q local/tests/clients
+
+if [ -n "$terraform" ]; then
+  step "The Terraform ladder"
+  scripts/terraform-test.sh
+else
+  step "The Terraform ladder: left out, as asked"
+fi
+
+step "All passed"

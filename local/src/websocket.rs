@@ -63,7 +63,7 @@ pub(crate) async fn handshake(
 ) -> Response {
     let accept = match check(&request) {
         Ok(key) => derive_accept_key(key.as_bytes()),
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into_response(),
     };
     let headers = request.headers();
     let text = |name| {
@@ -93,7 +93,7 @@ pub(crate) async fn handshake(
     let connecting = tokio::spawn(connect(gateway, client, event, upgrade));
     let subprotocol = match connecting.await {
         Ok(Ok(subprotocol)) => subprotocol,
-        Ok(Err(refusal)) => return refusal,
+        Ok(Err(refusal)) => return refusal.into_response(),
         Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
     };
     let mut response = Response::new(Body::empty());
@@ -112,12 +112,53 @@ pub(crate) async fn handshake(
     response
 }
 
-/// The key of a well-formed upgrade request.
-fn check(request: &Request) -> Result<String, Response> {
-    let bad_request = || refuse(StatusCode::BAD_REQUEST, "Bad Request");
-    if request.method() != Method::GET {
-        return Err(bad_request());
+/// A handshake that is not accepted. Without a message the body is empty.
+struct Refusal {
+    status: StatusCode,
+    message: Option<&'static str>,
+}
+
+impl Refusal {
+    fn by_gateway(status: StatusCode, message: &'static str) -> Refusal {
+        Refusal {
+            status,
+            message: Some(message),
+        }
     }
+
+    /// With the status a function chose. One that HTTP does not know is as good as a failure, and hyper sends no 1xx as
+    /// a final answer.
+    fn by_function(status: i64) -> Refusal {
+        match u16::try_from(status)
+            .ok()
+            .and_then(|status| StatusCode::from_u16(status).ok())
+        {
+            Some(status) if !status.is_informational() => Refusal {
+                status,
+                message: None,
+            },
+            _ => Refusal::by_gateway(StatusCode::BAD_GATEWAY, "Internal server error"),
+        }
+    }
+
+    fn into_response(self) -> Response {
+        let mut response = match self.message {
+            Some(message) => refuse(self.status, message),
+            None => Response::new(Body::empty()),
+        };
+        *response.status_mut() = self.status;
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            response.headers_mut().insert(
+                header::SEC_WEBSOCKET_VERSION,
+                HeaderValue::from_static("13"),
+            );
+        }
+        response
+    }
+}
+
+/// The key of a well-formed upgrade request.
+fn check(request: &Request) -> Result<String, Refusal> {
     let header = |name| {
         request
             .headers()
@@ -125,16 +166,15 @@ fn check(request: &Request) -> Result<String, Response> {
             .and_then(|value| value.to_str().ok())
     };
     if header(header::SEC_WEBSOCKET_VERSION) != Some("13") {
-        let mut response = refuse(StatusCode::UPGRADE_REQUIRED, "Upgrade Required");
-        response.headers_mut().insert(
-            header::SEC_WEBSOCKET_VERSION,
-            HeaderValue::from_static("13"),
-        );
-        return Err(response);
+        return Err(Refusal::by_gateway(
+            StatusCode::UPGRADE_REQUIRED,
+            "Upgrade Required",
+        ));
     }
-    header(header::SEC_WEBSOCKET_KEY)
-        .map(str::to_owned)
-        .ok_or_else(bad_request)
+    match header(header::SEC_WEBSOCKET_KEY) {
+        Some(key) if request.method() == Method::GET => Ok(key.to_owned()),
+        _ => Err(Refusal::by_gateway(StatusCode::BAD_REQUEST, "Bad Request")),
+    }
 }
 
 /// Runs `$connect`. If it accepts, serves the connection as soon as the handshake's answer is out, and returns the
@@ -144,7 +184,7 @@ async fn connect(
     client: Client,
     event: Value,
     upgrade: OnUpgrade,
-) -> Result<Option<String>, Response> {
+) -> Result<Option<String>, Refusal> {
     // Without a $connect route every connection is accepted.
     let subprotocol = match gateway.api.routes.get("$connect") {
         None => None,
@@ -155,14 +195,17 @@ async fn connect(
                     "$connect",
                     &format!("{} refused with {}", client.connection_id, answer.status),
                 );
-                return Err(rejected(answer.status));
+                return Err(Refusal::by_function(answer.status));
             }
             Err(failure) => {
                 log::line(
                     "$connect",
                     &format!("{} failed: {}", client.connection_id, failure.message()),
                 );
-                return Err(refuse(failure.handshake_status(), failure.message()));
+                return Err(Refusal::by_gateway(
+                    failure.handshake_status(),
+                    failure.message(),
+                ));
             }
         },
     };
@@ -180,22 +223,6 @@ async fn connect(
         drop(serving);
     });
     Ok(subprotocol)
-}
-
-/// The status a function chose, without a body. One that HTTP does not know is as good as a failure.
-fn rejected(status: i64) -> Response {
-    match u16::try_from(status)
-        .ok()
-        .and_then(|status| StatusCode::from_u16(status).ok())
-    {
-        // hyper sends no 1xx as a final answer.
-        Some(status) if !status.is_informational() => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = status;
-            response
-        }
-        _ => refuse(StatusCode::BAD_GATEWAY, "Internal server error"),
-    }
 }
 
 /// How a connection ended.

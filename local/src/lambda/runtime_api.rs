@@ -21,6 +21,9 @@ use super::FunctionError;
 /// Lambda's limit for a synchronous response: 6 MiB and 100 bytes.
 const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
 
+/// Where the runtime's answer to an invocation goes.
+type AnswerSender = oneshot::Sender<Result<Bytes, FunctionError>>;
+
 /// One event on its way to the runtime.
 pub(super) struct Invocation {
     pub(super) request_id: String,
@@ -29,7 +32,7 @@ pub(super) struct Invocation {
     pub(super) deadline_ms: i64,
     pub(super) function_arn: String,
     pub(super) trace_id: String,
-    pub(super) answer: oneshot::Sender<Result<Bytes, FunctionError>>,
+    pub(super) answer: AnswerSender,
 }
 
 /// What the runtime tells apart from answers.
@@ -46,7 +49,7 @@ struct Runtime {
     invocations: tokio::sync::Mutex<mpsc::Receiver<Invocation>>,
     signals: mpsc::UnboundedSender<Signal>,
     /// The invocation being worked on, until it is answered.
-    current: Mutex<Option<(String, oneshot::Sender<Result<Bytes, FunctionError>>)>>,
+    current: Mutex<Option<(String, AnswerSender)>>,
     registration: serde_json::Value,
 }
 
@@ -110,10 +113,7 @@ pub(super) async fn serve(function_name: &str, handler: &str) -> std::io::Result
 
 impl Runtime {
     /// Takes the pending answer if it is the one of `request_id`.
-    fn take_answer(
-        &self,
-        request_id: &str,
-    ) -> Option<oneshot::Sender<Result<Bytes, FunctionError>>> {
+    fn take_answer(&self, request_id: &str) -> Option<AnswerSender> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, answer) = current.take_if(|(id, _)| id == request_id)?;
         Some(answer)

@@ -22,20 +22,20 @@ pub(super) fn declare(context: &mut Context<'_>) {
                 .filter(|v| !is_empty(v))
                 .collect())
         }),
-        ("concat", concat),
+        ("concat", |args| concat(&args)),
         ("contains", |args| {
             Ok(list(&args, 0)?.contains(argument(&args, 1)?).into())
         }),
         ("distinct", |args| Ok(distinct(list(&args, 0)?))),
-        ("element", element),
+        ("element", |args| element(&args)),
         ("endswith", |args| {
             Ok(string(&args, 0)?.ends_with(&string(&args, 1)?).into())
         }),
         ("flatten", |args| Ok(flatten(list(&args, 0)?).into())),
         ("floor", |args| float(&args, 0).map(|x| number(x.floor()))),
-        ("format", format_text),
+        ("format", |args| format_text(&args)),
         ("join", |args| {
-            Ok(strings(list(&args, 1)?)?.join(&string(&args, 0)?).into())
+            Ok(strings(&list(&args, 1)?)?.join(&string(&args, 0)?).into())
         }),
         ("jsonencode", |args| {
             serde_json::to_string(argument(&args, 0)?)
@@ -48,14 +48,14 @@ pub(super) fn declare(context: &mut Context<'_>) {
                 .map(|(key, _)| Value::from(key))
                 .collect())
         }),
-        ("length", length),
-        ("lookup", lookup),
+        ("length", |args| length(&args)),
+        ("lookup", |args| lookup(&args)),
         ("lower", |args| Ok(string(&args, 0)?.to_lowercase().into())),
         ("max", |args| extreme(&args, f64::max)),
         ("merge", merge),
         ("min", |args| extreme(&args, f64::min)),
-        ("one", one),
-        ("range", range),
+        ("one", |args| one(&args)),
+        ("range", |args| range(&args)),
         ("replace", |args| {
             Ok(string(&args, 0)?
                 .replace(&string(&args, 1)?, &string(&args, 2)?)
@@ -69,7 +69,7 @@ pub(super) fn declare(context: &mut Context<'_>) {
             Ok(sorted_set(flatten(args.into_values())))
         }),
         ("sort", |args| {
-            let mut texts = strings(list(&args, 0)?)?;
+            let mut texts = strings(&list(&args, 0)?)?;
             texts.sort();
             Ok(texts.into())
         }),
@@ -82,7 +82,7 @@ pub(super) fn declare(context: &mut Context<'_>) {
         ("startswith", |args| {
             Ok(string(&args, 0)?.starts_with(&string(&args, 1)?).into())
         }),
-        ("substr", substr),
+        ("substr", |args| substr(&args)),
         ("tolist", |args| Ok(list(&args, 0)?.into())),
         ("tomap", |args| Ok(object(&args, 0)?.into())),
         ("tonumber", |args| match argument(&args, 0)? {
@@ -114,7 +114,7 @@ pub(super) fn declare(context: &mut Context<'_>) {
                 .collect())
         }),
         ("zipmap", |args| {
-            let keys = strings(list(&args, 0)?)?;
+            let keys = strings(&list(&args, 0)?)?;
             Ok(Value::Object(
                 keys.into_iter().zip(list(&args, 1)?).collect(),
             ))
@@ -148,7 +148,7 @@ fn text(value: &Value) -> Result<String, String> {
     }
 }
 
-fn strings(values: Vec<Value>) -> Result<Vec<String>, String> {
+fn strings(values: &[Value]) -> Result<Vec<String>, String> {
     values.iter().map(text).collect()
 }
 
@@ -207,10 +207,10 @@ fn coalesce(args: FuncArgs) -> Outcome {
         .ok_or_else(|| "every argument is null or empty".to_owned())
 }
 
-fn concat(args: FuncArgs) -> Outcome {
+fn concat(args: &FuncArgs) -> Outcome {
     let mut all = Vec::new();
     for index in 0..args.len() {
-        all.extend(list(&args, index)?);
+        all.extend(list(args, index)?);
     }
     Ok(all.into())
 }
@@ -231,9 +231,9 @@ fn sorted_set(values: Vec<Value>) -> Value {
     distinct(values)
 }
 
-fn element(args: FuncArgs) -> Outcome {
-    let values = list(&args, 0)?;
-    let index = argument(&args, 1)?
+fn element(args: &FuncArgs) -> Outcome {
+    let values = list(args, 0)?;
+    let index = argument(args, 1)?
         .as_u64()
         .ok_or("the index is not a whole number")?;
     let length = u64::try_from(values.len()).unwrap_or(u64::MAX);
@@ -255,8 +255,8 @@ fn flatten(values: Vec<Value>) -> Vec<Value> {
 }
 
 /// `%s`, `%d`, `%v`, `%q` and `%%`.
-fn format_text(args: FuncArgs) -> Outcome {
-    let template = string(&args, 0)?;
+fn format_text(args: &FuncArgs) -> Outcome {
+    let template = string(args, 0)?;
     let (mut out, mut next, mut chars) = (String::new(), 1, template.chars());
     while let Some(c) = chars.next() {
         if c != '%' {
@@ -266,11 +266,11 @@ fn format_text(args: FuncArgs) -> Outcome {
         match chars.next() {
             Some('%') => out.push('%'),
             Some('s' | 'd' | 'v') => {
-                out.push_str(&string(&args, next)?);
+                out.push_str(&string(args, next)?);
                 next += 1;
             }
             Some('q') => {
-                out.push_str(&Value::from(string(&args, next)?).to_string());
+                out.push_str(&Value::from(string(args, next)?).to_string());
                 next += 1;
             }
             verb => {
@@ -284,8 +284,8 @@ fn format_text(args: FuncArgs) -> Outcome {
     Ok(out.into())
 }
 
-fn length(args: FuncArgs) -> Outcome {
-    Ok(match argument(&args, 0)? {
+fn length(args: &FuncArgs) -> Outcome {
+    Ok(match argument(args, 0)? {
         Value::Array(values) => values.len(),
         Value::Object(map) => map.len(),
         Value::String(text) => text.chars().count(),
@@ -294,9 +294,9 @@ fn length(args: FuncArgs) -> Outcome {
     .into())
 }
 
-fn lookup(args: FuncArgs) -> Outcome {
-    let map = object(&args, 0)?;
-    let key = string(&args, 1)?;
+fn lookup(args: &FuncArgs) -> Outcome {
+    let map = object(args, 0)?;
+    let key = string(args, 1)?;
     match (map.get(&key), args.get(2)) {
         (Some(value), _) => Ok(value.clone()),
         (None, Some(default)) => Ok(default.clone()),
@@ -324,8 +324,8 @@ fn merge(args: FuncArgs) -> Outcome {
     Ok(merged.into())
 }
 
-fn one(args: FuncArgs) -> Outcome {
-    let values = list(&args, 0)?;
+fn one(args: &FuncArgs) -> Outcome {
+    let values = list(args, 0)?;
     match values.as_slice() {
         [] => Ok(Value::Null),
         [value] => Ok(value.clone()),
@@ -333,9 +333,9 @@ fn one(args: FuncArgs) -> Outcome {
     }
 }
 
-fn range(args: FuncArgs) -> Outcome {
+fn range(args: &FuncArgs) -> Outcome {
     let whole = |index| {
-        argument(&args, index)?
+        argument(args, index)?
             .as_i64()
             .ok_or_else(|| "not a whole number".to_owned())
     };
@@ -347,14 +347,14 @@ fn range(args: FuncArgs) -> Outcome {
     Ok((start..end).map(Value::from).collect())
 }
 
-fn substr(args: FuncArgs) -> Outcome {
-    let text = string(&args, 0)?;
-    let skip = argument(&args, 1)?
+fn substr(args: &FuncArgs) -> Outcome {
+    let text = string(args, 0)?;
+    let skip = argument(args, 1)?
         .as_u64()
         .and_then(|n| usize::try_from(n).ok())
         .ok_or("offset is not a whole number")?;
     let rest = text.chars().skip(skip);
-    Ok(match argument(&args, 2)?
+    Ok(match argument(args, 2)?
         .as_u64()
         .and_then(|n| usize::try_from(n).ok())
     {

@@ -381,17 +381,15 @@ fn messages_of_one_client_run_at_the_same_time() {
 
 #[test]
 fn at_the_concurrency_limit_lambda_refuses() {
-    let gateway = probe(&["--var", "concurrency=1", "--var", "probe_timeout=20"]);
+    let gateway = probe(&["--var", "concurrency=1", "--var", "probe_timeout=60"]);
     let mut client = gateway.connect("/prod");
-    client.send(&json!({"action": "probe", "do": "sleep", "seconds": 2}));
-    eventually("the first invocation runs", || {
-        client.send(&json!({"action": "probe"}));
-        client
-            .receive_text()
-            .contains("Internal server error")
-            .then_some(())
-    });
+    client.send(&json!({"action": "probe", "do": "hang"}));
+    gateway.wait_for_line("HANGING");
+    client.send(&json!({"action": "probe"}));
+    assert!(client.receive_text().contains("Internal server error"));
     assert_eq!(gateway.try_connect("/prod").err(), Some(500));
+    gateway.signal("-INT");
+    gateway.signal("-INT");
 }
 
 #[test]

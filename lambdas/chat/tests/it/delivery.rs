@@ -118,6 +118,19 @@ async fn every_member_of_every_page_gets_it_once() {
 }
 
 #[tokio::test]
+async fn the_next_page_is_read_while_posts_of_the_first_run() {
+    let world = World::with(Some(2), |delivery| delivery.concurrency = 4).await;
+    for id in ["a", "b", "c", "d", "e"] {
+        world.join(id, "lobby").await;
+    }
+    // Nobody is answered before all four are posted to, and they are on three pages.
+    world.peers.hold_until(4);
+    let ack = world.publish("a", r#"{"action":"publish","data":1}"#).await;
+    assert_eq!(ack["delivered"], 4);
+    assert_eq!(world.peers.tried(), ["b", "c", "d", "e"]);
+}
+
+#[tokio::test]
 async fn the_order_of_recipients_is_not_that_of_the_index() {
     let world = World::with(None, |delivery| delivery.concurrency = 1).await;
     for n in 0..20 {
@@ -132,10 +145,13 @@ async fn the_order_of_recipients_is_not_that_of_the_index() {
 
 #[tokio::test]
 async fn expired_rows_are_neither_members_nor_recipients() {
-    let world = World::new().await;
+    let world = World::with(Some(2), |_| ()).await;
     world.join("a", "lobby").await;
-    // Expired, and not yet deleted by DynamoDB.
-    world.join_since("b", "lobby", 8_000).await;
+    // Expired, and not yet deleted by DynamoDB: whole pages of them.
+    for id in ["b", "c", "d", "e", "f"] {
+        world.join_since(id, "lobby", 8_000).await;
+    }
+    world.join("z", "lobby").await;
     world.join_since("a", "old", 8_000).await;
     let ack = world.publish("a", r#"{"action":"publish","data":1}"#).await;
     assert_eq!(

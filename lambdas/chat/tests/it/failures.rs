@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aws_sdk_apigatewaymanagement::primitives::Blob;
+use chat::gateway::Posted;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, World};
@@ -268,4 +270,46 @@ async fn a_table_that_fails_half_way_is_admitted() {
         "not all members of the room could be read: 3 got the message, others did not; sent again, it reaches some twice"
     );
     assert_eq!(world.peers.tried().len(), 3);
+}
+
+#[tokio::test]
+async fn the_log_is_told_the_cause_and_not_just_that_there_was_one() {
+    let world = World::with(None, |delivery| {
+        delivery.attempt_timeout = Duration::from_millis(100);
+        delivery.post_timeout = Duration::from_millis(300);
+    })
+    .await;
+    for (answer, text) in [
+        (
+            Answer::Error(403, "ForbiddenException"),
+            "status 403: service error: ForbiddenException",
+        ),
+        (
+            Answer::Error(400, "BadRequestException"),
+            "status 400: service error: unhandled error (BadRequestException)",
+        ),
+        (Answer::Bare(500), "status 500: "),
+        (Answer::Hang, "request has timed out: "),
+    ] {
+        world.peers.on_post("b", &[answer]);
+        let posted = world.app.gateway.post("b", Blob::new("hi")).await;
+        let Posted::Failed(cause) = posted else {
+            panic!("{posted:?}")
+        };
+        assert!(cause.starts_with(text), "{cause}");
+    }
+    world.tap.fail("GetItem", 0, "ResourceNotFoundException");
+    let error = world
+        .app
+        .connections
+        .membership("b", "lobby", 0)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with(
+            "reading the connection's row failed: service error: ResourceNotFoundException"
+        ),
+        "{error}"
+    );
 }

@@ -49,10 +49,7 @@ resource "aws_lambda_function" "main" {
 
     # scripts/build.sh notes beside its packages what it built them for.
     precondition {
-      condition = (
-        !fileexists("${dirname(each.value.package)}/architecture")
-        || trimspace(try(file("${dirname(each.value.package)}/architecture"), "")) == var.architecture
-      )
+      condition     = try(trimspace(file("${dirname(each.value.package)}/architecture")), var.architecture) == var.architecture
       error_message = "${each.value.package} is not built for ${var.architecture}: run scripts/build.sh --arch ${var.architecture}."
     }
   }

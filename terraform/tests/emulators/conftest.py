@@ -77,7 +77,7 @@ class Stack:
         self.emulator = emulator
         self.folder = folder / "terraform"
         self.variables = variables
-        shutil.copytree(ROOT / "terraform", self.folder, ignore=shutil.ignore_patterns("tests", ".terraform", "*.tfstate*"))
+        shutil.copytree(ROOT / "terraform", self.folder, ignore=shutil.ignore_patterns("tests", ".terraform", "*.tfstate*", "*.tfvars"))
         (folder / "target").mkdir()
         shutil.copytree(os.environ["PACKAGES"], folder / "target" / "lambda")
         # Few retries: what an emulator cannot do must fail, not hang.

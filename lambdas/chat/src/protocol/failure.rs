@@ -14,7 +14,7 @@ pub enum ErrorName {
     NotAMember,
     /// There is no such action.
     UnknownAction,
-    /// What members would be sent is longer than [`MAX_FRAME_BYTES`].
+    /// What members would be sent is longer than [`super::MAX_FRAME_BYTES`].
     PayloadTooLarge,
     /// Too much at once; the same frame will do later.
     SlowDown,

@@ -133,7 +133,8 @@ struct Fault {
 }
 
 impl Tap {
-    /// How many requests there were of each operation; a Query of the index counts as `Query room-index`.
+    /// How many requests there were of each operation; a Query of the index counts as `Query room-index`,
+    /// and a read of the table that is not consistent as `… eventually`.
     pub(crate) fn counts(&self) -> Vec<(String, usize)> {
         self.0.lock().unwrap().counts.clone().into_iter().collect()
     }
@@ -154,6 +155,10 @@ impl Tap {
         let body = String::from_utf8_lossy(request.body().bytes()?).into_owned();
         if body.contains("room-index") {
             operation.push_str(" room-index");
+        } else if matches!(operation.as_str(), "Query" | "GetItem")
+            && !body.contains(r#""ConsistentRead":true"#)
+        {
+            operation.push_str(" eventually");
         }
         let mut tapping = self.0.lock().unwrap();
         let count = tapping.counts.entry(operation.clone()).or_default();

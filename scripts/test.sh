@@ -52,7 +52,9 @@ cargo test --locked --workspace
 step "Clients of other languages against scripts/local.sh"
 wscat_bin >/dev/null
 python=$(venv test scripts/requirements/test.txt)/bin/python
-"$python" -m pytest -q local/tests/clients
+markers=()
+[ -n "$terraform" ] || markers=(-m "not terraform")
+"$python" -B -m pytest -p no:cacheprovider -q ${markers[@]+"${markers[@]}"} local/tests/clients
 
 if [ -n "$terraform" ]; then
   step "The Terraform ladder"

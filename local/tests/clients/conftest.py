@@ -17,6 +17,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 BUILD_SECONDS = 30 * 60
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "terraform: needs terraform")
+
+
 @pytest.fixture(scope="session")
 def service():
     process = subprocess.Popen(
@@ -39,8 +43,9 @@ def service():
     watchdog.cancel()
     # It goes on printing; somebody has to read.
     threading.Thread(target=lambda: printed.extend(process.stdout), daemon=True).start()
-    url = re.search(r"^WebSocket +(\S+)", "".join(printed), re.MULTILINE).group(1)
-    yield types.SimpleNamespace(url=url, http=url.replace("ws://", "http://"), printed=printed)
+    address = dict(re.findall(r"^(WebSocket|DynamoDB) +(\S+)", "".join(printed), re.MULTILINE))
+    url = address["WebSocket"]
+    yield types.SimpleNamespace(url=url, http=url.replace("ws://", "http://"), dynamodb=address["DynamoDB"])
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(timeout=30) == 0
 
@@ -50,9 +55,9 @@ def chat(service):
     """Runs scripts/chat.sh in a terminal of its own."""
     running = []
 
-    def start(*arguments, url=service.url):
+    def start(*arguments, url=service.url, root=ROOT):
         child = pexpect.spawn(
-            str(ROOT / "scripts/chat.sh"),
+            str(root / "scripts/chat.sh"),
             [str(argument) for argument in arguments],
             env={**os.environ, "CHAT_URL": url},
             encoding="utf-8",

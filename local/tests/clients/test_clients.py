@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import socket
 import subprocess
 
@@ -78,6 +79,27 @@ def test_a_bad_name_is_refused_with_a_hint(chat):
 def test_chat_keeps_a_query_that_the_url_has_already(chat, service):
     child = chat("tea", url=f"{service.url}?token=abc")
     child.expect_exact("?token=abc&room=tea")
+    child.expect_exact("Connected")
+
+
+@pytest.mark.terraform
+def test_it_finds_the_deployed_stack(chat, service, tmp_path):
+    # A checkout with the state that `terraform apply` leaves behind, in which the stack is the local service.
+    shutil.copytree(ROOT / "scripts", tmp_path / "checkout/scripts", symlinks=True)
+    shutil.copytree(ROOT / "terraform", tmp_path / "checkout/terraform", ignore=shutil.ignore_patterns(".terraform"))
+    state = {
+        "version": 4,
+        "terraform_version": "1.9.0",
+        "serial": 1,
+        "lineage": "test",
+        "outputs": {"websocket_url": {"value": service.url, "type": "string"}},
+        "resources": [],
+    }
+    (tmp_path / "checkout/terraform/terraform.tfstate").write_text(json.dumps(state))
+    init = ". scripts/lib.sh; . scripts/terraform.sh; terraform_ready; terraform -chdir=terraform init -input=false"
+    subprocess.run(["bash", "-c", init], cwd=tmp_path / "checkout", check=True, capture_output=True, timeout=120)
+    child = chat("lobby", "alice", url="", root=tmp_path / "checkout")
+    child.expect_exact(service.url)
     child.expect_exact("Connected")
 
 
@@ -165,19 +187,19 @@ def test_large_and_binary_messages_close_as_on_aws(service):
 
 
 def test_boto3_posts_looks_and_disconnects(service):
-    api = boto3.client(
-        "apigatewaymanagementapi",
-        endpoint_url=service.http,
-        region_name="us-east-1",
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
-    )
+    session = boto3.Session(region_name="us-east-1", aws_access_key_id="local", aws_secret_access_key="local")
+    api = session.client("apigatewaymanagementapi", endpoint_url=service.http)
+    tables = session.client("dynamodb", endpoint_url=service.dynamodb)
 
     async def scenario():
         async with join(service, "boto", "alice") as alice:
-            connection_id = next(
-                line.split()[2] for line in reversed(service.printed) if line.rstrip().endswith("opened")
+            members = tables.query(
+                TableName="roomchat-prod-connections",
+                IndexName="room-index",
+                KeyConditionExpression="room = :room",
+                ExpressionAttributeValues={":room": {"S": "boto"}},
             )
+            connection_id = members["Items"][0]["connectionId"]["S"]
             await asyncio.to_thread(api.post_to_connection, ConnectionId=connection_id, Data=b"from boto3")
             assert await alice.recv() == "from boto3"
             seen = await asyncio.to_thread(api.get_connection, ConnectionId=connection_id)

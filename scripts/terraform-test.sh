@@ -114,7 +114,7 @@ MOTO_VENV=$(venv moto scripts/requirements/moto.txt)
 MINISTACK_VENV=$(venv ministack scripts/requirements/ministack.txt)
 WSCAT=$(wscat_bin)
 export MOTO_VENV MINISTACK_VENV WSCAT
-"${pytest[@]}" --durations=3 terraform/tests/emulators/test_moto.py >"$scratch/moto" 2>&1 &
+"${pytest[@]}" -x --durations=3 terraform/tests/emulators/test_moto.py >"$scratch/moto" 2>&1 &
 moto=$!
 ministack=0
 "${pytest[@]}" -v --durations=3 terraform/tests/emulators/test_ministack.py || ministack=$?

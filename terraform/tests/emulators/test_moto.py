@@ -141,10 +141,21 @@ def test_a_removed_route_is_gone(stack, moto):
     stack.assert_no_drift()
 
 
-def test_a_second_stack_stands_beside_the_first(stack, moto, tmp_path):
+def test_a_second_stack_with_a_domain_stands_beside_the_first(stack, moto, tmp_path):
     first = everything(moto)
-    second = Stack(tmp_path, moto, name="talk", stage="dev", manage_api_gateway_account="false")
+    zone = moto.client("route53").create_hosted_zone(Name="example.com", CallerReference="test")["HostedZone"]["Id"]
+    domain = {
+        "name": "chat.example.com",
+        "certificate_arn": "arn:aws:acm:us-east-1:123456789012:certificate/0",
+        "zone_id": zone.removeprefix("/hostedzone/"),
+    }
+    second = Stack(
+        tmp_path, moto, name="talk", stage="dev", manage_api_gateway_account="false", custom_domain=json.dumps(domain)
+    )
     second.apply()
+    assert second.outputs()["websocket_url"] == "wss://chat.example.com"
+    records = moto.client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    assert [record["AliasTarget"]["DNSName"] for record in records if record["Type"] == "A"] == ["d-1.example.com"]
     assert routes(moto, "talk-dev") == ROUTES
     mine = everything(moto, "talk-dev")
     assert all(mine.values()), "every kind of resource carries the stack's name"

@@ -10,7 +10,7 @@ usage() {
 Usage: scripts/terraform-test.sh [--static]
 
 Builds the functions, then climbs: packages, format, validation, style, tests against a mocked provider, checkov,
-a stack's life on moto, a conversation and every right on ministack.
+a stack's life on moto, a conversation and every right on ministack. The last runs the functions, on Linux and x86_64.
 
   --static  stops before the emulators
 USAGE
@@ -117,7 +117,7 @@ export MOTO_VENV MINISTACK_VENV WSCAT
 "${pytest[@]}" -x --durations=3 terraform/tests/emulators/test_moto.py >"$scratch/moto" 2>&1 &
 moto=$!
 ministack=0
-"${pytest[@]}" -v --durations=3 terraform/tests/emulators/test_ministack.py || ministack=$?
+"${pytest[@]}" --maxfail=3 --durations=3 terraform/tests/emulators/test_ministack.py || ministack=$?
 wait "$moto" && moto_failed=0 || moto_failed=$?
 moto=
 cat "$scratch/moto"

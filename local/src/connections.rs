@@ -13,7 +13,7 @@ use crate::event::Client;
 /// size.
 const BUFFER_BYTES: usize = 1024 * 1024;
 
-/// Why the gateway closes a connection: the close code and the reason, for the client and for `$disconnect` alike.
+/// Why a connection ends, unless its client closes it: the code and the reason for `$disconnect`, and for the client too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cause {
     pub(crate) code: u16,
@@ -30,6 +30,11 @@ impl Cause {
     pub(crate) const GOING_AWAY: Cause = Cause {
         code: 1001,
         reason: "Going away",
+    };
+    /// The client is gone without a close frame; nobody is left to be told.
+    pub(crate) const LOST: Cause = Cause {
+        code: 1006,
+        reason: "",
     };
 }
 
@@ -55,9 +60,13 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// The next message; `None` once the connection is closed.
-    pub(crate) async fn next(&mut self) -> Option<Utf8Bytes> {
-        self.messages.recv().await
+    /// The next message, as soon as there is one.
+    pub(crate) async fn next(&mut self) -> Utf8Bytes {
+        match self.messages.recv().await {
+            Some(message) => message,
+            // The connection is no more, and nobody can send.
+            None => std::future::pending().await,
+        }
     }
 
     /// The next message if one waits already.

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -218,7 +219,7 @@ async fn connect(
         match upgrade.await {
             Ok(upgraded) => serve(&gateway, &connection, outbox, upgraded).await,
             // The client left while $connect ran. The function has accepted it, so it is told.
-            Err(_) => ended(&gateway, &connection, End::by_client(1006, "")).await,
+            Err(_) => ended(&gateway, &connection, End::from_cause(Cause::LOST)).await,
         }
         drop(serving);
     });
@@ -256,22 +257,25 @@ impl End {
         }
     }
 
+    fn from_cause(cause: Cause) -> End {
+        match cause {
+            Cause::LOST => End::by_client(cause.code, cause.reason),
+            Cause { code, reason } => End::by_gateway(code, reason),
+        }
+    }
+
     /// What an error on the socket means.
     fn from_error(error: &Error) -> End {
         match error {
             Error::Capacity(_) => End::by_gateway(1009, ""),
             Error::Utf8(_) => End::by_gateway(1007, ""),
-            Error::Protocol(error) if !is_reset(error) => End::by_gateway(1002, ""),
-            _ => End::by_client(1006, ""),
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+                End::from_cause(Cause::LOST)
+            }
+            Error::Protocol(_) => End::by_gateway(1002, ""),
+            _ => End::from_cause(Cause::LOST),
         }
     }
-}
-
-fn is_reset(error: &tokio_tungstenite::tungstenite::error::ProtocolError) -> bool {
-    matches!(
-        error,
-        tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake
-    )
 }
 
 /// Serves an open connection to its end.
@@ -295,23 +299,8 @@ async fn serve(
     );
 
     let (goodbye, wanted) = watch::channel(None);
-    let mut writer = Some(tokio::spawn(write(sink, outbox, wanted)));
-    let end = {
-        let writing = async {
-            if let Some(writer) = &mut writer {
-                let _ = writer.await;
-            }
-        };
-        tokio::select! {
-            end = read(gateway, connection, &mut stream) => Ok(end),
-            // Writing failed: the client is gone without a word.
-            () = writing => Err(End::by_client(1006, "")),
-        }
-    };
-    let end = end.unwrap_or_else(|end| {
-        writer = None;
-        end
-    });
+    let writer = tokio::spawn(write(sink, outbox, wanted, Arc::clone(connection)));
+    let end = read(gateway, connection, &mut stream).await;
     let farewell = say_goodbye(stream, writer, goodbye, end.close.clone());
     tokio::join!(farewell, ended(gateway, connection, end));
 }
@@ -319,11 +308,10 @@ async fn serve(
 /// Sends the close frame and waits a moment for the client's side of the closing.
 async fn say_goodbye(
     mut stream: SplitStream<Socket>,
-    writer: Option<JoinHandle<Option<SplitSink<Socket, Message>>>>,
+    mut writer: JoinHandle<Option<SplitSink<Socket, Message>>>,
     goodbye: watch::Sender<Option<Option<CloseFrame>>>,
     close: Option<CloseFrame>,
 ) {
-    let Some(mut writer) = writer else { return };
     goodbye.send_replace(Some(close));
     let closing = async {
         // Reading on sends our answer to the client's close frame.
@@ -382,12 +370,12 @@ async fn read(
         let idle_at = clock.instant(connection.last_active_ms(), gateway.idle_timeout);
         let message = tokio::select! {
             message = stream.next() => message,
-            Cause { code, reason } = &mut closed => return End::by_gateway(code, reason),
+            cause = &mut closed => return End::from_cause(cause),
             () = sleep_until(dies_at.min(idle_at)) => {
                 // A message sent to the client in the meantime counts as activity.
                 let still_idle = clock.instant(connection.last_active_ms(), gateway.idle_timeout) <= idle_at;
                 if dies_at <= idle_at || still_idle {
-                    return End::by_gateway(Cause::GOING_AWAY.code, Cause::GOING_AWAY.reason);
+                    return End::from_cause(Cause::GOING_AWAY);
                 }
                 continue;
             }
@@ -407,41 +395,51 @@ async fn read(
             // The library answers pings. They do not count as activity.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
             Some(Err(error)) => return End::from_error(&error),
-            None => return End::by_client(1006, ""),
+            None => return End::from_cause(Cause::LOST),
         }
     }
 }
 
-/// Writes what is queued, then the close frame. Returns early, with nothing, when the client is gone.
+/// Writes what is queued, then the close frame. When the client turns out to be gone, has the connection closed and
+/// returns nothing.
 async fn write(
     mut sink: SplitSink<Socket, Message>,
     mut outbox: Outbox,
     mut goodbye: watch::Receiver<Option<Option<CloseFrame>>>,
+    connection: Arc<Connection>,
 ) -> Option<SplitSink<Socket, Message>> {
-    loop {
-        let mut next = tokio::select! {
-            biased;
-            message = outbox.next() => message,
-            _ = goodbye.wait_for(Option::is_some) => None,
-        };
-        if next.is_none() {
-            break;
+    let frame = tokio::select! {
+        biased;
+        _ = write_messages(&mut sink, &mut outbox) => {
+            connection.close(Cause::LOST);
+            return None;
         }
-        // All that waits goes out in one write.
-        let mut bytes = 0;
-        while let Some(message) = next {
-            bytes += message.len();
-            sink.feed(Message::Text(message)).await.ok()?;
-            next = outbox.next_now();
-        }
-        sink.flush().await.ok()?;
-        outbox.sent(bytes);
-    }
-    let frame = goodbye.borrow().clone().flatten();
+        frame = goodbye.wait_for(Option::is_some) => frame.ok()?.clone().flatten(),
+    };
     if let Some(frame) = frame {
         sink.send(Message::Close(Some(frame))).await.ok()?;
     }
     Some(sink)
+}
+
+/// Writes messages until that fails.
+async fn write_messages(sink: &mut SplitSink<Socket, Message>, outbox: &mut Outbox) -> Error {
+    loop {
+        // All that waits goes out in one write.
+        let mut next = Some(outbox.next().await);
+        let mut bytes = 0;
+        while let Some(message) = next {
+            bytes += message.len();
+            if let Err(error) = sink.feed(Message::Text(message)).await {
+                return error;
+            }
+            next = outbox.next_now();
+        }
+        if let Err(error) = sink.flush().await {
+            return error;
+        }
+        outbox.sent(bytes);
+    }
 }
 
 /// Takes a message through its route, and its answer back to the client.

@@ -201,14 +201,7 @@ impl Pool {
     /// Waits until no invocation runs or waits, then ends every process and refuses new invocations.
     pub(crate) async fn drain(&self, processes: usize) {
         let all = u32::try_from(processes).unwrap_or(u32::MAX);
-        let idle = self.processes.acquire_many(all).await;
-        self.processes.close();
-        drop(idle);
-        self.stop();
-    }
-
-    /// Ends every idle process and refuses new invocations.
-    pub(crate) fn stop(&self) {
+        let _all = self.processes.acquire_many(all).await;
         self.processes.close();
         self.idle().clear();
     }

@@ -32,14 +32,15 @@ rung() { printf '\n==> %s (%s s)\n' "$1" "$((SECONDS - started))"; }
 limit=(env)
 if command -v timeout >/dev/null 2>&1; then limit=(timeout --foreground -k 30 400); fi
 
-moto=
+emulated=()
 scratch=$(mktemp -d)
 clean_up() {
   # Asked to end, pytest ends its emulator first.
-  if [ -n "$moto" ]; then kill "$moto" 2>/dev/null && wait "$moto" || true; fi
+  for process in ${emulated[@]+"${emulated[@]}"}; do kill "$process" 2>/dev/null && wait "$process" || true; done
   rm -rf "$scratch"
 }
 trap clean_up EXIT
+trap 'exit 130' INT TERM
 
 # Whoever runs this may be logged in to AWS and have settings of their own: no test gets to see them.
 config=${TF_CLI_CONFIG_FILE:-}
@@ -115,12 +116,14 @@ MINISTACK_VENV=$(venv ministack scripts/requirements/ministack.txt)
 WSCAT=$(wscat_bin)
 export MOTO_VENV MINISTACK_VENV WSCAT
 "${pytest[@]}" -x --durations=3 terraform/tests/emulators/test_moto.py >"$scratch/moto" 2>&1 &
-moto=$!
-ministack=0
-"${pytest[@]}" --maxfail=3 --durations=3 terraform/tests/emulators/test_ministack.py || ministack=$?
-wait "$moto" && moto_failed=0 || moto_failed=$?
-moto=
+emulated+=("$!")
+"${pytest[@]}" --maxfail=3 --durations=3 terraform/tests/emulators/test_ministack.py &
+emulated+=("$!")
+failed=
+wait "${emulated[1]}" || failed=ministack
+wait "${emulated[0]}" || failed="moto $failed"
+emulated=()
 cat "$scratch/moto"
-[ "$((ministack + moto_failed))" -eq 0 ] || die "a test on an emulator failed: see above."
+[ -z "$failed" ] || die "a test on an emulator ($failed) failed: see above."
 
 printf '\nThe deployment is proved, in %s s.\n' "$((SECONDS - started))"

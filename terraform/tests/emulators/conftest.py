@@ -130,7 +130,7 @@ class Stack:
 @pytest.fixture(scope="session")
 def moto(tmp_path_factory):
     emulator = Emulator(
-        [os.environ["MOTO_VENV"] + "/bin/python", str(Path(__file__).with_name("moto_server.py")), "-H", "127.0.0.1", "-p", "{port}"],
+        [os.environ["MOTO_VENV"] + "/bin/python", str(Path(__file__).with_name("moto_server.py")), "{port}"],
         {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
         "/moto-api/data.json",
         tmp_path_factory.mktemp("moto") / "log",

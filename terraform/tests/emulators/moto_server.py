@@ -14,7 +14,8 @@ from moto.apigatewayv2 import models as gateway
 from moto.apigatewayv2.responses import ApiGatewayV2Response
 from moto.awslambda.models import LambdaFunction
 from moto.core.responses import BaseResponse
-from moto.server import main
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from waitress import serve
 
 
 def wrap(owner, name):
@@ -96,4 +97,5 @@ def call_action(original, self):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    # Not moto's own server: under load it drops connections, the provider tries again, and things are made twice.
+    serve(DomainDispatcherApplication(create_backend_app), host="127.0.0.1", port=int(sys.argv[1]), threads=16)

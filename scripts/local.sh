@@ -41,15 +41,19 @@ done
 
 cd "$root"
 echo "Building; the first time takes some minutes."
+# A person sees cargo's progress; a log does not need it.
+quiet=(--quiet)
+[ ! -t 2 ] || quiet=(--color=auto)
 # The functions by themselves: built together with the gateway they would get its dependencies' features.
 packages=()
 for function in $(functions); do packages+=(-p "$function"); done
-cargo build --quiet --release --locked "${packages[@]}" || die "The functions do not compile; see above."
-cargo build --quiet --release --locked -p roomchat-local || die "The gateway does not compile; see above."
+cargo build "${quiet[@]}" --release --locked "${packages[@]}" || die "The functions do not compile; see above."
+cargo build "${quiet[@]}" --release --locked -p roomchat-local || die "The gateway does not compile; see above."
 [ -z "$gateway_help" ] || exec "$target/release/roomchat-local" --help
 
 chat=scripts/chat.sh
-[ "$port" = 3000 ] && [ "$stage" = prod ] || chat="CHAT_URL=ws://127.0.0.1:$port/$stage $chat"
+# Said in full where chat.sh by itself would go elsewhere: to another port, or to the stack that is deployed.
+[ "$port" = 3000 ] && [ "$stage" = prod ] && [ ! -e terraform/terraform.tfstate ] || chat="CHAT_URL=ws://127.0.0.1:$port/$stage $chat"
 # Any free port: which one, the gateway says below.
 [ "$port" != 0 ] || chat="CHAT_URL=ws://… $chat"
 printf 'Once it is ready, chat from another terminal:  %s lobby\n\n' "$chat"

@@ -135,27 +135,43 @@ impl Connection {
 /// Every open connection, by its id. One that is not here is gone, or not yet there: while `$connect` runs, the
 /// connection does not exist.
 #[derive(Debug, Default)]
-pub(crate) struct Connections(Mutex<HashMap<String, Arc<Connection>>>);
+pub(crate) struct Connections(Mutex<Open>);
+
+#[derive(Debug, Default)]
+struct Open {
+    by_id: HashMap<String, Arc<Connection>>,
+    stopping: bool,
+}
 
 impl Connections {
+    /// Adds a connection, which is closed at once when the gateway is stopping.
     pub(crate) fn insert(&self, connection: Arc<Connection>) {
-        self.lock()
-            .insert(connection.client.connection_id.clone(), connection);
+        let mut open = self.lock();
+        if open.stopping {
+            connection.close(Cause::GOING_AWAY);
+        }
+        let id = connection.client.connection_id.clone();
+        open.by_id.insert(id, connection);
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Connection>> {
-        self.lock().get(id).cloned()
+        self.lock().by_id.get(id).cloned()
     }
 
     pub(crate) fn remove(&self, id: &str) -> Option<Arc<Connection>> {
-        self.lock().remove(id)
+        self.lock().by_id.remove(id)
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Connection>> {
-        self.lock().values().cloned().collect()
+    /// Closes every connection, and those whose `$connect` still runs as soon as they open.
+    pub(crate) fn close_all(&self) {
+        let mut open = self.lock();
+        open.stopping = true;
+        for connection in open.by_id.values() {
+            connection.close(Cause::GOING_AWAY);
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Connection>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,6 @@
 //! DynamoDB on one machine: dynoxide, a SQLite-backed engine, served on a loopback port inside this process.
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -20,30 +21,50 @@ pub(crate) struct DynamoDb {
     server: JoinHandle<Result<(), String>>,
 }
 
+/// An opened database. While it is open, no other gateway can have its folder.
+pub(crate) struct Store {
+    pub(crate) database: Database,
+    _lock: Option<File>,
+}
+
 /// Opens the database: in memory, or in a folder that keeps it.
 ///
 /// # Errors
-/// When the folder cannot be made or written, or holds something else.
-pub(crate) fn open(data: Option<&Path>) -> Result<Database> {
+/// When the folder cannot be made or written, holds something else, or another gateway has it.
+pub(crate) fn open(data: Option<&Path>) -> Result<Store> {
     let Some(directory) = data else {
-        return Database::memory().context("cannot make a database in memory");
+        let database = Database::memory().context("cannot make a database in memory")?;
+        return Ok(Store {
+            database,
+            _lock: None,
+        });
     };
-    let hint = || {
-        format!(
-            "--data {}: cannot keep a database there",
-            directory.display()
-        )
-    };
+    let name = directory.display();
+    let hint = || format!("--data {name}: cannot keep a database there");
     std::fs::create_dir_all(directory).with_context(hint)?;
+    let lock = File::create(directory.join("lock")).with_context(hint)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => bail!("--data {name}: another gateway uses that folder"),
+        Err(TryLockError::Error(error)) => return Err(error).with_context(hint),
+    }
     let path = directory.join(FILE);
     let path = path
         .to_str()
         .ok_or_else(|| anyhow!("the path is not valid UTF-8"))
         .with_context(hint)?;
-    let database = Database::new(path).with_context(hint)?;
     // SQLite opens lazily: a file that is no database shows at the first read.
-    database.table_count().with_context(hint)?;
-    Ok(database)
+    match Database::new(path).and_then(|database| database.table_count().map(|_| database)) {
+        Ok(database) => Ok(Store {
+            database,
+            _lock: Some(lock),
+        }),
+        // The engine's own text speaks of features of the engine.
+        Err(_) => bail!(
+            "{}: {FILE} is no database of this program, or cannot be written",
+            hint()
+        ),
+    }
 }
 
 /// Makes the declared tables that are not there yet.

@@ -28,7 +28,7 @@ const MAX_HEADER_BYTES: usize = 10_240;
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) api: Api,
-    /// By function key.
+    /// By function name.
     pub(crate) functions: BTreeMap<String, Arc<Pool>>,
     pub(crate) connections: Connections,
     pub(crate) clock: Clock,
@@ -37,7 +37,7 @@ pub(crate) struct Gateway {
     pub(crate) idle_timeout: Duration,
     /// A connection is closed at that age, whatever it does.
     pub(crate) max_lifetime: Duration,
-    /// How many connections are being served, their `$disconnect` included: its receivers.
+    /// How many connections are being served, from before their `$connect` to after their `$disconnect`: its receivers.
     pub(crate) serving: watch::Sender<()>,
 }
 

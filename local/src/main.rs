@@ -29,17 +29,20 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Parser;
 use clap::error::ErrorKind;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 
-use connections::{Cause, Connections};
+use connections::Connections;
 use gateway::Gateway;
 use lambda::{Pool, Spec, package};
 use terraform::{Api, Deployment, Function};
 
 /// How long a stop waits for `$disconnect` of the open connections and for running invocations.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// How long the last lines may take to be printed.
+const FLUSH_GRACE: Duration = Duration::from_secs(1);
 
 /// How often processes are looked at that have nothing to do.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
@@ -73,14 +76,19 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     processes: u16,
     /// End a function's process that has had nothing to do for so long
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = seconds())]
     reap_after: u64,
     /// Close a connection on which no message has passed for so long; AWS: 600
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = seconds())]
     idle_timeout: u64,
     /// Close a connection of that age; AWS: 7200
-    #[arg(long, value_name = "SECONDS", default_value_t = 7200)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 7200, value_parser = seconds())]
     max_lifetime: u64,
+}
+
+/// Up to a year.
+fn seconds() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=31_536_000)
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -117,6 +125,7 @@ fn main() -> ExitCode {
         .context("cannot start the async runtime")
         // The runtime is dropped before the process ends, and with it every child process.
         .and_then(|runtime| runtime.block_on(run(&options)));
+    log::flush(FLUSH_GRACE);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
@@ -136,30 +145,36 @@ async fn run(options: &Options) -> Result<()> {
         api,
         functions,
         tables,
+        kinder_than_aws,
     } = Deployment::load(&options.terraform, &options.var)?;
     let unpacked = tempfile::tempdir().context("cannot make a folder for unpacked functions")?;
     let programs = programs(&functions, &options.functions, unpacked.path())?;
     let listener = listen(options.port, "--port").await?;
     let dynamodb_listener = listen(options.dynamodb_port, "--dynamodb-port").await?;
-    let database = dynamodb::open(options.data.as_deref())?;
-    dynamodb::create_tables(&database, &tables)?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let store = dynamodb::open(options.data.as_deref())?;
+    dynamodb::create_tables(&store.database, &tables)?;
+    let mut ends = Ends::listen()?;
+    for route_key in kinder_than_aws {
+        log::plain(&format!(
+            "Unlike AWS, the route {route_key} is open to everybody here: authorizers and API keys are not checked."
+        ));
+    }
 
     let address = listener.local_addr()?;
-    let dynamodb = dynamodb::serve(database, dynamodb_listener)?;
+    let dynamodb = dynamodb::serve(store.database.clone(), dynamodb_listener)?;
     let overrides = overrides(&api, address, &dynamodb.endpoint, &options.env);
     let processes = usize::from(options.processes);
     let pools: BTreeMap<String, Arc<Pool>> = programs
         .into_iter()
         .map(|(function, program)| {
-            let key = function.key.clone();
+            let name = function.function_name.clone();
             let spec = Spec {
                 function,
                 program,
                 region: region.clone(),
                 overrides: overrides.clone(),
             };
-            (key, Pool::new(spec, processes))
+            (name, Pool::new(spec, processes))
         })
         .collect();
     let gateway = Arc::new(Gateway {
@@ -182,15 +197,18 @@ async fn run(options: &Options) -> Result<()> {
 
     let service =
         gateway::router(Arc::clone(&gateway)).into_make_service_with_connect_info::<SocketAddr>();
+    // It goes on to the end, since a handshake that is dropped in the middle leaves its client without an answer.
+    let mut server = tokio::spawn(axum::serve(listener, service).into_future());
     tokio::select! {
-        served = axum::serve(listener, service).into_future() => served.context("the gateway's port")?,
-        () = interrupted(&mut terminate) => {}
+        served = &mut server => served?.context("the gateway's port")?,
+        () = ends.one() => {}
     }
     log::plain("Stopping: closing the connections and ending the functions.");
     tokio::select! {
         () = stop(&gateway, &pools, processes) => {}
-        () = interrupted(&mut terminate) => log::plain("Stopping at once."),
+        () = ends.one() => log::plain("Stopping at once."),
     }
+    server.abort();
     reaper.abort();
     dynamodb.stop().await;
     Ok(())
@@ -238,6 +256,8 @@ fn overrides(
             format!("http://{address}/{}", api.stage),
         ),
     ]);
+    // Somebody reads along here; the JSON that is declared is for CloudWatch.
+    overrides.insert("AWS_LAMBDA_LOG_FORMAT".to_owned(), "Text".to_owned());
     overrides.extend(env.iter().cloned());
     overrides
 }
@@ -256,10 +276,28 @@ fn announce(api: &Api, address: SocketAddr, dynamodb: &str, data: Option<&Path>)
     log::plain("Ready. Ctrl-C stops.");
 }
 
-async fn interrupted(terminate: &mut tokio::signal::unix::Signal) {
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+/// What ends the gateway: Ctrl-C, `kill`, and its terminal being closed.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Ends {
+    fn listen() -> std::io::Result<Ends> {
+        Ok(Ends {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn one(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
     }
 }
 
@@ -275,9 +313,7 @@ async fn reap(pools: BTreeMap<String, Arc<Pool>>, idle_for: Duration) {
 
 /// Closes every connection, lets each `$disconnect` and whatever else runs finish, and ends the processes.
 async fn stop(gateway: &Gateway, pools: &BTreeMap<String, Arc<Pool>>, processes: usize) {
-    for connection in gateway.connections.all() {
-        connection.close(Cause::GOING_AWAY);
-    }
+    gateway.connections.close_all();
     let finished = timeout(STOP_GRACE, async {
         gateway.serving.closed().await;
         for pool in pools.values() {

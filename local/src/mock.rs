@@ -40,7 +40,9 @@ impl Template {
             let end = variable
                 .find(|c: char| !c.is_ascii_alphanumeric() && c != '.')
                 .unwrap_or(variable.len());
-            let (name, after) = variable.split_at(end);
+            // A full stop that ends the name ends the sentence.
+            let name = variable[..end].trim_end_matches('.');
+            let after = &variable[name.len()..];
             parts.push(Part::Context(name.to_owned()));
             parts.push(Part::Text(
                 after
@@ -94,6 +96,7 @@ mod tests {
         check(r#"{"type":"pong"}"#, r#"{"type":"pong"}"#);
         check(r#"{"id":"$context.connectionId"}"#, r#"{"id":"abc="}"#);
         check("${context.connectedAt}ms", "5ms");
+        check("I am $context.connectionId.", "I am abc=.");
         check("$context.identity.sourceIp|$context.nothing|", "::1||");
     }
 

@@ -1,9 +1,11 @@
 //! Route selection expressions: which route a message takes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::{Result, bail};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The predefined route for everything no other route matches.
 pub(crate) const DEFAULT_ROUTE: &str = "$default";
@@ -70,17 +72,14 @@ impl SelectionExpression {
 
     /// What the expression says of a message. A body that is not JSON, and a path that leads nowhere, count as "".
     pub(crate) fn evaluate(&self, body: &str) -> String {
-        let body: Value = serde_json::from_str(body).unwrap_or(Value::Null);
         let mut out = String::new();
         for part in &self.0 {
             match part {
                 Part::Literal(text) => out.push_str(text),
                 Part::Body(steps) => {
-                    let value = steps.iter().try_fold(&body, |value, step| match step {
-                        Step::Name(name) => value.get(name),
-                        Step::Index(index) => value.get(index),
-                    });
-                    stringify(value.unwrap_or(&Value::Null), &mut out);
+                    let found = steps.iter().try_fold(body, step_into);
+                    let value = found.and_then(|found| serde_json::from_str(found).ok());
+                    stringify(&value.unwrap_or(Value::Null), &mut out);
                 }
             }
         }
@@ -101,6 +100,20 @@ impl SelectionExpression {
             .find(|key| *key == wanted && !key.starts_with('$'))
             .or_else(|| routes.find(|key| *key == DEFAULT_ROUTE))
     }
+}
+
+/// The text of what lies one step into a JSON text. Only what is on the path is looked at: the rest may hold what is
+/// JSON to a browser and not to everybody, such as half a surrogate pair.
+fn step_into<'a>(json: &'a str, step: &Step) -> Option<&'a str> {
+    let found: &RawValue = match step {
+        Step::Name(name) => serde_json::from_str::<BTreeMap<String, &RawValue>>(json)
+            .ok()?
+            .remove(name)?,
+        Step::Index(index) => serde_json::from_str::<Vec<&RawValue>>(json)
+            .ok()?
+            .get(*index)?,
+    };
+    Some(found.get())
 }
 
 fn is_delimiter(c: char) -> bool {
@@ -178,6 +191,19 @@ mod tests {
         check("[]", "$default");
         check(r#"{"action":"nope","action":"join"}"#, "join");
         check(r#"{"action":"$default"}"#, "$default");
+    }
+
+    #[test]
+    fn what_is_beside_the_path_does_not_matter() {
+        let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+        for data in [
+            r#""\ud83d""#,
+            "1e400",
+            "123456789012345678901234567890",
+            &deep,
+        ] {
+            check(&format!(r#"{{"data":{data},"action":"join"}}"#), "join");
+        }
     }
 
     #[test]

@@ -8,11 +8,14 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
@@ -173,7 +176,13 @@ fn check(request: &Request) -> Result<String, Refusal> {
         ));
     }
     match header(header::SEC_WEBSOCKET_KEY) {
-        Some(key) if request.method() == Method::GET => Ok(key.to_owned()),
+        // 16 bytes in base64: RFC 6455, 4.2.1.
+        Some(key)
+            if STANDARD.decode(key).is_ok_and(|key| key.len() == 16)
+                && request.method() == Method::GET =>
+        {
+            Ok(key.to_owned())
+        }
         _ => Err(Refusal::by_gateway(StatusCode::BAD_REQUEST, "Bad Request")),
     }
 }
@@ -186,6 +195,7 @@ async fn connect(
     event: Value,
     upgrade: OnUpgrade,
 ) -> Result<Option<String>, Refusal> {
+    let serving = gateway.serving.subscribe();
     // Without a $connect route every connection is accepted.
     let subprotocol = match gateway.api.routes.get("$connect") {
         None => None,
@@ -214,7 +224,6 @@ async fn connect(
     let (connection, outbox) = Connection::new(client);
     let connection = Arc::new(connection);
     gateway.connections.insert(Arc::clone(&connection));
-    let serving = gateway.serving.subscribe();
     tokio::spawn(async move {
         match upgrade.await {
             Ok(upgraded) => serve(&gateway, &connection, outbox, upgraded).await,
@@ -320,7 +329,10 @@ async fn say_goodbye(
         if let Ok(Some(sink)) = (&mut writer).await
             && let Ok(socket) = stream.reunite(sink)
         {
-            let _ = tokio::io::copy(&mut socket.into_inner(), &mut tokio::io::sink()).await;
+            let mut socket = socket.into_inner();
+            // The server closes first (RFC 6455, 7.1.1): clients wait for it.
+            let _ = socket.shutdown().await;
+            let _ = tokio::io::copy(&mut socket, &mut tokio::io::sink()).await;
         }
     };
     if timeout(CLOSE_GRACE, closing).await.is_err() {
@@ -336,7 +348,10 @@ async fn ended(gateway: &Gateway, connection: &Connection, end: End) {
         "connection",
         &format!(
             "{} closed with {} {}",
-            client.connection_id, end.code, end.reason
+            client.connection_id,
+            end.code,
+            // What a client wrote may hold anything.
+            end.reason.escape_debug()
         ),
     );
     if let Some(route) = gateway.api.routes.get("$disconnect") {
@@ -408,13 +423,20 @@ async fn write(
     mut goodbye: watch::Receiver<Option<Option<CloseFrame>>>,
     connection: Arc<Connection>,
 ) -> Option<SplitSink<Socket, Message>> {
-    let frame = tokio::select! {
-        biased;
-        _ = write_messages(&mut sink, &mut outbox) => {
+    let frame = loop {
+        // Only between messages: what was accepted for the client goes out before the goodbye.
+        let message = tokio::select! {
+            biased;
+            message = outbox.next() => message,
+            frame = goodbye.wait_for(Option::is_some) => break frame.ok()?.clone().flatten(),
+        };
+        if write_waiting(&mut sink, &mut outbox, message)
+            .await
+            .is_err()
+        {
             connection.close(Cause::LOST);
             return None;
         }
-        frame = goodbye.wait_for(Option::is_some) => frame.ok()?.clone().flatten(),
     };
     if let Some(frame) = frame {
         sink.send(Message::Close(Some(frame))).await.ok()?;
@@ -422,24 +444,22 @@ async fn write(
     Some(sink)
 }
 
-/// Writes messages until that fails.
-async fn write_messages(sink: &mut SplitSink<Socket, Message>, outbox: &mut Outbox) -> Error {
-    loop {
-        // All that waits goes out in one write.
-        let mut next = Some(outbox.next().await);
-        let mut bytes = 0;
-        while let Some(message) = next {
-            bytes += message.len();
-            if let Err(error) = sink.feed(Message::Text(message)).await {
-                return error;
-            }
-            next = outbox.next_now();
-        }
-        if let Err(error) = sink.flush().await {
-            return error;
-        }
-        outbox.sent(bytes);
+/// Writes a message and all that wait behind it in one go.
+async fn write_waiting(
+    sink: &mut SplitSink<Socket, Message>,
+    outbox: &mut Outbox,
+    message: Utf8Bytes,
+) -> Result<(), Error> {
+    let mut bytes = 0;
+    let mut next = Some(message);
+    while let Some(message) = next {
+        bytes += message.len();
+        sink.feed(Message::Text(message)).await?;
+        next = outbox.next_now();
     }
+    sink.flush().await?;
+    outbox.sent(bytes);
+    Ok(())
 }
 
 /// Takes a message through its route, and its answer back to the client.

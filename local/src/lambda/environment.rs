@@ -83,7 +83,10 @@ impl Environment {
             Err(error) => {
                 log::line(
                     &spec.function.key,
-                    &format!("INIT_REPORT Status: error\tError Type: {error}"),
+                    &format!(
+                        "INIT_REPORT Status: error\tError Type: {}\tError: {}",
+                        error.error_type, error.message
+                    ),
                 );
                 Environment::start(spec, spec.function.timeout).await
             }

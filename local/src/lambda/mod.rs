@@ -24,7 +24,7 @@ use package::Program;
 /// The account everything belongs to.
 pub(crate) const ACCOUNT_ID: &str = "000000000000";
 
-/// Lambda's default limit of concurrent invocations for an account and Region.
+/// Lambda's default limit of concurrent invocations for an account and Region, here of each function.
 const ACCOUNT_CONCURRENCY: usize = 1000;
 
 /// A function's own failure, as its runtime or Lambda reports it.
@@ -172,7 +172,10 @@ impl Pool {
             Err(error) => {
                 crate::log::line(
                     &self.spec.function.key,
-                    &format!("INIT_REPORT Status: error\tError Type: {error}"),
+                    &format!(
+                        "INIT_REPORT Status: error\tError Type: {}\tError: {}",
+                        error.error_type, error.message
+                    ),
                 );
                 let _ = caller.send(Err(InvokeError::Function(error)));
             }

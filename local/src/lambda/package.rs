@@ -16,18 +16,22 @@ pub(crate) struct Program {
     pub(crate) directory: PathBuf,
 }
 
-/// Finds what runs a function: the binary `<functions>/<key>` or `<functions>/<key>/bootstrap` if there is one, else the
-/// `bootstrap` of its deployment package, a zip (unpacked below `unpack`) or a folder.
+/// Finds what runs a function. For one whose package is `KEY.zip`, made from source, that is the binary `<functions>/KEY`
+/// or `<functions>/KEY/bootstrap` if there is one. For any other it is the `bootstrap` of its package, a zip (unpacked
+/// below `unpack`) or a folder.
 ///
 /// # Errors
 /// When there is neither, it cannot be executed, or the runtime brings an interpreter that only AWS has.
 pub(crate) fn find(function: &Function, functions: &Path, unpack: &Path) -> Result<Program> {
     let key = &function.key;
     let native = std::path::absolute(functions.join(key))?;
-    let unpacked = native.join("bootstrap");
-    for binary in [&native, &unpacked] {
-        if binary.is_file() {
-            return program(binary);
+    let own_zip = format!("{key}.zip");
+    let named = function.package.as_deref().and_then(Path::file_name);
+    if named.is_none_or(|name| name == own_zip.as_str()) {
+        for binary in [&native, &native.join("bootstrap")] {
+            if binary.is_file() {
+                return program(binary);
+            }
         }
     }
     if !function.runtime.starts_with("provided") {
@@ -45,7 +49,7 @@ pub(crate) fn find(function: &Function, functions: &Path, unpack: &Path) -> Resu
     if package.is_dir() {
         program(&package.join("bootstrap"))
     } else if package.is_file() {
-        let directory = unpack.join(key);
+        let directory = unpack.join(&function.function_name);
         extract(package, &directory)
             .with_context(|| format!("function {key}: cannot unpack {}", package.display()))?;
         program(&directory.join("bootstrap"))

@@ -4,6 +4,7 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -50,6 +51,8 @@ struct Runtime {
     signals: mpsc::UnboundedSender<Signal>,
     /// The invocation being worked on, until it is answered.
     current: Mutex<Option<(String, AnswerSender)>>,
+    /// It asks for the next event. Asking again, as clients with a timeout do, is not news.
+    waiting: AtomicBool,
     registration: serde_json::Value,
 }
 
@@ -82,6 +85,7 @@ pub(super) async fn serve(function_name: &str, handler: &str) -> std::io::Result
         invocations: to_runtime.into(),
         signals: from_runtime,
         current: Mutex::new(None),
+        waiting: AtomicBool::new(false),
         registration: json!({"functionName": function_name, "functionVersion": "$LATEST", "handler": handler}),
     });
     let routes = Router::new()
@@ -127,11 +131,14 @@ async fn next(State(runtime): State<Arc<Runtime>>) -> Response {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
-    let _ = runtime.signals.send(Signal::Ready);
+    if !runtime.waiting.swap(true, Ordering::Relaxed) {
+        let _ = runtime.signals.send(Signal::Ready);
+    }
     let Some(invocation) = runtime.invocations.lock().await.recv().await else {
         // The environment is ending. A runtime that got any answer now would take it for an event.
         return pending().await;
     };
+    runtime.waiting.store(false, Ordering::Relaxed);
     let headers = [
         (
             "lambda-runtime-aws-request-id",

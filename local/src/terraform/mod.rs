@@ -3,8 +3,11 @@
 //! The gateway has no configuration of its own: routes, integrations, functions and tables are read from the very
 //! resources that `terraform apply` creates, so the two worlds cannot drift apart.
 
+mod computed;
 mod functions;
+mod instance;
 mod module;
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +17,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::mock::Template;
 use crate::selection::SelectionExpression;
-use module::{Instance, Module};
+use instance::Instance;
+use module::Module;
+pub(crate) use table::Table;
 
 /// The id of the one API a gateway serves: ten lower-case letters and digits, as API Gateway's are.
 pub(crate) const API_ID: &str = "local00000";
@@ -31,8 +36,11 @@ const FUNCTION_MEMORY_MB: u64 = 128;
 pub(crate) struct Deployment {
     pub(crate) region: String,
     pub(crate) api: Api,
+    /// By function name.
     pub(crate) functions: BTreeMap<String, Function>,
     pub(crate) tables: Vec<Table>,
+    /// The keys of routes that have an authorizer or want an API key, neither of which is checked.
+    pub(crate) kinder_than_aws: Vec<String>,
 }
 
 /// A WebSocket API and its stage.
@@ -56,7 +64,7 @@ pub(crate) struct Route {
 
 #[derive(Debug)]
 pub(crate) enum Integration {
-    /// The key of a function.
+    /// The name of a function.
     Lambda(String),
     Mock(Template),
 }
@@ -78,15 +86,6 @@ pub(crate) struct Function {
     pub(crate) environment: BTreeMap<String, String>,
 }
 
-/// A DynamoDB table, in the shape of the CreateTable request.
-#[derive(Debug)]
-pub(crate) struct Table {
-    pub(crate) name: String,
-    /// The CreateTable request.
-    pub(crate) create: serde_json::Value,
-    pub(crate) ttl_attribute: Option<String>,
-}
-
 impl Deployment {
     /// Reads what the Terraform folder declares.
     ///
@@ -94,17 +93,23 @@ impl Deployment {
     /// When the folder is not one WebSocket API with a stage and routes, or a value the gateway needs is only known to AWS.
     pub(crate) fn load(directory: &Path, vars: &[(String, String)]) -> Result<Deployment> {
         let module = Module::load(directory, vars)?;
-        let functions = functions_of(&module)?;
+        let mut functions = BTreeMap::new();
+        for declared in module.resources("aws_lambda_function")? {
+            let function = function(declared)?;
+            let name = function.function_name.clone();
+            if functions.insert(name, function).is_some() {
+                bail!(
+                    "{}: another function has the same function_name",
+                    declared.address
+                );
+            }
+        }
+        let tables = module.resources("aws_dynamodb_table")?;
         Ok(Deployment {
             api: api_of(&module)?,
-            tables: module
-                .resources("aws_dynamodb_table")
-                .map(table)
-                .collect::<Result<_>>()?,
-            functions: functions
-                .into_iter()
-                .map(|function| (function.key.clone(), function))
-                .collect(),
+            tables: tables.into_iter().map(table::read).collect::<Result<_>>()?,
+            functions,
+            kinder_than_aws: unguarded_routes(&module)?,
             region: module.region,
         })
     }
@@ -122,7 +127,7 @@ fn api_of(module: &Module) -> Result<Api> {
     let expression = api.string("route_selection_expression")?;
     let stage = only(module, "aws_apigatewayv2_stage")?;
     let mut routes = BTreeMap::new();
-    for declared in module.resources("aws_apigatewayv2_route") {
+    for declared in module.resources("aws_apigatewayv2_route")? {
         routes.insert(declared.string("route_key")?, route(module, declared)?);
     }
     Ok(Api {
@@ -134,21 +139,34 @@ fn api_of(module: &Module) -> Result<Api> {
     })
 }
 
-fn only<'a>(module: &'a Module, kind: &'a str) -> Result<&'a Instance> {
-    let mut all = module.resources(kind);
-    match (all.next(), all.next()) {
-        (Some(one), None) => Ok(one),
-        (None, _) => bail!("the Terraform folder declares no {kind}"),
-        (Some(_), Some(_)) => {
-            bail!("the Terraform folder declares several {kind}, and one gateway serves one")
-        }
+fn only<'a>(module: &'a Module, kind: &str) -> Result<&'a Instance> {
+    match module.resources(kind)?.as_slice() {
+        [one] => Ok(one),
+        [] => bail!("the Terraform folder declares no {kind}"),
+        _ => bail!("the Terraform folder declares several {kind}, and one gateway serves one"),
     }
+}
+
+/// The instances whose argument refers to another one by its id, which is its address here.
+fn referring<'a>(
+    module: &'a Module,
+    kind: &str,
+    argument: &str,
+    to: &Instance,
+) -> Result<Vec<&'a Instance>> {
+    let mut referring = module.resources(kind)?;
+    referring.retain(|one| {
+        one.optional_string(argument)
+            .is_ok_and(|id| id.as_ref() == Some(&to.address))
+    });
+    Ok(referring)
 }
 
 fn route(module: &Module, route: &Instance) -> Result<Route> {
     let target = route.string("target")?;
-    let integration = module
-        .resources("aws_apigatewayv2_integration")
+    let integrations = module.resources("aws_apigatewayv2_integration")?;
+    let integration = integrations
+        .into_iter()
         .find(|candidate| target.strip_prefix("integrations/") == Some(candidate.address.as_str()))
         .ok_or_else(|| {
             anyhow!(
@@ -156,28 +174,15 @@ fn route(module: &Module, route: &Instance) -> Result<Route> {
                 route.address
             )
         })?;
-    let has_response = || {
-        module
-            .resources("aws_apigatewayv2_route_response")
-            .filter(|response| {
-                response
-                    .optional_string("route_id")
-                    .is_ok_and(|id| id.as_ref() == Some(&route.address))
-            })
-            .any(|response| {
-                response
-                    .optional_string("route_response_key")
-                    .is_ok_and(|key| key.as_deref() == Some("$default"))
-            })
-    };
+    let mut two_way = false;
+    for response in referring(module, "aws_apigatewayv2_route_response", "route_id", route)? {
+        two_way |= response.string("route_response_key")? == "$default";
+    }
     let selection = route.optional_string("route_response_selection_expression")?;
+    let timeout_ms = integration.optional_u64("timeout_milliseconds")?;
     Ok(Route {
-        two_way: selection.as_deref() == Some("$default") && has_response(),
-        timeout: Duration::from_millis(
-            integration
-                .optional_u64("timeout_milliseconds")?
-                .unwrap_or(INTEGRATION_TIMEOUT_MS),
-        ),
+        two_way: two_way && selection.as_deref() == Some("$default"),
+        timeout: Duration::from_millis(timeout_ms.unwrap_or(INTEGRATION_TIMEOUT_MS)),
         integration: match integration.string("integration_type")?.as_str() {
             "AWS_PROXY" => Integration::Lambda(invoked_function(module, integration)?),
             "MOCK" => Integration::Mock(mock_template(module, integration)?),
@@ -189,13 +194,28 @@ fn route(module: &Module, route: &Instance) -> Result<Route> {
     })
 }
 
+/// The routes that AWS would let nobody take without an authorizer or an API key, which are not checked here.
+fn unguarded_routes(module: &Module) -> Result<Vec<String>> {
+    let mut unguarded = Vec::new();
+    for route in module.resources("aws_apigatewayv2_route")? {
+        let authorization = route.get("authorization_type").ok().flatten();
+        let key_required = route.get("api_key_required").ok().flatten();
+        if authorization.is_some_and(|kind| kind.as_str() != Some("NONE"))
+            || key_required.and_then(hcl::Value::as_bool) == Some(true)
+        {
+            unguarded.push(route.string("route_key")?);
+        }
+    }
+    Ok(unguarded)
+}
+
 fn invoked_function(module: &Module, integration: &Instance) -> Result<String> {
     let uri = integration.string("integration_uri")?;
-    for function in module.resources("aws_lambda_function") {
+    for function in module.resources("aws_lambda_function")? {
         // The invoke ARN ends in the function's own: `…/functions/arn:aws:lambda:…:function:NAME/invocations`.
         let name = function.string("function_name")?;
         if uri.ends_with(&format!(":function:{name}/invocations")) {
-            return Ok(function.key.clone());
+            return Ok(name);
         }
     }
     bail!(
@@ -206,13 +226,12 @@ fn invoked_function(module: &Module, integration: &Instance) -> Result<String> {
 
 /// The body a MOCK integration answers with: the one template of its integration response.
 fn mock_template(module: &Module, integration: &Instance) -> Result<Template> {
-    let responses: Vec<_> = module
-        .resources("aws_apigatewayv2_integration_response")
-        .filter(|r| {
-            r.optional_string("integration_id")
-                .is_ok_and(|id| id.as_ref() == Some(&integration.address))
-        })
-        .collect();
+    let responses = referring(
+        module,
+        "aws_apigatewayv2_integration_response",
+        "integration_id",
+        integration,
+    )?;
     let [response] = responses.as_slice() else {
         bail!(
             "{}: a MOCK integration needs exactly one aws_apigatewayv2_integration_response here",
@@ -230,21 +249,14 @@ fn mock_template(module: &Module, integration: &Instance) -> Result<Template> {
     Template::parse(text).with_context(|| format!("{}: `response_templates`", response.address))
 }
 
-fn functions_of(module: &Module) -> Result<Vec<Function>> {
-    module
-        .resources("aws_lambda_function")
-        .map(function)
-        .collect()
-}
-
 fn function(declared: &Instance) -> Result<Function> {
-    let environment = declared.blocks("environment").next();
+    let environment = declared.blocks("environment")?.into_iter().next();
     let mut environment = environment
         .map(|block| block.string_map("variables"))
         .transpose()?
         .unwrap_or_default();
     // What Lambda sets from the function's logging configuration.
-    if let Some(logging) = declared.blocks("logging_config").next() {
+    if let Some(logging) = declared.blocks("logging_config")?.into_iter().next() {
         let settings = [
             ("log_format", "AWS_LAMBDA_LOG_FORMAT"),
             ("application_log_level", "AWS_LAMBDA_LOG_LEVEL"),
@@ -275,61 +287,4 @@ fn function(declared: &Instance) -> Result<Function> {
             .and_then(|value| value.as_u64()),
         environment,
     })
-}
-
-fn table(declared: &Instance) -> Result<Table> {
-    let name = declared.string("name")?;
-    let attributes: Vec<_> = declared
-        .blocks("attribute")
-        .map(|a| Ok(serde_json::json!({ "AttributeName": a.string("name")?, "AttributeType": a.string("type")? })))
-        .collect::<Result<_>>()?;
-    let indexes: Vec<_> = declared
-        .blocks("global_secondary_index")
-        .map(global_secondary_index)
-        .collect::<Result<_>>()?;
-    let mut create = serde_json::json!({
-        "TableName": name,
-        "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": attributes,
-        "KeySchema": key_schema(declared)?,
-    });
-    if !indexes.is_empty() {
-        create["GlobalSecondaryIndexes"] = indexes.into();
-    }
-    let ttl_attribute = declared
-        .blocks("ttl")
-        .find(|ttl| {
-            ttl.get("enabled")
-                .is_ok_and(|enabled| enabled.is_none_or(|e| e.as_bool() != Some(false)))
-        })
-        .map(|ttl| ttl.string("attribute_name"))
-        .transpose()?;
-    Ok(Table {
-        name,
-        create,
-        ttl_attribute,
-    })
-}
-
-fn key_schema(declared: &Instance) -> Result<Vec<serde_json::Value>> {
-    let mut schema = vec![
-        serde_json::json!({ "AttributeName": declared.string("hash_key")?, "KeyType": "HASH" }),
-    ];
-    if let Some(range_key) = declared.optional_string("range_key")? {
-        schema.push(serde_json::json!({ "AttributeName": range_key, "KeyType": "RANGE" }));
-    }
-    Ok(schema)
-}
-
-fn global_secondary_index(declared: &Instance) -> Result<serde_json::Value> {
-    let mut projection =
-        serde_json::json!({ "ProjectionType": declared.string("projection_type")? });
-    if let Some(attributes) = declared.get("non_key_attributes")? {
-        projection["NonKeyAttributes"] = serde_json::to_value(attributes)?;
-    }
-    Ok(serde_json::json!({
-        "IndexName": declared.string("name")?,
-        "KeySchema": key_schema(declared)?,
-        "Projection": projection,
-    }))
 }

@@ -4,7 +4,6 @@
 //! evaluated until nothing changes any more. What stays unknown, because it hangs on a data source or on an attribute
 //! only AWS could compute, is remembered with its reason and only matters when somebody asks for it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -12,100 +11,21 @@ use hcl::eval::{Context, Evaluate};
 use hcl::structure::Body;
 use hcl::{Block, Expression, Map, Value};
 
+use super::computed;
+use super::instance::Instance;
+
 /// A provider is told its Region; without one this is AWS's own default.
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// Locals may hang on resources and resources on locals: each pass can only settle one more link of such a chain.
 const MAX_PASSES: usize = 100;
 
-/// One instance of a resource or one block inside it, evaluated as far as possible.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Instance {
-    /// For messages: `aws_lambda_function.this["publish"]`.
-    pub(crate) address: String,
-    /// The `for_each` key, or the resource's label when it has none.
-    pub(crate) key: String,
-    attributes: BTreeMap<String, Value>,
-    unknown: BTreeMap<String, String>,
-    blocks: Vec<(String, Instance)>,
-}
-
-impl Instance {
-    /// The attribute's value; `None` when it is absent or null.
-    ///
-    /// # Errors
-    /// When it is there and cannot be evaluated without a provider.
-    pub(crate) fn get(&self, name: &str) -> Result<Option<&Value>> {
-        if let Some(reason) = self.unknown.get(name) {
-            bail!(
-                "{}: `{name}` cannot be evaluated without AWS: {reason}",
-                self.address
-            );
-        }
-        Ok(self.attributes.get(name).filter(|value| !value.is_null()))
-    }
-
-    /// A string attribute that must be there.
-    pub(crate) fn string(&self, name: &str) -> Result<String> {
-        self.optional_string(name)?
-            .ok_or_else(|| anyhow!("{}: `{name}` is missing", self.address))
-    }
-
-    /// A string attribute.
-    pub(crate) fn optional_string(&self, name: &str) -> Result<Option<String>> {
-        self.get(name)?
-            .map(|value| match value {
-                Value::String(text) => Ok(text.clone()),
-                other => Err(anyhow!(
-                    "{}: `{name}` is {other}, not a string",
-                    self.address
-                )),
-            })
-            .transpose()
-    }
-
-    /// A whole number.
-    pub(crate) fn optional_u64(&self, name: &str) -> Result<Option<u64>> {
-        self.get(name)?
-            .map(|value| {
-                value.as_u64().ok_or_else(|| {
-                    anyhow!("{}: `{name}` is {value}, not a whole number", self.address)
-                })
-            })
-            .transpose()
-    }
-
-    /// A map of strings; empty when absent. Numbers and booleans become strings, as Terraform makes them.
-    pub(crate) fn string_map(&self, name: &str) -> Result<BTreeMap<String, String>> {
-        match self.get(name)? {
-            None => Ok(BTreeMap::new()),
-            Some(Value::Object(map)) => map
-                .iter()
-                .filter(|(_, value)| !value.is_null())
-                .map(|(key, value)| match value {
-                    Value::String(text) => Ok((key.clone(), text.clone())),
-                    Value::Number(_) | Value::Bool(_) => Ok((key.clone(), value.to_string())),
-                    other => bail!("{}: `{name}.{key}` is {other}, not a string", self.address),
-                })
-                .collect(),
-            Some(other) => bail!("{}: `{name}` is {other}, not a map", self.address),
-        }
-    }
-
-    /// The nested blocks of that type, those of `dynamic` blocks included.
-    pub(crate) fn blocks<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Instance> {
-        self.blocks
-            .iter()
-            .filter(move |(kind, _)| kind == name)
-            .map(|(_, block)| block)
-    }
-}
-
 /// A root module, evaluated.
 pub(crate) struct Module {
     /// The provider's Region.
     pub(crate) region: String,
-    resources: Vec<(String, Vec<Instance>)>,
+    resources: Vec<(String, Result<Vec<Instance>, String>)>,
+    has_child_modules: bool,
 }
 
 impl Module {
@@ -125,15 +45,26 @@ impl Module {
         Ok(Module {
             region: scope.region,
             resources,
+            has_child_modules: source.has_child_modules,
         })
     }
 
     /// Every instance of a resource type, in the order of the files and of the `for_each` keys.
-    pub(crate) fn resources<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Instance> {
-        self.resources
-            .iter()
-            .filter(move |(k, _)| k == kind)
-            .flat_map(|(_, instances)| instances)
+    ///
+    /// # Errors
+    /// When how many there are cannot be known without a provider.
+    pub(crate) fn resources(&self, kind: &str) -> Result<Vec<&Instance>> {
+        let mut all = Vec::new();
+        for (_, instances) in self.resources.iter().filter(|(k, _)| k == kind) {
+            match instances {
+                Ok(instances) => all.extend(instances),
+                Err(reason) => bail!("{reason}"),
+            }
+        }
+        if all.is_empty() && self.has_child_modules {
+            bail!("there is no {kind} in the folder itself, and child modules are not read");
+        }
+        Ok(all)
     }
 }
 
@@ -151,6 +82,7 @@ struct Source {
     locals: Vec<(String, Expression)>,
     region: Option<Expression>,
     resources: Vec<Resource>,
+    has_child_modules: bool,
 }
 
 impl Source {
@@ -187,8 +119,10 @@ impl Source {
                 let mut attributes = block.body.into_attributes();
                 self.region = attributes.find(|a| a.key() == "region").map(|a| a.expr);
             }
-            ("resource", [kind, name]) => {
-                let (kind, name) = ((*kind).to_owned(), (*name).to_owned());
+            ("module", _) => self.has_child_modules = true,
+            (block_type @ ("resource" | "data"), [kind, name]) => {
+                let prefix = if block_type == "data" { "data." } else { "" };
+                let (kind, name) = (format!("{prefix}{kind}"), (*name).to_owned());
                 self.resources.push(Resource {
                     kind,
                     name,
@@ -315,33 +249,28 @@ impl Scope {
                 .declare_var("local", Value::Object(self.locals.clone()));
             let mut resources: Map<String, Value> = Map::new();
             for resource in &source.resources {
-                let instances = self.instances(resource);
-                let single = !is_repeated(&resource.body);
+                // One whose instances are unknown is unknown to others too.
+                let Ok(instances) = self.instances(resource) else {
+                    continue;
+                };
                 let exported = instances.into_iter().map(|instance| {
                     (
                         instance.key.clone(),
-                        Value::Object(self.exported(&resource.kind, &instance)),
+                        self.exported(&resource.kind, &instance),
                     )
                 });
-                let value = if single {
-                    exported
-                        .map(|(_, value)| value)
-                        .next()
-                        .unwrap_or(Value::Null)
-                } else if resource.body.attributes().any(|a| a.key() == "count") {
-                    exported.map(|(_, value)| value).collect()
+                let value = if argument(&resource.body, "for_each").is_some() {
+                    Some(Value::Object(exported.collect()))
+                } else if argument(&resource.body, "count").is_some() {
+                    Some(exported.map(|(_, value)| value).collect())
                 } else {
-                    Value::Object(exported.collect())
+                    exported.map(|(_, value)| value).next()
                 };
-                let of_kind = resources
-                    .entry(resource.kind.clone())
-                    .or_insert_with(|| Value::Object(Map::new()));
-                if let Value::Object(of_kind) = of_kind {
-                    of_kind.insert(resource.name.clone(), value);
-                }
+                let path = resource.kind.split('.').chain([resource.name.as_str()]);
+                insert(&mut resources, path, value.unwrap_or(Value::Null));
             }
-            for (kind, value) in &resources {
-                self.context.declare_var(kind.as_str(), value.clone());
+            for (name, value) in &resources {
+                self.context.declare_var(name.as_str(), value.clone());
             }
             self.resources = resources;
             if (&self.locals, &self.resources) == (&before.0, &before.1) {
@@ -350,131 +279,105 @@ impl Scope {
         }
     }
 
-    /// The instances of a resource; none while its `for_each` or `count` is unknown.
-    fn instances(&self, resource: &Resource) -> Vec<Instance> {
+    /// The instances of a resource, or why its `for_each` or `count` is unknown.
+    fn instances(&self, resource: &Resource) -> Result<Vec<Instance>, String> {
         let address = format!("{}.{}", resource.kind, resource.name);
-        let argument = |name| {
-            resource
-                .body
-                .attributes()
-                .find(|a| a.key() == name)
-                .map(|a| a.expr())
-        };
-        if let Some(expr) = argument("for_each") {
-            let entries = expr
-                .evaluate(&self.context)
-                .map(entries)
-                .unwrap_or_default();
-            entries
-                .into_iter()
-                .map(|(key, value)| {
-                    let mut context = self.context.clone();
-                    let each = Map::from_iter([
-                        ("key".to_owned(), key.clone().into()),
-                        ("value".to_owned(), value),
-                    ]);
-                    context.declare_var("each", Value::Object(each));
-                    instance(
-                        &resource.body,
-                        &format!("{address}[\"{key}\"]"),
-                        &key,
-                        &context,
-                    )
-                })
-                .collect()
-        } else if let Some(expr) = argument("count") {
-            let count = expr
-                .evaluate(&self.context)
-                .ok()
-                .and_then(|v| v.as_u64())
-                .unwrap_or(0);
-            (0..count)
-                .map(|index| {
-                    let mut context = self.context.clone();
-                    context.declare_var(
-                        "count",
-                        Value::Object(Map::from_iter([("index".to_owned(), index.into())])),
-                    );
-                    instance(
-                        &resource.body,
-                        &format!("{address}[{index}]"),
-                        &resource.name,
-                        &context,
-                    )
-                })
-                .collect()
+        if let Some(expr) = argument(&resource.body, "for_each") {
+            let unknown =
+                |reason| format!("{address}: `for_each` cannot be evaluated without AWS: {reason}");
+            let value = evaluate(expr, &self.context).map_err(unknown)?;
+            let each = |(key, value): (String, Value)| {
+                let context = with_each(&self.context, "each", &key, value);
+                instance(
+                    &resource.body,
+                    &format!("{address}[\"{key}\"]"),
+                    &key,
+                    &context,
+                )
+            };
+            Ok(entries(value).into_iter().map(each).collect())
+        } else if let Some(expr) = argument(&resource.body, "count") {
+            let unknown =
+                |reason| format!("{address}: `count` cannot be evaluated without AWS: {reason}");
+            let count = evaluate(expr, &self.context).map_err(unknown)?;
+            let count = count
+                .as_u64()
+                .ok_or_else(|| unknown(format!("{count} is no number")))?;
+            let each = |index: u64| {
+                let mut context = self.context.clone();
+                let value = Map::from_iter([("index".to_owned(), index.into())]);
+                context.declare_var("count", Value::Object(value));
+                instance(
+                    &resource.body,
+                    &format!("{address}[{index}]"),
+                    &resource.name,
+                    &context,
+                )
+            };
+            Ok((0..count).map(each).collect())
         } else {
-            vec![instance(
+            Ok(vec![instance(
                 &resource.body,
                 &address,
                 &resource.name,
                 &self.context,
-            )]
+            )])
         }
     }
 
     /// What other expressions see of an instance: its arguments and what the provider would compute from them.
-    fn exported(&self, kind: &str, instance: &Instance) -> Map<String, Value> {
+    fn exported(&self, kind: &str, instance: &Instance) -> Value {
         let mut all: Map<String, Value> = instance
             .attributes
             .iter()
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        for (name, value) in self.computed(kind, instance) {
+        for (name, value) in computed::attributes(kind, instance, &self.region) {
             all.insert(name.to_owned(), value.into());
         }
-        all
-    }
-
-    fn computed(&self, kind: &str, instance: &Instance) -> Vec<(&'static str, String)> {
-        let region = &self.region;
-        let account = crate::lambda::ACCOUNT_ID;
-        let text = |name| instance.attributes.get(name).and_then(Value::as_str);
-        match kind {
-            "aws_apigatewayv2_api" => {
-                let id = super::API_ID;
-                vec![
-                    ("id", id.to_owned()),
-                    ("arn", format!("arn:aws:apigateway:{region}::/apis/{id}")),
-                    (
-                        "execution_arn",
-                        format!("arn:aws:execute-api:{region}:{account}:{id}"),
-                    ),
-                    (
-                        "api_endpoint",
-                        format!("wss://{id}.execute-api.{region}.amazonaws.com"),
-                    ),
-                ]
-            }
-            "aws_lambda_function" => text("function_name").map_or_else(Vec::new, |name| {
-                let arn = format!("arn:aws:lambda:{region}:{account}:function:{name}");
-                let path = format!(
-                    "arn:aws:apigateway:{region}:lambda:path/2015-03-31/functions/{arn}/invocations"
-                );
-                vec![("id", name.to_owned()), ("arn", arn), ("invoke_arn", path)]
-            }),
-            "aws_dynamodb_table" => text("name").map_or_else(Vec::new, |name| {
-                let arn = format!("arn:aws:dynamodb:{region}:{account}:table/{name}");
-                vec![("id", name.to_owned()), ("arn", arn)]
-            }),
-            "aws_cloudwatch_log_group" => text("name").map_or_else(Vec::new, |name| {
-                vec![
-                    ("id", name.to_owned()),
-                    (
-                        "arn",
-                        format!("arn:aws:logs:{region}:{account}:log-group:{name}"),
-                    ),
-                ]
-            }),
-            // An identifier only has to be the instance's own.
-            _ => vec![("id", instance.address.clone())],
-        }
+        Value::Object(all)
     }
 }
 
-fn is_repeated(body: &Body) -> bool {
+fn argument<'a>(body: &'a Body, name: &str) -> Option<&'a Expression> {
     body.attributes()
-        .any(|a| matches!(a.key(), "for_each" | "count"))
+        .find(|a| a.key() == name)
+        .map(|a| a.expr())
+}
+
+/// The value, or in one line why there is none.
+fn evaluate(expr: &Expression, context: &Context<'_>) -> Result<Value, String> {
+    expr.evaluate(context).map_err(|error| {
+        // Below its first line the error draws the expression.
+        error
+            .to_string()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    })
+}
+
+/// Puts a value at a path of keys.
+fn insert<'a>(map: &mut Map<String, Value>, mut path: impl Iterator<Item = &'a str>, value: Value) {
+    let Some(key) = path.next() else { return };
+    let mut path = path.peekable();
+    if path.peek().is_none() {
+        map.insert(key.to_owned(), value);
+    } else if let Value::Object(inner) = map
+        .entry(key.to_owned())
+        .or_insert_with(|| Value::Object(Map::new()))
+    {
+        insert(inner, path.collect::<Vec<_>>().into_iter(), value);
+    }
+}
+
+/// A scope in which `name` has a key and a value, as in `for_each`.
+fn with_each(context: &Context<'static>, name: &str, key: &str, value: Value) -> Context<'static> {
+    let mut context = context.clone();
+    let each = Map::from_iter([("key".to_owned(), key.into()), ("value".to_owned(), value)]);
+    context.declare_var(name, Value::Object(each));
+    context
 }
 
 /// What `for_each` runs over: a map's entries or a set's elements, each its own key.
@@ -500,32 +403,30 @@ fn entries(value: Value) -> Vec<(String, Value)> {
     }
 }
 
-fn instance(body: &Body, address: &str, key: &str, context: &Context<'_>) -> Instance {
+fn instance(body: &Body, address: &str, key: &str, context: &Context<'static>) -> Instance {
     let mut instance = Instance {
         address: address.to_owned(),
         key: key.to_owned(),
         ..Instance::default()
     };
     for attribute in body.attributes() {
-        match attribute.expr().evaluate(context) {
-            Ok(value) => instance
-                .attributes
-                .insert(attribute.key().to_owned(), value)
-                .map(|_| ()),
-            Err(error) => instance
-                .unknown
-                .insert(attribute.key().to_owned(), error.to_string())
-                .map(|_| ()),
+        let name = attribute.key().to_owned();
+        match evaluate(attribute.expr(), context) {
+            Ok(value) => instance.attributes.insert(name, value).map(|_| ()),
+            Err(reason) => instance.unknown.insert(name, reason).map(|_| ()),
         };
     }
     for block in body.blocks() {
         let labels: Vec<&str> = block.labels().iter().map(hcl::BlockLabel::as_str).collect();
         match (block.identifier(), labels.as_slice()) {
-            ("dynamic", [name]) => {
-                for content in dynamic_blocks(name, block.body(), address, context) {
-                    instance.blocks.push(((*name).to_owned(), content));
+            ("dynamic", [name]) => match dynamic_blocks(name, block.body(), address, context) {
+                Ok(blocks) => instance
+                    .blocks
+                    .extend(blocks.into_iter().map(|block| ((*name).to_owned(), block))),
+                Err(reason) => {
+                    instance.unknown.insert((*name).to_owned(), reason);
                 }
-            }
+            },
             (name, _) => {
                 let inner =
                     self::instance(block.body(), &format!("{address}.{name}"), name, context);
@@ -536,31 +437,29 @@ fn instance(body: &Body, address: &str, key: &str, context: &Context<'_>) -> Ins
     instance
 }
 
-fn dynamic_blocks(name: &str, body: &Body, address: &str, context: &Context<'_>) -> Vec<Instance> {
-    let argument = |key| body.attributes().find(|a| a.key() == key).map(|a| a.expr());
-    let each = argument("for_each").and_then(|expr| expr.evaluate(context).ok());
-    let iterator = argument("iterator").map_or_else(|| name.to_owned(), ToString::to_string);
-    let Some(content) = body.blocks().find(|block| block.identifier() == "content") else {
-        return Vec::new();
+fn dynamic_blocks(
+    name: &str,
+    body: &Body,
+    address: &str,
+    context: &Context<'static>,
+) -> Result<Vec<Instance>, String> {
+    let iterator = argument(body, "iterator").map_or_else(|| name.to_owned(), ToString::to_string);
+    let each = argument(body, "for_each").ok_or("its `for_each` is missing")?;
+    let content = body.blocks().find(|block| block.identifier() == "content");
+    let content = content.ok_or("its `content` is missing")?;
+    let block = |(key, value): (String, Value)| {
+        let context = with_each(context, &iterator, &key, value);
+        instance(
+            content.body(),
+            &format!("{address}.{name}[\"{key}\"]"),
+            &key,
+            &context,
+        )
     };
-    each.map(entries)
-        .unwrap_or_default()
+    Ok(entries(evaluate(each, context)?)
         .into_iter()
-        .map(|(key, value)| {
-            let mut context = context.clone();
-            let each = Map::from_iter([
-                ("key".to_owned(), key.clone().into()),
-                ("value".to_owned(), value),
-            ]);
-            context.declare_var(iterator.as_str(), Value::Object(each));
-            instance(
-                content.body(),
-                &format!("{address}.{name}[\"{key}\"]"),
-                &key,
-                &context,
-            )
-        })
-        .collect()
+        .map(block)
+        .collect())
 }
 
 /// `--var name=text`: text for a variable of type string, an HCL expression for any other type, as with Terraform.

@@ -140,6 +140,9 @@ fn data_arrives_as_it_was_sent() {
     for data in [
         r#"{"z":1,"a":[1.0,1e2,123456789012345678901234567890],"a":"twice"}"#,
         r#""\u00fc \n ü 😀""#,
+        // What a browser makes of a string that was cut in two.
+        r#""\ud83d""#,
+        "1e400",
         "null",
         "0.10",
         "[ ]",

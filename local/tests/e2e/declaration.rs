@@ -172,3 +172,77 @@ fn the_tables_are_those_declared() {
         );
     }
 }
+
+#[test]
+fn a_package_that_is_named_is_what_runs() {
+    let terraform = copy_of_terraform();
+    let package = probe_package();
+    edit(
+        &terraform.path().join("locals.tf"),
+        r#"{ route_key = "$default" }"#,
+        &format!(r#"{{ route_key = "$default", package = "{package}" }}"#),
+    );
+    let gateway = Gateway::start_with(terraform.path(), &[]);
+    let mut alice = gateway.join("lobby", "alice");
+    // There is a binary of that name, too.
+    let event = alice.ask(&json!({"action": "dance"}));
+    assert_eq!(event["requestContext"]["routeKey"], "$default");
+}
+
+#[test]
+fn terraform_as_it_is_found_elsewhere() {
+    let terraform = tempfile::tempdir().unwrap();
+    let package = probe_package();
+    let text = fs::read_to_string(root().join("local/tests/probe/main.tf")).unwrap();
+    let text = text
+        .replace("\"${path.module}/function\"", "data.archive_file.probe.output_path")
+        .replace("memory_size                    = 256", "memory_size = \"256\"")
+        .replace(
+            "format(\"hello from %s\", aws_apigatewayv2_api.probe.name)",
+            "\"${data.aws_region.current.name} ${data.aws_caller_identity.current.account_id} ${aws_apigatewayv2_stage.probe.invoke_url}\"",
+        );
+    let more = format!(
+        r#"
+data "aws_region" "current" {{}}
+data "aws_caller_identity" "current" {{}}
+data "archive_file" "probe" {{
+  type        = "zip"
+  source_dir  = "somewhere"
+  output_path = "{package}"
+}}
+"#
+    );
+    fs::write(terraform.path().join("main.tf"), text + &more).unwrap();
+    let gateway = Gateway::start_with(terraform.path(), &[]);
+    let mut client = gateway.connect("/prod");
+    let seen = client.ask(&json!({"action": "probe", "do": "environment"}));
+    assert_eq!(
+        seen["environment"]["GREETING"],
+        "eu-central-1 000000000000 wss://local00000.execute-api.eu-central-1.amazonaws.com/prod"
+    );
+    assert_eq!(
+        seen["environment"]["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"],
+        "256"
+    );
+}
+
+#[test]
+fn what_is_not_checked_here_is_said() {
+    let terraform = copy_of_terraform();
+    edit(
+        &terraform.path().join("api.tf"),
+        "resource \"aws_apigatewayv2_route\" \"main\" {",
+        "resource \"aws_apigatewayv2_route\" \"main\" {\n  authorization_type = each.key == \"connect\" ? \"CUSTOM\" : \"NONE\"",
+    );
+    let gateway = Gateway::start_with(terraform.path(), &[]);
+    let line = gateway.wait_for_line("open to everybody");
+    assert!(line.contains("$connect"), "{line}");
+    assert_eq!(
+        gateway
+            .output()
+            .iter()
+            .filter(|line| line.contains("open to everybody"))
+            .count(),
+        1
+    );
+}

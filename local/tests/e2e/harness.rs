@@ -264,6 +264,13 @@ impl Gateway {
         assert!(status.success());
     }
 
+    /// Ends it without waiting for functions that hang.
+    pub(crate) fn end_at_once(&self) {
+        self.signal("-INT");
+        self.wait_for_line("Stopping:");
+        self.signal("-INT");
+    }
+
     pub(crate) fn wait(&mut self) -> ExitStatus {
         eventually("the gateway's end", || self.process.try_wait().unwrap())
     }

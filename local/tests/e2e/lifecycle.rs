@@ -121,3 +121,45 @@ fn idle_processes_are_ended_and_started_again_on_demand() {
             .then_some(())
     });
 }
+
+#[test]
+fn who_is_still_connecting_at_the_end_is_told_too() {
+    let probe = crate::harness::root().join("local/tests/probe");
+    let mut gateway = Gateway::start_with(&probe, &[]);
+    std::thread::scope(|scope| {
+        let connecting = scope.spawn(|| gateway.connect("/prod?do=sleep&seconds=1").closed());
+        gateway.wait_for_line("SLEEPING");
+        gateway.signal("-HUP");
+        assert_eq!(connecting.join().unwrap().unwrap().code, CloseCode::Away);
+    });
+    assert!(gateway.wait().success());
+    gateway.wait_for_line("DISCONNECTED 1001");
+}
+
+#[test]
+fn a_terminal_that_has_stopped_does_not_stop_the_service() {
+    let terraform = crate::harness::root().join("terraform");
+    let mut process = crate::harness::command(&terraform, &["--env", "AWS_LAMBDA_LOG_FORMAT=JSON"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines =
+        std::io::BufRead::lines(std::io::BufReader::new(process.stdout.take().unwrap()));
+    let url = lines.next().unwrap().unwrap();
+    let url = url.split_whitespace().nth(1).unwrap().to_owned();
+    // From here on nobody reads, and a pipe holds 64 KB.
+    let (mut socket, _) =
+        tokio_tungstenite::tungstenite::connect(format!("{url}?room=lobby")).unwrap();
+    for _ in 0..200 {
+        socket
+            .send(r#"{"action":"publish","data":1}"#.into())
+            .unwrap();
+        assert!(socket.read().unwrap().to_text().unwrap().contains("ack"));
+    }
+    std::process::Command::new("kill")
+        .args(["-INT", &process.id().to_string()])
+        .status()
+        .unwrap();
+    let status = eventually("its end", || process.try_wait().unwrap());
+    assert!(status.success());
+}

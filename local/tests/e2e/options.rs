@@ -33,6 +33,11 @@ fn wrong_flags() {
     );
     check(&terraform, &["--port", "70000"], "70000");
     check(&terraform, &["--processes", "0"], "invalid value '0'");
+    check(
+        &terraform,
+        &["--idle-timeout", "18446744073709551615"],
+        "invalid value '18446744073709551615'",
+    );
     check(&terraform, &["--env", "novalue"], "it must be NAME=VALUE");
     check(
         &terraform,
@@ -103,6 +108,45 @@ fn a_terraform_folder_that_says_nothing_useful() {
     check(folder.path(), &[], "declares no aws_apigatewayv2_api");
     std::fs::write(folder.path().join("main.tf"), "resource \"x\" {").unwrap();
     check(folder.path(), &[], "main.tf is not valid HCL");
+}
+
+#[test]
+fn what_only_aws_could_tell() {
+    let unknown = |from: &str, to: &str, expected: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let text = std::fs::read_to_string(root().join("local/tests/probe/main.tf")).unwrap();
+        assert!(text.contains(from));
+        std::fs::write(folder.path().join("main.tf"), text.replacen(from, to, 1)).unwrap();
+        check(folder.path(), &[], expected);
+    };
+    let route = "resource \"aws_apigatewayv2_route\" \"probe\" {";
+    unknown(
+        route,
+        &format!("{route}\n  for_each = yamldecode(\"a: b\")"),
+        "aws_apigatewayv2_route.probe: `for_each` cannot be evaluated without AWS",
+    );
+    unknown(
+        "= \"probe\"\n  protocol_type",
+        "= \"probe\"\n  description = data.aws_ami.x.id\n  protocol_type",
+        "neither a binary",
+    );
+    unknown(
+        "function_name                  = \"probe\"",
+        "function_name = data.aws_ssm_parameter.name.value",
+        "`function_name` cannot be evaluated without AWS",
+    );
+}
+
+#[test]
+fn two_gateways_on_one_data_folder() {
+    let data = tempfile::tempdir().unwrap();
+    let flags = ["--data", data.path().to_str().unwrap()];
+    let _gateway = Gateway::start(&flags);
+    check(
+        &root().join("terraform"),
+        &flags,
+        "another gateway uses that folder",
+    );
 }
 
 #[test]

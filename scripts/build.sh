@@ -48,10 +48,7 @@ esac
 
 cd "$root"
 if [ ${#names[@]} -eq 0 ]; then
-  for main in lambdas/*/src/main.rs; do
-    name=${main#lambdas/}
-    names+=("${name%%/*}")
-  done
+  for name in $(functions); do names+=("$name"); done
 fi
 for name in "${names[@]}"; do
   [ -f "lambdas/$name/src/main.rs" ] || die "there is no function \"$name\": lambdas/$name/src/main.rs does not exist."

@@ -21,7 +21,9 @@ local_url=ws://127.0.0.1:3000/prod
 
 deployed_url() {
   command -v terraform >/dev/null 2>&1 || return 0
-  [ -e "$root/terraform/terraform.tfstate" ] || [ -e "$root/terraform/.terraform/terraform.tfstate" ] || return 0
+  # The state of the default workspace, of another one, or a remote one.
+  [ -e "$root/terraform/terraform.tfstate" ] || [ -d "$root/terraform/terraform.tfstate.d" ] ||
+    [ -e "$root/terraform/.terraform/terraform.tfstate" ] || return 0
   # Without outputs terraform prints a warning in their place.
   terraform -chdir="$root/terraform" output -no-color -raw websocket_url 2>/dev/null | grep -E '^wss?://[^ ]+$' || true
 }

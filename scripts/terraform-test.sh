@@ -52,7 +52,7 @@ cd "$root"
 rung "packages"
 export QUICK=yes PACKAGES=$root/target/lambda-quick
 scripts/build.sh --quick --out "$PACKAGES"
-tests=$(venv terraform-test scripts/requirements/terraform-test.txt)
+tests=$(venv test scripts/requirements/test.txt)
 pytest=("${limit[@]}" "$tests/bin/python" -B -m pytest -p no:cacheprovider -q --tb=short)
 "${pytest[@]}" terraform/tests/test_packages.py
 

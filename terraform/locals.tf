@@ -35,7 +35,7 @@ locals {
       environment = { FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency) }
       # Fan-out is processor-bound and memory buys processor: up to one full core (1769 MiB) it takes less time for the
       # same GB-seconds.
-      memory_mib      = 1769
+      memory_mib = 1769
       # Below API Gateway's 29 s, which a cold start counts into: the ack may come shortly before the function's end.
       timeout_seconds = 28
     }

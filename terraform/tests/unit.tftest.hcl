@@ -351,7 +351,7 @@ run "alarms" {
     error_message = "API metrics are published per ApiId and Stage"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.function_duration["publish"].threshold == 23200 && aws_cloudwatch_metric_alarm.function_duration["connect"].threshold == 8000
+    condition     = aws_cloudwatch_metric_alarm.function_duration["publish"].threshold == 22400 && aws_cloudwatch_metric_alarm.function_duration["connect"].threshold == 8000
     error_message = "slow is relative to the function's own limit"
   }
   assert {

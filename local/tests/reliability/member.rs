@@ -83,6 +83,7 @@ impl<'a> Member<'a> {
 
     /// Opens a connection, until one is accepted.
     pub(crate) fn connect(&mut self, room: &str) {
+        self.rooms.entry(room.to_owned()).or_default();
         for _ in 0..TRIES {
             self.connection = self.run.record.new_connection();
             self.note(What::Connecting(room.to_owned()));
@@ -130,9 +131,10 @@ impl<'a> Member<'a> {
             frame["room"].as_str(),
             frame["seq"].as_u64(),
         ) {
-            let position = self.rooms.entry(room.to_owned()).or_default();
-            // A room that has begun anew is found out by the next resume.
-            if position.epoch.is_empty() || position.epoch == frame["epoch"] {
+            // A room it has left may still be heard of, and one that has begun anew is found out by the next resume.
+            if let Some(position) = self.rooms.get_mut(room)
+                && (position.epoch.is_empty() || position.epoch == frame["epoch"])
+            {
                 position.see(seq);
             }
         }
@@ -172,7 +174,7 @@ impl<'a> Member<'a> {
 
     /// Joins from now on, with the last few messages if asked for.
     pub(crate) fn join(&mut self, room: &str, history: Option<u64>) -> Value {
-        self.rooms.remove(room);
+        self.rooms.insert(room.to_owned(), Position::default());
         let mut frame = json!({"action": "join", "room": room});
         if let Some(history) = history {
             frame["history"] = history.into();
@@ -206,7 +208,7 @@ impl<'a> Member<'a> {
                 self.fill(room);
             }
         } else {
-            self.rooms.remove(room);
+            self.rooms.insert(room.to_owned(), Position::default());
             self.start_at(room, &joined);
         }
         joined

@@ -1,6 +1,6 @@
 //! A gateway, the proxy its functions call through, and the record of what its clients see.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -96,7 +96,9 @@ impl Run {
         let logs = checker::rooms(&events)
             .into_iter()
             .map(|room| {
-                let entries = self.log(&room).iter().map(Entry::stored).collect();
+                let stored = self.log(&room);
+                let counts = |item: &&Value| !is_expired(item);
+                let entries = stored.iter().filter(counts).map(Entry::stored).collect();
                 (room, entries)
             })
             .collect();
@@ -120,6 +122,13 @@ impl Run {
         let is_it = |what: &What| matches!(what, What::Received(frame) if frame["type"] == kind);
         events.iter().filter(|event| is_it(&event.what)).count()
     }
+}
+
+/// Whether an entry's time has passed: it counts as trimmed, deleted or not.
+fn is_expired(item: &Value) -> bool {
+    let expires: u64 = item["expiresAt"]["N"].as_str().unwrap().parse().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    expires <= now.as_secs()
 }
 
 impl Drop for Run {

@@ -94,6 +94,46 @@ impl World {
         self.put(item).await;
     }
 
+    /// Puts a connection of `user` into a room, for as long as is said.
+    pub(crate) async fn join_as(&self, id: &str, room: &str, user: &str, expires_at: i64) {
+        let row = Connection {
+            connection_id: id.to_owned(),
+            room: room.to_owned(),
+            user: user.to_owned(),
+            connected_at: now_ms(),
+            expires_at,
+        };
+        let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
+        self.put(item).await;
+    }
+
+    /// Lets the rows of a room's log expire, up to `last`, without deleting them.
+    pub(crate) async fn expire(&self, room: &str, last: u64) {
+        let past = AttributeValue::N((now_ms() / 1000 - 5).to_string());
+        for row in self.log(room).await {
+            if row.seq <= last {
+                let update = self
+                    .dynamodb
+                    .update_item()
+                    .table_name(MESSAGES)
+                    .set_key(Some(logged_key(room, row.seq)))
+                    .update_expression("SET expiresAt = :past")
+                    .expression_attribute_values(":past", past.clone());
+                update.send().await.unwrap();
+            }
+        }
+    }
+
+    /// Deletes a row of a room's log.
+    pub(crate) async fn delete_logged(&self, room: &str, seq: u64) {
+        let delete = self
+            .dynamodb
+            .delete_item()
+            .table_name(MESSAGES)
+            .set_key(Some(logged_key(room, seq)));
+        delete.send().await.unwrap();
+    }
+
     pub(crate) async fn put(&self, item: HashMap<String, AttributeValue>) {
         self.put_into(TABLE, item).await;
     }
@@ -167,6 +207,12 @@ impl World {
         body(&chat::history(connections, log, &request(id, frame)).await)
     }
 
+    pub(crate) async fn ask_history_text(&self, id: &str, frame: &str) -> String {
+        let (connections, log) = (&self.app.connections, &self.app.log);
+        let reply = chat::history(connections, log, &request(id, frame)).await;
+        reply.body.unwrap()
+    }
+
     pub(crate) async fn ask_leave(&self, id: &str, frame: &str) -> Value {
         body(&chat::leave(&self.app.connections, &request(id, frame)).await)
     }
@@ -230,6 +276,13 @@ pub(crate) fn now_ms() -> i64 {
             .as_millis(),
     )
     .unwrap()
+}
+
+fn logged_key(room: &str, seq: u64) -> HashMap<String, AttributeValue> {
+    HashMap::from([
+        ("room".to_owned(), AttributeValue::S(room.to_owned())),
+        ("seq".to_owned(), AttributeValue::N(seq.to_string())),
+    ])
 }
 
 fn text(value: &AttributeValue) -> String {

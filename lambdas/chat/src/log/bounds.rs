@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join;
 
-use super::append::{Outcome, Slot, following};
+use super::append::{HOLE_READS, Outcome, Slot, following};
 use super::row::Header;
 use super::{Log, header};
 use crate::table::TableError;
@@ -27,9 +27,15 @@ pub struct Bounds {
 impl Log {
     /// The bounds of a room's log at this moment: its oldest and its newest row, two consistent Queries of one row side
     /// by side. Where the oldest has expired and is not deleted yet, about 20 more after each other for a million rows.
-    pub async fn bounds(&self, room: &str, now_s: i64) -> Result<Bounds, TableError> {
-        let (oldest, newest) = self.ends(room).await?;
-        self.between(room, now_s, oldest, newest).await
+    pub async fn bounds(&self, room: &str, now_ms: i64) -> Result<Bounds, TableError> {
+        match self.ends(room, now_ms).await? {
+            Some((oldest, newest)) => self.between(room, now_ms / 1000, &oldest, newest).await,
+            None => Ok(Bounds {
+                epoch: None,
+                first: 1,
+                head: 0,
+            }),
+        }
     }
 
     /// The bounds of a room's log, which is begun if nothing of it is left: whoever joins then knows the epoch of the
@@ -38,11 +44,14 @@ impl Log {
         let (nonce, now_s) = (ulid(now_ms), now_ms / 1000);
         let mut tries = 0;
         loop {
-            let (oldest, newest) = self.ends(room).await?;
-            let slot = match &newest {
+            let slot = match self.ends(room, now_ms).await? {
                 None => Slot::genesis(&nonce),
-                Some(newest) if newest.is_expired(now_s) => following(newest, &nonce, now_s, true),
-                Some(_) => return self.between(room, now_s, oldest, newest).await,
+                Some((_, newest)) if newest.is_expired(now_s) => {
+                    following(&newest, &nonce, now_s, true)
+                }
+                Some((oldest, newest)) => {
+                    return self.between(room, now_s, &oldest, newest).await;
+                }
             };
             let put = self.put(room, now_ms, None, &slot, &nonce).await;
             tries += 1;
@@ -67,30 +76,37 @@ impl Log {
         }
     }
 
-    async fn ends(&self, room: &str) -> Result<(Option<Header>, Option<Header>), TableError> {
-        let newest = self.query(room, "room = :room").scan_index_forward(false);
-        try_join(self.at_or_after(room, 0), one(newest)).await
+    /// The oldest and the newest row.
+    /// The oldest and the newest row. They are read at the same time, so a log that begins in this moment can show its
+    /// second row and not its first: then they are read again.
+    async fn ends(&self, room: &str, now_ms: i64) -> Result<Option<(Header, Header)>, TableError> {
+        let mut reads = 0;
+        loop {
+            let newest = self.query(room, "room = :room").scan_index_forward(false);
+            let (oldest, newest) = try_join(self.at_or_after(room, 0), one(newest)).await?;
+            reads += 1;
+            let doubtful = match &oldest {
+                None => newest.is_some(),
+                Some(oldest) => newest.is_none() || (oldest.seq > 1 && oldest.is_young(now_ms)),
+            };
+            if !doubtful || reads == HOLE_READS {
+                return Ok(oldest.zip(newest));
+            }
+        }
     }
 
     async fn between(
         &self,
         room: &str,
         now_s: i64,
-        oldest: Option<Header>,
-        newest: Option<Header>,
+        oldest: &Header,
+        newest: Header,
     ) -> Result<Bounds, TableError> {
-        let (Some(oldest), Some(newest)) = (oldest, newest) else {
-            return Ok(Bounds {
-                epoch: None,
-                first: 1,
-                head: 0,
-            });
-        };
         // What has expired is the beginning of the log, and so is what belongs to an older epoch.
         let counts = |row: &Header| !row.is_expired(now_s) && row.epoch == newest.epoch;
         let mut first = None;
-        if counts(&oldest) {
-            first = Some(first_message(&oldest));
+        if counts(oldest) {
+            first = Some(first_message(oldest));
         } else if counts(&newest) {
             let (mut low, mut high) = (oldest.seq + 1, newest.seq);
             first = Some(first_message(&newest));

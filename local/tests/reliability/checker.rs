@@ -354,7 +354,8 @@ impl Check<'_> {
                     "{who} resumed {room} from {since} and is told that its position is lost: {joined}"
                 ));
             }
-            if epoch != view.epoch {
+            // What came between a first join and its answer counts; what is of an older epoch does not.
+            if !since.is_null() && epoch != view.epoch {
                 view.seen.clear();
             }
             view.from = head;

@@ -1,6 +1,7 @@
 //! A client comes back, and what it has missed is still there or it is told that it is not.
 
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ use crate::run::Run;
 
 const TRIMMED: Promises = Promises {
     trimmed: true,
-    lag: std::time::Duration::ZERO,
+    lag: Duration::ZERO,
 };
 
 fn numbers(joined: &Value) -> Vec<u64> {
@@ -163,6 +164,48 @@ fn who_joins_an_empty_room_can_resume_from_there() {
     let joined = early.resume("empty");
     assert_eq!(joined["recovered"], true);
     assert_eq!(numbers(&joined), [1, 2, 3]);
+    run.check(&Promises::default());
+}
+
+#[test]
+fn who_joins_while_the_first_message_is_written_knows_where_it_stands() {
+    let run = Run::start(0, &[]);
+    // A join reads the log from both its ends, and the first message may come between.
+    for (room, newest_first) in [("early", false), ("late", true)] {
+        // By the handshake alone: no join has begun the log.
+        let mut alice = Member::unconnected(&run, "alice");
+        let mut bob = Member::unconnected(&run, "bob");
+        alice.connect(room);
+        bob.connect(room);
+        let (late, early) = (Gate::new(), Gate::new());
+        let (before, after) = (late.clone(), early.clone());
+        run.proxy.rules(move |call| {
+            if call.kind != Kind::ReadLog || call.function() != "join" {
+                return Fault::None;
+            }
+            let is_reversed = call.body["ScanIndexForward"] == false;
+            if is_reversed == newest_first {
+                Fault::Hold(before.clone())
+            } else {
+                Fault::HoldReply(after.clone())
+            }
+        });
+        thread::scope(|scope| {
+            let joining = scope.spawn(|| bob.join(room, None));
+            // Side by side: one end is read now, the other after the message.
+            late.reached();
+            early.reached();
+            let ack = alice.publish(room);
+            late.open();
+            early.open();
+            let joined = joining.join().unwrap();
+            assert_eq!(joined["epoch"], ack["epoch"], "{joined}");
+        });
+        run.proxy.heal();
+        bob.drop_connection();
+        alice.publish(room);
+        bob.settle();
+    }
     run.check(&Promises::default());
 }
 

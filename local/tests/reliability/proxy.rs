@@ -97,6 +97,8 @@ pub(crate) enum Fault {
     KillAfter,
     /// The function's process is killed, and it is done a while later.
     KillThenDo(Duration),
+    /// It waits at the gate, then is done.
+    Hold(Gate),
     /// It is done, and its answer waits at the gate.
     HoldReply(Gate),
     /// The Query reads each entry at a moment of its own, between its beginning and the end of this.
@@ -342,6 +344,7 @@ async fn handle(
     match fault {
         Fault::None => {}
         Fault::Delay(time) => sleep(time).await,
+        Fault::Hold(gate) => gate.pass().await,
         Fault::LostRequest => return Err(Dropped),
         Fault::LostReply => {
             let _ = forward(&shared, &head, &call, body).await;

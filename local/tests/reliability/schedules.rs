@@ -16,7 +16,7 @@ use crate::proxy::{Call, Fault, Kind, Tear};
 use crate::run::Run;
 use crate::seeds::seeds;
 
-const MEMBERS: u64 = 6;
+const MEMBERS: usize = 6;
 const STEPS: usize = 25;
 const ROOMS: [&str; 3] = ["red", "green", "blue"];
 
@@ -93,22 +93,23 @@ fn whatever_happens_everybody_has_everything_in_the_end() {
     for seed in seeds(&[1, 2, 3]) {
         let run = Run::start(seed, &["--env", "MEMBERS_PAGE_SIZE=3"]);
         run.proxy.lag(LAG);
-        let mut members: Vec<_> = (0..MEMBERS)
-            .map(|n| {
-                let room = ROOMS[usize::try_from(n).unwrap() % ROOMS.len()];
-                Member::new(&run, &format!("user{n}"), room)
-            })
-            .collect();
+        // From the first handshake on: that the logs begin is part of it.
         run.proxy.rules(weather(seed));
-        let start = Barrier::new(members.len());
-        thread::scope(|scope| {
-            for (n, member) in (0..).zip(&mut members) {
-                let start = &start;
-                scope.spawn(move || {
-                    start.wait();
-                    live(member, seed * MEMBERS + n);
-                });
-            }
+        let start = Barrier::new(MEMBERS);
+        let mut members: Vec<Member<'_>> = thread::scope(|scope| {
+            let (run, start) = (&run, &start);
+            let lives: Vec<_> = (0..MEMBERS)
+                .map(|n| {
+                    scope.spawn(move || {
+                        start.wait();
+                        let mut member =
+                            Member::new(run, &format!("user{n}"), ROOMS[n % ROOMS.len()]);
+                        live(&mut member, seed * MEMBERS as u64 + n as u64);
+                        member
+                    })
+                })
+                .collect();
+            lives.into_iter().map(|life| life.join().unwrap()).collect()
         });
         run.proxy.heal();
         for member in &mut members {

@@ -43,13 +43,13 @@ async fn read(
     let (room, mut bounds) = match &room {
         // Both at once; what was read is told to members alone.
         Some(room) => {
-            let bounds = Box::pin(async { Ok(log.bounds(room.as_str(), now_s).await?) });
+            let bounds = Box::pin(async { Ok(log.bounds(room.as_str(), request.now_ms).await?) });
             let (own, bounds) = try_join(own, bounds).await?;
             (own.room, bounds)
         }
         None => {
             let room = own.await?.room;
-            let bounds = log.bounds(&room, now_s).await?;
+            let bounds = log.bounds(&room, request.now_ms).await?;
             (room, bounds)
         }
     };

@@ -147,7 +147,8 @@ impl Append {
                 _ => 1,
             };
             self.hole = Some((missing, reads));
-            if reads < HOLE_READS {
+            let young = above.first().is_some_and(|row| row.is_young(self.at));
+            if young && reads < HOLE_READS {
                 return Step::Read(range);
             }
             unbroken = above;
@@ -244,13 +245,13 @@ fn hole(range: Range, rows: &[Header], now_s: i64) -> Option<(u64, &[Header])> {
         let above = &rows[below + 1..];
         return Some((above[0].seq - 1, above));
     }
-    match (range, rows.first()) {
-        // Numbers begin at 1: there may be no genesis any more.
-        (Range::From(known), Some(first))
-            if first.seq > known.max(1) && !first.is_expired(now_s) =>
-        {
-            Some((first.seq - 1, rows))
-        }
-        _ => None,
-    }
+    // The first row that there must be, unless it is trimmed. Numbers begin at 1: there may be no genesis any more.
+    let from = match range {
+        Range::From(known) => known.max(1),
+        Range::Last if rows.len() < LOOK_BACK as usize => 1,
+        Range::Last => return None,
+    };
+    rows.first()
+        .filter(|first| first.seq > from && !first.is_expired(now_s))
+        .map(|first| (first.seq - 1, rows))
 }

@@ -4,6 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// How old a row is at most, in milliseconds, while a read may find it and miss the one before: both were written during
+/// that read, by invocations of half a minute. Twice that allows for clocks.
+const YOUNG_MS: i64 = 60_000;
+
 /// What a row says of itself, all but the message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -29,6 +33,11 @@ impl Header {
     /// Whether the row counts as trimmed, whether or not DynamoDB has deleted it yet.
     pub fn is_expired(&self, now_s: i64) -> bool {
         self.expires_at <= now_s
+    }
+
+    /// Whether a row that is missing before this one may have been written since. Before an older row it is trimmed.
+    pub fn is_young(&self, now_ms: i64) -> bool {
+        self.at > now_ms - YOUNG_MS
     }
 
     /// Whether the row begins an epoch and holds no message.

@@ -94,8 +94,8 @@ pub struct Joined {
 pub struct Page {
     /// Which room.
     pub room: String,
-    /// The room's log.
-    pub epoch: String,
+    /// The room's log; nothing when it is empty.
+    pub epoch: Option<String>,
     /// The oldest message in it.
     #[serde(default)]
     pub first: u64,
@@ -115,7 +115,7 @@ pub struct Page {
 pub struct Members {
     /// Which room.
     pub room: String,
-    /// How many users.
+    /// How many connections.
     #[serde(default)]
     pub count: u64,
     /// The users.
@@ -227,7 +227,10 @@ impl Frame {
             "left" => Self::Left(serde_json::from_str::<Room>(text)?.room),
             "history" => {
                 let mut page: Page = serde_json::from_str(text)?;
-                complete(&mut page.messages, &page.epoch);
+                complete(
+                    &mut page.messages,
+                    page.epoch.as_deref().unwrap_or_default(),
+                );
                 Self::History(page)
             }
             "members" => Self::Members(serde_json::from_str(text)?),

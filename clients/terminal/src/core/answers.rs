@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::commands::What;
 use super::room::{Place, Taken};
-use super::{Core, Exit, LinkId};
+use super::{Core, Exit, LinkId, Output};
 use crate::event::Event;
 use crate::wire::{Ack, Entry, Failure, Frame, Joined, Page, Position};
 
@@ -161,7 +161,9 @@ impl Core {
             return;
         };
         let Place::At(here) = &room.place else { return };
-        if here.epoch != page.epoch || here.seq + 1 < page.first {
+        let epoch = page.epoch.unwrap_or_default();
+        let empty = epoch.is_empty() && here.seq == 0 && !room.behind();
+        if !empty && (here.epoch != epoch || here.seq + 1 < page.first) {
             // Another log, or the gap was trimmed: the join says which, and what can still be had.
             self.verify(&page.room);
             return;
@@ -183,7 +185,7 @@ impl Core {
             });
             return;
         }
-        room.reaches(&page.epoch, page.head);
+        room.reaches(&epoch, page.head);
         if fills {
             // There is progress: the next page is asked for at once.
             room.fill = None;
@@ -227,6 +229,12 @@ impl Core {
             return;
         };
         let outside = failure.name == "not_a_member";
+        if outside && matches!(subject, Subject::Join(_)) {
+            // The connection is in no room at all any more; only a handshake changes that.
+            self.out.push(Output::Close(link));
+            self.closed(now, link, &failure.message, false);
+            return;
+        }
         if outside {
             // The membership is gone, for instance because it expired: join again, then send again.
             let links = self.links.iter_mut().filter(|known| known.id == link);

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use roomchat::core::Settings;
 use roomchat::event::Event;
 
-use crate::model::{Fate, World};
+use crate::model::{Fate, World, settings};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -126,11 +127,36 @@ fn later_messages_wait_for_the_earlier() {
 
 #[test]
 fn the_last_message_may_be_lost_too() {
-    let mut world = settled();
+    let mut world = World::with(Settings {
+        max_life: Duration::from_secs(7000),
+        ..settings(&["lobby"])
+    });
+    world.heal();
+    let before = world.now;
     world.another_says("lobby");
     world.bring(0, true, false);
-    world.heal();
-    assert_eq!(shown(&world), [1]);
+    while shown(&world).is_empty() {
+        world.wake();
+        world.flush();
+    }
+    // Nothing came after it: only the heartbeat can have shown it.
+    assert!(world.now <= before + Duration::from_secs(300));
+}
+
+#[test]
+fn a_message_that_the_index_missed_is_found_soon() {
+    let mut world = World::new(&["lobby"]);
+    world.dial(true);
+    world.carry(0, Fate::Arrives);
+    world.bring(0, false, false);
+    let joined = world.now;
+    world.another_says("lobby");
+    assert!(world.to_client.is_empty());
+    while shown(&world).is_empty() {
+        world.wake();
+        world.flush();
+    }
+    assert!(world.now <= joined + Duration::from_secs(5));
 }
 
 #[test]

@@ -100,15 +100,22 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(rooms: &[&str]) -> World {
+        World::with(settings(rooms))
+    }
+
+    pub(crate) fn with(settings: Settings) -> World {
         let log = || Log {
             epoch: 0,
             first: 1,
             epochs: vec![Vec::new()],
         };
         let mut world = World {
-            core: Core::new(settings(rooms), [7; 32]),
             now: Duration::ZERO,
-            logs: rooms.iter().map(|&room| (room.to_owned(), log())).collect(),
+            logs: settings
+                .rooms
+                .iter()
+                .map(|room| (room.clone(), log()))
+                .collect(),
             links: BTreeMap::new(),
             dialling: Vec::new(),
             to_service: Vec::new(),
@@ -119,6 +126,7 @@ impl World {
             excused: BTreeSet::new(),
             events: Vec::new(),
             others: 0,
+            core: Core::new(settings, [7; 32]),
         };
         world.input(Input::Tick);
         world

@@ -14,6 +14,8 @@ The first of these that is there is where it connects to:
 
 Names are 1 to 64 letters, digits and -_.: in any script.
 Type {"action":"publish","data":"hi"} to speak. PROTOCOL.md has every frame.
+
+A client that takes plain text, reconnects and loses nothing:  cargo run -p roomchat -- --room ROOM --user USER
 TEXT
 }
 

@@ -31,6 +31,8 @@ locals {
         room_index  = ["Query"]
         # GET confirms that a connection is gone before its rows are deleted: a 410 alone can be false.
         clients = ["POST", "GET"]
+        # The tail of the room's log, and the message appended to it.
+        messages = ["Query", "PutItem"]
       }
       environment = { FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency) }
       # Fan-out is processor-bound and memory buys processor: up to one full core (1769 MiB) it takes less time for the
@@ -38,6 +40,34 @@ locals {
       memory_mib = 1769
       # Below API Gateway's 29 s, which a cold start counts into: the ack may come shortly before the function's end.
       timeout_seconds = 28
+    }
+    join = {
+      route_key = "join"
+      access = {
+        # By which name the connection goes, and its row in the room. The beginning of a log that is empty, and what has
+        # been missed of one that is not.
+        connections = ["Query", "PutItem"]
+        messages    = ["Query", "PutItem"]
+      }
+    }
+    leave = {
+      route_key = "leave"
+      access    = { connections = ["DeleteItem"] }
+    }
+    history = {
+      route_key = "history"
+      access = {
+        # Which rooms the asker is in, or whether it is in the one it names.
+        connections = ["Query", "GetItem"]
+        messages    = ["Query"]
+      }
+    }
+    members = {
+      route_key = "members"
+      access = {
+        connections = ["Query", "GetItem"]
+        room_index  = ["Query"]
+      }
     }
     sendmessage = { route_key = "sendmessage", function = "publish" }
     ping        = { route_key = "ping", mock = jsonencode({ type = "pong" }) }

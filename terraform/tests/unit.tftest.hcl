@@ -122,6 +122,10 @@ run "routes" {
       disconnect  = "$disconnect"
       publish     = "publish"
       sendmessage = "sendmessage"
+      join        = "join"
+      leave       = "leave"
+      history     = "history"
+      members     = "members"
       ping        = "ping"
       default     = "$default"
     }
@@ -137,7 +141,9 @@ run "routes" {
     error_message = "each route leads to its own integration, an alias to that of its function"
   }
   assert {
-    condition     = toset(keys(aws_apigatewayv2_route_response.main)) == toset(["publish", "sendmessage", "ping", "default"])
+    condition     = toset(keys(aws_apigatewayv2_route_response.main)) == toset([
+      "publish", "sendmessage", "join", "leave", "history", "members", "ping", "default",
+    ])
     error_message = "message routes have a route response: without it no answer reaches the client; the other two have none"
   }
   assert {
@@ -169,7 +175,9 @@ run "functions" {
   command = plan
 
   assert {
-    condition     = toset(keys(aws_lambda_function.main)) == toset(["connect", "disconnect", "publish", "default"])
+    condition     = toset(keys(aws_lambda_function.main)) == toset([
+      "connect", "disconnect", "publish", "join", "leave", "history", "members", "default",
+    ])
     error_message = "neither an alias nor a mock has a function of its own"
   }
   assert {
@@ -206,10 +214,24 @@ run "functions" {
       disconnect = { CONNECTIONS_TABLE = "roomchat-prod-connections" }
       publish = {
         CONNECTIONS_TABLE                        = "roomchat-prod-connections"
+        MESSAGES_TABLE                           = "roomchat-prod-messages"
+        HISTORY_DAYS                             = "7"
         AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
         FAN_OUT_CONCURRENCY                      = "128"
       }
-      default = { ACTIONS = "ping,publish,sendmessage" }
+      join = {
+        CONNECTIONS_TABLE = "roomchat-prod-connections"
+        MESSAGES_TABLE    = "roomchat-prod-messages"
+        HISTORY_DAYS      = "7"
+      }
+      leave = { CONNECTIONS_TABLE = "roomchat-prod-connections" }
+      history = {
+        CONNECTIONS_TABLE = "roomchat-prod-connections"
+        MESSAGES_TABLE    = "roomchat-prod-messages"
+        HISTORY_DAYS      = "7"
+      }
+      members = { CONNECTIONS_TABLE = "roomchat-prod-connections" }
+      default = { ACTIONS = "history,join,leave,members,ping,publish,sendmessage" }
     })
     error_message = "a function knows what it has access to and nothing else"
   }
@@ -224,6 +246,10 @@ run "permissions" {
       disconnect  = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/$disconnect"
       publish     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/publish"
       sendmessage = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/sendmessage"
+      join        = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/join"
+      leave       = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/leave"
+      history     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/history"
+      members     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/members"
       default     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/$default"
     }
     error_message = "a route whose permission is missing answers \"Internal server error\""
@@ -259,6 +285,26 @@ run "rights" {
         Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
         Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*"
+        Messages    = "dynamodb:Query,dynamodb:PutItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
+      }
+      join = {
+        Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+        Connections = "dynamodb:Query,dynamodb:PutItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        Messages    = "dynamodb:Query,dynamodb:PutItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
+      }
+      leave = {
+        Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+        Connections = "dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+      }
+      history = {
+        Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+        Connections = "dynamodb:Query,dynamodb:GetItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        Messages    = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
+      }
+      members = {
+        Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+        Connections = "dynamodb:Query,dynamodb:GetItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
       }
       default = {
         Logs = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"

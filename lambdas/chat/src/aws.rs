@@ -21,7 +21,8 @@ use aws_sdk_apigatewaymanagement::config::retry::{
 
 use crate::connections::Connections;
 use crate::gateway::Gateway;
-use crate::settings::{Delivery, Table};
+use crate::log::Log;
+use crate::settings::{Delivery, History, Table};
 
 /// Pinned, so that an update of the SDK changes no timeout or retry under us.
 pub fn behavior_version() -> BehaviorVersion {
@@ -45,15 +46,23 @@ pub async fn config() -> anyhow::Result<SdkConfig> {
 }
 
 /// The table of connections.
-///
-/// A read or write takes some milliseconds; one that takes 2 s is lost and tried again, up to three tries in 5 s.
 pub fn connections(config: &SdkConfig, table: Table) -> Connections {
+    Connections::new(dynamodb(config), table)
+}
+
+/// The table of messages.
+pub fn log(config: &SdkConfig, history: History) -> Log {
+    Log::new(dynamodb(config), history)
+}
+
+/// A read or write takes some milliseconds; one that takes 2 s is lost and tried again, up to three tries in 5 s.
+fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
     let config = aws_sdk_dynamodb::config::Builder::from(config)
         .timeout_config(timeouts(Duration::from_secs(2), Duration::from_secs(5)))
         .retry_config(retries())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
-    Connections::new(aws_sdk_dynamodb::Client::from_conf(config), table)
+    aws_sdk_dynamodb::Client::from_conf(config)
 }
 
 /// The management API at the endpoint of `config`.

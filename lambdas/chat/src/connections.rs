@@ -49,7 +49,11 @@ pub struct Membership {
     pub room: String,
     /// Who the connection is there.
     pub user: String,
-    expires_at: i64,
+    /// When the connection was made, in milliseconds since 1970. A row without it counts as old.
+    #[serde(default)]
+    pub connected_at: i64,
+    /// When the row is void, in seconds since 1970.
+    pub expires_at: i64,
 }
 
 /// A row about to be deleted.
@@ -114,7 +118,7 @@ impl Connections {
             .table_name(&self.table)
             .set_key(Some(key(connection_id, room)))
             .consistent_read(true)
-            .projection_expression("room, #user, expiresAt")
+            .projection_expression("room, #user, connectedAt, expiresAt")
             .expression_attribute_names("#user", "user")
             .send();
         let item = get
@@ -140,7 +144,7 @@ impl Connections {
             .own_rows(connection_id)
             .filter_expression("expiresAt > :now")
             .expression_attribute_values(":now", AttributeValue::N(now_s.to_string()))
-            .projection_expression("room, #user, expiresAt")
+            .projection_expression("room, #user, connectedAt, expiresAt")
             .expression_attribute_names("#user", "user");
         all(DOING, query).await
     }
@@ -163,6 +167,25 @@ impl Connections {
         room: &str,
         now_s: i64,
     ) -> impl Stream<Item = Result<Vec<String>, TableError>> + use<> {
+        self.room_index(room, now_s, "connectionId")
+    }
+
+    /// The users in a room, once for each of their connections, in the same way.
+    pub fn users(
+        &self,
+        room: &str,
+        now_s: i64,
+    ) -> impl Stream<Item = Result<Vec<String>, TableError>> + use<> {
+        self.room_index(room, now_s, "user")
+    }
+
+    /// One attribute of the rows of a room.
+    fn room_index(
+        &self,
+        room: &str,
+        now_s: i64,
+        attribute: &'static str,
+    ) -> impl Stream<Item = Result<Vec<String>, TableError>> + use<> {
         let pages = self
             .client
             .query()
@@ -170,20 +193,21 @@ impl Connections {
             .index_name(ROOM_INDEX)
             .key_condition_expression("room = :room")
             .filter_expression("expiresAt > :now")
-            .projection_expression("connectionId")
+            .projection_expression("#wanted")
+            .expression_attribute_names("#wanted", attribute)
             .expression_attribute_values(":room", AttributeValue::S(room.to_owned()))
             .expression_attribute_values(":now", AttributeValue::N(now_s.to_string()))
             .set_limit(self.page_size)
             .into_paginator()
             .send();
-        stream::unfold(Some(pages), async |pages| {
+        stream::unfold(Some(pages), async move |pages| {
             let mut pages = pages?;
             match pages
                 .next()
                 .await?
                 .map_err(|error| TableError::new("reading the room's members", &error))
             {
-                Ok(page) => Some((Ok(connection_ids(page)), Some(pages))),
+                Ok(page) => Some((Ok(texts(page, attribute)), Some(pages))),
                 Err(error) => Some((Err(error), None)),
             }
         })
@@ -259,13 +283,13 @@ async fn all<T: DeserializeOwned>(
     Ok(rows)
 }
 
-/// A room can hold many thousands: the ids are taken out of the items without going through serde.
-fn connection_ids(page: QueryOutput) -> Vec<String> {
+/// A room can hold many thousands: the texts are taken out of the items without going through serde.
+fn texts(page: QueryOutput, attribute: &str) -> Vec<String> {
     page.items
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|mut item| match item.remove("connectionId") {
-            Some(AttributeValue::S(id)) => Some(id),
+        .filter_map(|mut item| match item.remove(attribute) {
+            Some(AttributeValue::S(text)) => Some(text),
             _ => None,
         })
         .collect()

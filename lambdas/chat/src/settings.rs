@@ -50,6 +50,43 @@ impl Table {
     }
 }
 
+/// Where the logs of the rooms are, and how long they keep a message.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// `MESSAGES_TABLE`, required.
+    pub name: String,
+    /// `HISTORY_DAYS`, required, 1 to 3,650; here in seconds.
+    pub retention_s: i64,
+    /// `MESSAGES_PAGE_SIZE`: rows per page of a Query. Without it a page is as long as what is asked for, and at most
+    /// what DynamoDB makes it: 1 MB.
+    pub page_size: Option<i32>,
+}
+
+impl History {
+    /// Reads the variables.
+    ///
+    /// # Errors
+    ///
+    /// See [`Table::read`].
+    pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
+        let page_size = number(env, "MESSAGES_PAGE_SIZE")?;
+        if page_size.is_some_and(|size: i32| size < 1) {
+            bail!("MESSAGES_PAGE_SIZE must be 1 or more");
+        }
+        let name = required(env, "MESSAGES_TABLE", "the name of the table of messages")?;
+        let days: i64 = number(env, "HISTORY_DAYS")?
+            .context("HISTORY_DAYS is not set: it must hold how many days messages are kept")?;
+        if !(1..=3_650).contains(&days) {
+            bail!("HISTORY_DAYS must be 1 to 3650, not {days}");
+        }
+        Ok(Self {
+            name,
+            retention_s: days * 24 * 3600,
+            page_size,
+        })
+    }
+}
+
 /// How a message is delivered.
 #[derive(Debug, Clone)]
 pub struct Delivery {

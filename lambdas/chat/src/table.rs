@@ -42,16 +42,21 @@ impl TableError {
 
     /// An item that is not what we write.
     pub(crate) fn unreadable(doing: &'static str, error: &serde_dynamo::Error) -> Self {
+        Self::odd(doing, error)
+    }
+
+    /// A table that holds what it should not.
+    pub(crate) fn odd(doing: &'static str, cause: &impl ToString) -> Self {
         Self {
             doing,
-            cause: error.to_string(),
+            cause: cause.to_string(),
             throttled: false,
         }
     }
 }
 
 impl From<TableError> for Failure {
-    /// `slow_down` for a throttle, `internal` for the rest. Says that nothing was sent.
+    /// `slow_down` for a throttle, `internal` for the rest.
     fn from(error: TableError) -> Self {
         let name = if error.throttled {
             ErrorName::SlowDown
@@ -59,8 +64,8 @@ impl From<TableError> for Failure {
             ErrorName::Internal
         };
         let message = match name {
-            ErrorName::SlowDown => "the service is busy; nothing was sent, try again in a moment",
-            _ => "the service failed; nothing was sent, try again",
+            ErrorName::SlowDown => "the service is busy; try again in a moment",
+            _ => "the service failed; try again",
         };
         Failure {
             retry_after_ms: error.throttled.then_some(THROTTLED_RETRY_MS),

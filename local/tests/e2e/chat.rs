@@ -22,14 +22,21 @@ fn members_of_a_room_hear_each_other() {
 
     let mut ack = alice.ask(&json!({"action": "publish", "data": {"text": "hi"}, "id": "m-1"}));
     assert!(ack.as_object_mut().unwrap().remove("at").unwrap().is_i64());
+    let epoch = ack["epoch"].clone();
     assert_eq!(
         ack,
-        json!({"type": "ack", "id": "m-1", "room": "lobby", "delivered": 3, "gone": 0, "failed": 0})
+        json!({
+            "type": "ack", "id": "m-1", "room": "lobby", "seq": 1, "epoch": epoch,
+            "delivered": 3, "gone": 0, "failed": 0,
+        })
     );
     for member in &mut others {
         assert_eq!(
             without_times(member.receive()),
-            json!({"type": "message", "room": "lobby", "id": "m-1", "from": "alice", "data": {"text": "hi"}})
+            json!({
+                "type": "message", "room": "lobby", "seq": 1, "epoch": epoch, "id": "m-1",
+                "from": "alice", "data": {"text": "hi"},
+            })
         );
     }
     // The sender gets the ack and no copy.
@@ -195,7 +202,15 @@ fn whatever_else_is_sent_is_answered_with_an_error() {
         let message = error["message"].as_str().unwrap();
         assert!(!message.is_empty());
         if name == "unknown_action" || frame == "{}" {
-            for action in ["publish", "sendmessage", "ping"] {
+            for action in [
+                "publish",
+                "sendmessage",
+                "join",
+                "leave",
+                "history",
+                "members",
+                "ping",
+            ] {
                 assert!(message.contains(action), "{frame}: {message}");
             }
         }

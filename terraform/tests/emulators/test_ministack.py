@@ -121,19 +121,27 @@ def test_a_conversation_by_wscat(chat):
     assert sorted(chat.rows("tea").values()) == ["alice", "bob"]
 
     alice.type('{"action":"publish","data":"milk?","id":"one"}')
-    alice.sees('"type":"ack"').sees('"delivered":1')
-    bob.sees('"type":"message"').sees('"room":"tea"').sees('"from":"alice"').sees('"data":"milk?"')
+    alice.sees('"type":"ack"').sees('"seq":1').sees('"delivered":1')
+    bob.sees('"type":"message"').sees('"room":"tea"').sees('"seq":1').sees('"from":"alice"').sees('"data":"milk?"')
     bob.type('{"action":"sendmessage","data":{"sugar":2}}')
     bob.sees('"type":"ack"')
     alice.sees('"from":"bob"').sees('"data":{"sugar":2}')
     eve.sees_nothing_of("milk")
+    bob.type('{"action":"history"}')
+    bob.sees('"type":"history"').sees('"data":"milk?"').sees('"data":{"sugar":2}')
+    bob.type('{"action":"members"}')
+    bob.sees('"type":"members"').sees('"user":"alice"').sees('"user":"bob"')
+    bob.type('{"action":"join","room":"cake"}')
+    bob.sees('"type":"joined"').sees('"head":0')
+    bob.type('{"action":"leave","room":"cake"}')
+    bob.sees('"type":"left"')
 
     eve.type('{"action":"publish","data":"spy","room":"tea"}')
     eve.sees('"name":"not_a_member"')
     eve.type("hello?")
     eve.sees('"type":"error"')
     eve.type('{"action":"dance"}')
-    eve.sees('"name":"unknown_action"').sees("ping, publish, sendmessage")
+    eve.sees('"name":"unknown_action"').sees("history, join, leave, members, ping, publish, sendmessage")
     eve.type('{"action":"ping"}')
     eve.sees('{"type":"pong"}')
 
@@ -155,13 +163,13 @@ def test_bad_names_are_refused(chat):
 
 def behaviour(chat):
     """All that the functions do, once; what failed of it, by name."""
-    room = "room-" + uuid.uuid4().hex[:8]
+    room, second = ("room-" + uuid.uuid4().hex[:8] for _ in range(2))
     failed = set()
     try:
         alice = chat.join(room, "alice")
         bob = chat.join(room, "bob")
     except InvalidStatus:
-        return {"join"}
+        return {"connect"}
     ghost = chat.leave_a_row_behind(room)
     with bob:
         with alice:
@@ -177,14 +185,29 @@ def behaviour(chat):
                     failed.add("deliver")
             if ghost in chat.rows(room):
                 failed.add("prune")
+            for case, frame in {
+                "join": {"action": "join", "room": room, "history": 1},
+                "history of the only room": {"action": "history"},
+                "history of a named room": {"action": "history", "room": room},
+                "members of the only room": {"action": "members"},
+                "members of a named room": {"action": "members", "room": room},
+                # Last, because from here on the connection is in two rooms. It also begins a log.
+                "join an empty room": {"action": "join", "room": second},
+                "leave a room": {"action": "leave", "room": second},
+            }.items():
+                answer = ask(alice, frame)
+                if answer["type"] == "error":
+                    assert answer["name"] == "internal", answer
+                    failed.add(case)
             if ask(alice, "{}")["name"] != "unknown_action" and ask(alice, "{}")["name"] != "bad_request":
                 failed.add("default")
         if not eventually(lambda: "alice" not in chat.rows(room).values(), 1 if failed else 3):
             failed.add("leave")
     # What must stay behind in this round must not be found by the next.
     time.sleep(0.2)
-    for connection in chat.rows(room):
-        chat.dynamodb.delete_item(TableName=chat.table, Key={"connectionId": {"S": connection}, "room": {"S": room}})
+    for each in (room, second):
+        for connection in chat.rows(each):
+            chat.dynamodb.delete_item(TableName=chat.table, Key={"connectionId": {"S": connection}, "room": {"S": each}})
     return failed
 
 
@@ -200,7 +223,7 @@ def test_nothing_fails_with_the_rights_as_they_are(chat):
 # (function, statement, action or resource taken away) → what must fail. A right that is not listed here fails the test
 # below; so does one whose loss nobody notices.
 NEEDED = {
-    ("connect", "Connections", "dynamodb:PutItem"): {"join"},
+    ("connect", "Connections", "dynamodb:PutItem"): {"connect"},
     ("disconnect", "Connections", "dynamodb:Query"): {"leave"},
     ("disconnect", "Connections", "dynamodb:DeleteItem"): {"leave"},
     ("publish", "Connections", "dynamodb:Query"): {"publish to the only room", "prune"},
@@ -209,6 +232,19 @@ NEEDED = {
     ("publish", "RoomIndex", "dynamodb:Query"): {"publish to the only room", "publish to a named room", "prune"},
     ("publish", "Clients", "POST/@connections/*"): {"deliver", "prune"},
     ("publish", "Clients", "GET/@connections/*"): {"prune"},
+    ("publish", "Messages", "dynamodb:Query"): {"publish to the only room", "publish to a named room", "prune"},
+    ("publish", "Messages", "dynamodb:PutItem"): {"publish to the only room", "publish to a named room", "prune"},
+    ("join", "Connections", "dynamodb:Query"): {"join", "join an empty room"},
+    ("join", "Connections", "dynamodb:PutItem"): {"join an empty room"},
+    ("join", "Messages", "dynamodb:Query"): {"join", "join an empty room"},
+    ("join", "Messages", "dynamodb:PutItem"): {"join an empty room"},
+    ("leave", "Connections", "dynamodb:DeleteItem"): {"leave a room"},
+    ("history", "Connections", "dynamodb:Query"): {"history of the only room"},
+    ("history", "Connections", "dynamodb:GetItem"): {"history of a named room"},
+    ("history", "Messages", "dynamodb:Query"): {"history of the only room", "history of a named room"},
+    ("members", "Connections", "dynamodb:Query"): {"members of the only room"},
+    ("members", "Connections", "dynamodb:GetItem"): {"members of a named room"},
+    ("members", "RoomIndex", "dynamodb:Query"): {"members of the only room", "members of a named room"},
 }
 
 
@@ -234,8 +270,8 @@ def mutations():
 
 @pytest.mark.parametrize("key, sid, right, how", list(mutations()))
 def test_a_right_less_is_one_failure_more(chat, key, sid, right, how):
-    """Taken away, or left in place for another resource: the table for the index and the other way round, another
-    stage's connections for this one's."""
+    """Taken away, or left in place for another resource: the table for the index and the other way round, the other
+    table for that of the messages, another stage's connections for this one's."""
     policy = json.dumps({"Version": "2012-10-17", "Statement": list(statements(chat, key).values())})
     document = json.loads(policy)
     (statement,) = [statement for statement in document["Statement"] if statement["Sid"] == sid]
@@ -246,6 +282,7 @@ def test_a_right_less_is_one_failure_more(chat, key, sid, right, how):
         (resource, *_) = statement["Resource"] if sid != "Clients" else [lost]
         other = {
             "Connections": resource + "/index/room-index",
+            "Messages": resource.replace("-messages", "-connections"),
             "RoomIndex": resource.split("/index/")[0],
             "Clients": resource.replace("/dev/", "/prod/"),
         }[sid]

@@ -59,6 +59,10 @@ ROUTES = {
     "$disconnect": ("AWS_PROXY", []),
     "publish": ("AWS_PROXY", ["$default"]),
     "sendmessage": ("AWS_PROXY", ["$default"]),
+    "join": ("AWS_PROXY", ["$default"]),
+    "leave": ("AWS_PROXY", ["$default"]),
+    "history": ("AWS_PROXY", ["$default"]),
+    "members": ("AWS_PROXY", ["$default"]),
     "ping": ("MOCK", ["$default"]),
     "$default": ("AWS_PROXY", ["$default"]),
 }
@@ -124,7 +128,7 @@ def test_one_line_adds_a_route_with_all_it_needs(stack, moto):
         "dashboards": [],
     }
     default = moto.client("lambda").get_function(FunctionName="roomchat-prod-default")["Configuration"]
-    assert default["Environment"]["Variables"] == {"ACTIONS": "echo,ping,publish,sendmessage"}
+    assert default["Environment"]["Variables"] == {"ACTIONS": "echo,history,join,leave,members,ping,publish,sendmessage"}
     stack.assert_no_drift()
 
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{EXAMPLE, Failure};
@@ -107,6 +108,83 @@ impl<'a> Frame<'a> {
             .ok_or_else(|| Failure::bad_request(format!("data is missing; {EXAMPLE}")))
     }
 
+    /// The field `room`, where it says what the frame is about.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` as for [`Self::room`], and when there is none.
+    pub fn this_room(&self) -> Result<Name, Failure> {
+        self.room()?
+            .ok_or_else(|| Failure::bad_request("room is missing"))
+    }
+
+    /// The field `after`: everything up to this number has been seen.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is no whole number of 0 or more.
+    pub fn after(&self) -> Result<Option<u64>, Failure> {
+        self.number("after")
+    }
+
+    /// The field `after` where users are listed: the last one of the page before.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is no string.
+    pub fn after_user(&self) -> Result<Option<String>, Failure> {
+        self.text("after")
+    }
+
+    /// The field `before`: only what is older than this number.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::after`].
+    pub fn before(&self) -> Result<Option<u64>, Failure> {
+        self.number("before")
+    }
+
+    /// A field that says how many, `least` to `most`.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is no whole number in these bounds.
+    pub fn count(&self, field: &str, least: usize, most: usize) -> Result<Option<usize>, Failure> {
+        let Some(raw) = self.fields.get(field) else {
+            return Ok(None);
+        };
+        match serde_json::from_str::<Option<usize>>(raw.get()) {
+            Ok(None) => Ok(None),
+            Ok(Some(count)) if (least..=most).contains(&count) => Ok(Some(count)),
+            _ => Err(Failure::bad_request(format!(
+                "{field} must be a whole number, {least} to {most}"
+            ))),
+        }
+    }
+
+    /// The field `since`: where the client stopped.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is no object with an `epoch`, a string, and a `seq`, a whole number of 0 or more.
+    pub fn since(&self) -> Result<Option<Position>, Failure> {
+        let Some(raw) = self.fields.get("since") else {
+            return Ok(None);
+        };
+        serde_json::from_str(raw.get())
+            .map_err(|_| Failure::bad_request(r#"since must be a position: {"epoch":"…","seq":…}"#))
+    }
+
+    /// An optional number; `null` counts as absent.
+    fn number(&self, field: &str) -> Result<Option<u64>, Failure> {
+        let Some(raw) = self.fields.get(field) else {
+            return Ok(None);
+        };
+        serde_json::from_str(raw.get())
+            .map_err(|_| Failure::bad_request(format!("{field} must be a whole number, 0 or more")))
+    }
+
     /// An optional field that must be a string; `null` counts as absent.
     fn text(&self, field: &str) -> Result<Option<String>, Failure> {
         let Some(raw) = self.fields.get(field) else {
@@ -116,6 +194,16 @@ impl<'a> Frame<'a> {
             .map_err(|_| Failure::bad_request(format!("{field} must be a string")))
     }
 }
+
+/// A place in the log of a room: everything up to `seq` of that epoch has been seen.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Position {
+    /// The epoch that the number is of.
+    pub epoch: String,
+    /// The last number seen; 0 before the first.
+    pub seq: u64,
+}
+
 /// What connects an answer to the frame it answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Correlation {
@@ -275,9 +363,9 @@ mod tests {
             let frame = Frame::parse(&text).unwrap();
             let raw = frame.data().unwrap();
             prop_assert_eq!(raw.get(), &data);
-            let message = Message { room: "r", id: None, from: "u", data: raw, received: 1, at: 1 };
+            let message = Message { room: "r", seq: 1, epoch: "E", id: None, from: "u", data: raw, received: 1, at: 1 };
             let expected = format!(
-                r#"{{"type":"message","room":"r","from":"u","data":{data},"received":1,"at":1}}"#
+                r#"{{"type":"message","room":"r","seq":1,"epoch":"E","from":"u","data":{data},"received":1,"at":1}}"#
             );
             prop_assert_eq!(render(&message), expected);
         }

@@ -24,12 +24,16 @@ async fn members_get_the_message_and_the_sender_gets_the_ack() {
     assert!((before..=now_ms()).contains(&at));
     assert_eq!(
         ack,
-        json!({"type": "ack", "id": "m1", "room": "lobby", "at": at, "delivered": 2, "gone": 0, "failed": 0})
+        json!({
+            "type": "ack", "id": "m1", "room": "lobby", "seq": 1, "epoch": ack["epoch"], "at": at,
+            "delivered": 2, "gone": 0, "failed": 0,
+        })
     );
     // Everybody in the room but the sender, once.
     assert_eq!(world.peers.tried(), ["b", "c"]);
     let text = format!(
-        r#"{{"type":"message","room":"lobby","id":"m1","from":"user-a","data":"hi","received":{},"at":{at}}}"#,
+        r#"{{"type":"message","room":"lobby","seq":1,"epoch":{},"id":"m1","from":"user-a","data":"hi","received":{},"at":{at}}}"#,
+        ack["epoch"],
         at / 1000
     );
     assert_eq!(world.peers.texts("b"), [text.as_str()]);
@@ -83,20 +87,32 @@ async fn a_publish_reads_no_more_than_it_must() {
     for id in ["a", "b", "c"] {
         world.join(id, "lobby").await;
     }
+    let counts = |counts: &[(&str, usize)]| -> Vec<(String, usize)> {
+        counts
+            .iter()
+            .map(|&(operation, count)| (operation.to_owned(), count))
+            .collect()
+    };
     world.publish("a", r#"{"action":"publish","data":1}"#).await;
-    let expected = [("Query".to_owned(), 1), ("Query room-index".to_owned(), 1)];
+    // The first message of a room begins its log: one more write.
+    let expected = counts(&[
+        ("PutItem messages", 2),
+        ("Query", 1),
+        ("Query messages", 1),
+        ("Query room-index", 1),
+    ]);
     assert_eq!(world.tap.counts(), expected);
 
-    let world = World::new().await;
-    world.join("a", "lobby").await;
-    world.join("b", "lobby").await;
     world
         .publish("a", r#"{"action":"publish","data":1,"room":"lobby"}"#)
         .await;
-    let expected = [
-        ("GetItem".to_owned(), 1),
-        ("Query room-index".to_owned(), 1),
-    ];
+    let expected = counts(&[
+        ("GetItem", 1),
+        ("PutItem messages", 3),
+        ("Query", 1),
+        ("Query messages", 2),
+        ("Query room-index", 2),
+    ]);
     assert_eq!(world.tap.counts(), expected);
     assert!(world.peers.asked().is_empty());
 }
@@ -114,7 +130,8 @@ async fn every_member_of_every_page_gets_it_once() {
     assert_eq!(ack["delivered"], 49);
     let expected: Vec<String> = ids.into_iter().filter(|id| id != "c17").collect();
     assert_eq!(world.peers.tried(), expected);
-    assert_eq!(world.tap.counts()[1], ("Query room-index".to_owned(), 8));
+    let read = ("Query room-index".to_owned(), 8);
+    assert!(world.tap.counts().contains(&read));
 }
 
 #[tokio::test]

@@ -7,6 +7,10 @@
 mod deadline;
 mod delivery;
 mod failures;
+mod history;
+mod interleavings;
+mod log;
 mod membership;
 mod pruning;
+mod rooms;
 mod support;

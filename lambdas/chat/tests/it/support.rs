@@ -10,7 +10,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chat::App;
 use chat::connections::Connection;
 use chat::event::{Reply, Request};
-use chat::settings::{Delivery, Table};
+use chat::settings::{Delivery, History, Table};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -18,6 +19,10 @@ pub(crate) use aws::Tap;
 pub(crate) use peers::{Answer, Peers};
 
 pub(crate) const TABLE: &str = "connections";
+pub(crate) const MESSAGES: &str = "messages";
+
+/// How long messages are kept, in seconds.
+pub(crate) const RETENTION_S: i64 = 7 * 24 * 3600;
 
 pub(crate) struct World {
     pub(crate) app: App,
@@ -39,7 +44,7 @@ impl World {
         let peers = Peers::start().await;
         let engine = aws::start_engine().await;
         let dynamodb = aws_sdk_dynamodb::Client::new(&aws::config(&engine, &peers.url, None));
-        aws::create_table(&dynamodb).await;
+        aws::create_tables(&dynamodb).await;
         // Long, so that a busy machine makes no post fail. Where a peer hangs, the test shortens them.
         let mut delivery = Delivery {
             attempt_timeout: Duration::from_secs(30),
@@ -55,6 +60,11 @@ impl World {
         let app = App::new(
             &aws::config(&engine, &peers.url, Some(&tap)),
             table,
+            History {
+                name: MESSAGES.to_owned(),
+                retention_s: RETENTION_S,
+                page_size,
+            },
             delivery,
         );
         Self {
@@ -84,10 +94,54 @@ impl World {
         self.put(item).await;
     }
 
+    /// Puts a connection of `user` into a room, for as long as is said.
+    pub(crate) async fn join_as(&self, id: &str, room: &str, user: &str, expires_at: i64) {
+        let row = Connection {
+            connection_id: id.to_owned(),
+            room: room.to_owned(),
+            user: user.to_owned(),
+            connected_at: now_ms(),
+            expires_at,
+        };
+        let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
+        self.put(item).await;
+    }
+
+    /// Lets the rows of a room's log expire, up to `last`, without deleting them.
+    pub(crate) async fn expire(&self, room: &str, last: u64) {
+        let past = AttributeValue::N((now_ms() / 1000 - 5).to_string());
+        for row in self.log(room).await {
+            if row.seq <= last {
+                let update = self
+                    .dynamodb
+                    .update_item()
+                    .table_name(MESSAGES)
+                    .set_key(Some(logged_key(room, row.seq)))
+                    .update_expression("SET expiresAt = :past")
+                    .expression_attribute_values(":past", past.clone());
+                update.send().await.unwrap();
+            }
+        }
+    }
+
+    /// Deletes a row of a room's log.
+    pub(crate) async fn delete_logged(&self, room: &str, seq: u64) {
+        let delete = self
+            .dynamodb
+            .delete_item()
+            .table_name(MESSAGES)
+            .set_key(Some(logged_key(room, seq)));
+        delete.send().await.unwrap();
+    }
+
     pub(crate) async fn put(&self, item: HashMap<String, AttributeValue>) {
+        self.put_into(TABLE, item).await;
+    }
+
+    pub(crate) async fn put_into(&self, table: &str, item: HashMap<String, AttributeValue>) {
         self.dynamodb
             .put_item()
-            .table_name(TABLE)
+            .table_name(table)
             .set_item(Some(item))
             .send()
             .await
@@ -116,10 +170,69 @@ impl World {
             .unwrap()
     }
 
+    /// The rows of a room's log, in order, without their retention.
+    pub(crate) async fn log(&self, room: &str) -> Vec<Logged> {
+        let query = self
+            .dynamodb
+            .query()
+            .table_name(MESSAGES)
+            .key_condition_expression("room = :room")
+            .expression_attribute_values(":room", AttributeValue::S(room.to_owned()))
+            .consistent_read(true);
+        let items: Vec<HashMap<String, AttributeValue>> = query
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<_, _>>()
+            .await
+            .unwrap();
+        items
+            .into_iter()
+            .map(|item| serde_dynamo::from_item(item).unwrap())
+            .collect()
+    }
+
     /// What `id` is answered for a frame.
     pub(crate) async fn publish(&self, id: &str, frame: &str) -> Value {
         body(&chat::publish(&self.app, &request(id, frame)).await)
     }
+
+    pub(crate) async fn ask_join(&self, id: &str, frame: &str) -> Value {
+        let (connections, log) = (&self.app.connections, &self.app.log);
+        body(&chat::join(connections, log, &request(id, frame)).await)
+    }
+
+    pub(crate) async fn ask_history(&self, id: &str, frame: &str) -> Value {
+        let (connections, log) = (&self.app.connections, &self.app.log);
+        body(&chat::history(connections, log, &request(id, frame)).await)
+    }
+
+    pub(crate) async fn ask_history_text(&self, id: &str, frame: &str) -> String {
+        let (connections, log) = (&self.app.connections, &self.app.log);
+        let reply = chat::history(connections, log, &request(id, frame)).await;
+        reply.body.unwrap()
+    }
+
+    pub(crate) async fn ask_leave(&self, id: &str, frame: &str) -> Value {
+        body(&chat::leave(&self.app.connections, &request(id, frame)).await)
+    }
+
+    pub(crate) async fn ask_members(&self, id: &str, frame: &str) -> Value {
+        body(&chat::members(&self.app.connections, &request(id, frame)).await)
+    }
+}
+
+/// A row of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Logged {
+    pub(crate) seq: u64,
+    pub(crate) epoch: String,
+    pub(crate) id: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) data: Option<String>,
+    pub(crate) at: i64,
+    pub(crate) expires_at: i64,
 }
 
 /// A frame from `id`, with a minute to answer it.
@@ -163,6 +276,13 @@ pub(crate) fn now_ms() -> i64 {
             .as_millis(),
     )
     .unwrap()
+}
+
+fn logged_key(room: &str, seq: u64) -> HashMap<String, AttributeValue> {
+    HashMap::from([
+        ("room".to_owned(), AttributeValue::S(room.to_owned())),
+        ("seq".to_owned(), AttributeValue::N(seq.to_string())),
+    ])
 }
 
 fn text(value: &AttributeValue) -> String {

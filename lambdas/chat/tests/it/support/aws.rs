@@ -56,8 +56,8 @@ pub(crate) fn config(dynamodb: &str, management: &str, tap: Option<&Tap>) -> Sdk
         .build()
 }
 
-/// The table of design: what terraform/ declares.
-pub(crate) async fn create_table(client: &aws_sdk_dynamodb::Client) {
+/// The tables that terraform/ declares.
+pub(crate) async fn create_tables(client: &aws_sdk_dynamodb::Client) {
     let key = |name: &str, kind: KeyType| {
         KeySchemaElement::builder()
             .attribute_name(name)
@@ -65,13 +65,25 @@ pub(crate) async fn create_table(client: &aws_sdk_dynamodb::Client) {
             .build()
             .unwrap()
     };
-    let string = |name: &str| {
+    let attribute = |name: &str, kind: ScalarAttributeType| {
         AttributeDefinition::builder()
             .attribute_name(name)
-            .attribute_type(ScalarAttributeType::S)
+            .attribute_type(kind)
             .build()
             .unwrap()
     };
+    let string = |name: &str| attribute(name, ScalarAttributeType::S);
+    client
+        .create_table()
+        .table_name(super::MESSAGES)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(string("room"))
+        .attribute_definitions(attribute("seq", ScalarAttributeType::N))
+        .key_schema(key("room", KeyType::Hash))
+        .key_schema(key("seq", KeyType::Range))
+        .send()
+        .await
+        .unwrap();
     let index = GlobalSecondaryIndex::builder()
         .index_name("room-index")
         .key_schema(key("room", KeyType::Hash))
@@ -123,6 +135,8 @@ pub(crate) struct Tap(Arc<Mutex<Tapping>>);
 struct Tapping {
     counts: BTreeMap<String, usize>,
     faults: Vec<Fault>,
+    /// Replies to be lost, of an operation: the request is done all the same.
+    lost: Vec<(&'static str, usize)>,
 }
 
 #[derive(Debug)]
@@ -133,8 +147,8 @@ struct Fault {
 }
 
 impl Tap {
-    /// How many requests there were of each operation; a Query of the index counts as `Query room-index`,
-    /// and a read of the table that is not consistent as `… eventually`.
+    /// How many requests there were of each operation; one of the index counts as `Query room-index`, one of the log
+    /// as `Query messages`, and a read of a table that is not consistent as `… eventually`.
     pub(crate) fn counts(&self) -> Vec<(String, usize)> {
         self.0.lock().unwrap().counts.clone().into_iter().collect()
     }
@@ -148,17 +162,40 @@ impl Tap {
         });
     }
 
+    /// Loses the replies to the next `count` requests of an operation, which are done all the same: the caller gets a
+    /// 500 instead.
+    pub(crate) fn lose(&self, operation: &'static str, count: usize) {
+        self.0.lock().unwrap().lost.push((operation, count));
+    }
+
+    /// Whether the reply to this request is to be lost.
+    fn loses(&self, operation: &str) -> bool {
+        let mut tapping = self.0.lock().unwrap();
+        let lost = tapping
+            .lost
+            .iter_mut()
+            .find(|(lost, left)| *lost == operation && *left > 0);
+        lost.is_some_and(|(_, left)| {
+            *left -= 1;
+            true
+        })
+    }
+
     /// Notes a request to DynamoDB; the error that it gets instead of being sent.
-    fn note(&self, request: &HttpRequest) -> Option<&'static str> {
+    fn note(&self, request: &HttpRequest) -> Option<(String, Option<&'static str>)> {
         let target = request.headers().get("x-amz-target")?;
         let mut operation = target.rsplit('.').next()?.to_owned();
         let body = String::from_utf8_lossy(request.body().bytes()?).into_owned();
         if body.contains("room-index") {
             operation.push_str(" room-index");
-        } else if matches!(operation.as_str(), "Query" | "GetItem")
-            && !body.contains(r#""ConsistentRead":true"#)
-        {
-            operation.push_str(" eventually");
+        } else {
+            let reads = matches!(operation.as_str(), "Query" | "GetItem");
+            if body.contains(r#""TableName":"messages""#) {
+                operation.push_str(" messages");
+            }
+            if reads && !body.contains(r#""ConsistentRead":true"#) {
+                operation.push_str(" eventually");
+            }
         }
         let mut tapping = self.0.lock().unwrap();
         let count = tapping.counts.entry(operation.clone()).or_default();
@@ -168,7 +205,8 @@ impl Tap {
             .faults
             .iter()
             .find(|fault| fault.operation == operation && count > fault.after);
-        fault.map(|fault| fault.error)
+        let error = fault.map(|fault| fault.error);
+        Some((operation, error))
     }
 }
 
@@ -194,20 +232,30 @@ impl HttpClient for Tapped<SharedHttpClient> {
 
 impl HttpConnector for Tapped<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        match self.tap.note(&request) {
-            None => self.inner.call(request),
-            Some(error) => {
-                let body = format!(
-                    r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{error}","message":"no"}}"#
-                );
-                let status = if error == "InternalServerError" {
-                    500
-                } else {
-                    400
-                };
-                let status = StatusCode::try_from(status).unwrap();
-                HttpConnectorFuture::ready(Ok(HttpResponse::new(status, body.into())))
-            }
+        let Some((operation, error)) = self.tap.note(&request) else {
+            return self.inner.call(request);
+        };
+        if let Some(error) = error {
+            return HttpConnectorFuture::ready(Ok(refusal(error)));
         }
+        let done = self.inner.call(request);
+        if !self.tap.loses(&operation) {
+            return done;
+        }
+        HttpConnectorFuture::new(async {
+            done.await?;
+            Ok(refusal("InternalServerError"))
+        })
     }
+}
+
+/// An error as DynamoDB answers it.
+fn refusal(error: &str) -> HttpResponse {
+    let body = format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{error}","message":"no"}}"#);
+    let status = if error == "InternalServerError" {
+        500
+    } else {
+        400
+    };
+    HttpResponse::new(StatusCode::try_from(status).unwrap(), body.into())
 }

@@ -1,0 +1,140 @@
+//! The command line.
+
+use std::time::Duration;
+
+use clap::Parser;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rand::RngExt as _;
+use tokio_tungstenite::tungstenite::http::Uri;
+
+use crate::core::Settings;
+
+/// What stays as it is in a query: all else a name may hold is encoded.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// Chat in the rooms of a roomchat service; nothing is shown twice, out of order, or lost without a word
+#[derive(Debug, Parser)]
+#[command(name = "roomchat", version)]
+pub struct Options {
+    /// Where the service is: ws://… or wss://…, with its stage
+    #[arg(env = "CHAT_URL", default_value = "ws://127.0.0.1:3000/prod")]
+    pub url: String,
+    /// A room to be in; may be given several times
+    #[arg(long = "room", value_name = "ROOM", default_value = "lobby")]
+    pub rooms: Vec<String>,
+    /// Your name; without it you are a guest
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Messages shown on entering a room
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=100))]
+    pub history: u16,
+    /// Commands and events as lines of JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+    /// How often to ping and to look for lost messages; API Gateway closes a connection after 10 silent minutes
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=540))]
+    pub heartbeat: u64,
+    /// Replace a connection of that age; API Gateway closes it after 2 hours
+    #[arg(long, value_name = "SECONDS", default_value_t = 6600, value_parser = clap::value_parser!(u64).range(1..=7140))]
+    pub max_life: u64,
+    /// Send again what is not answered within this time
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub ack_timeout: u64,
+}
+
+impl Options {
+    /// Where to connect, up to and including `user=`: only the room is added.
+    ///
+    /// # Errors
+    ///
+    /// One sentence: what is wrong with the URL.
+    pub fn address(&self, user: &str) -> Result<String, String> {
+        let wrong = || {
+            format!(
+                "{} is no WebSocket URL; it looks like wss://HOST/STAGE.",
+                self.url
+            )
+        };
+        let uri: Uri = self.url.parse().map_err(|_| wrong())?;
+        if !matches!(uri.scheme_str(), Some("ws" | "wss")) || uri.host().is_none() {
+            return Err(wrong());
+        }
+        let separator = if uri.query().is_some() { '&' } else { '?' };
+        // An address without a path gets one: the query does not follow the host.
+        let slash = if uri.path() == "/" && !self.url.ends_with('/') && uri.query().is_none() {
+            "/"
+        } else {
+            ""
+        };
+        let user = utf8_percent_encode(user, ENCODED);
+        Ok(format!("{}{slash}{separator}user={user}", self.url))
+    }
+
+    /// What the core needs to know.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            user: self.user.clone().unwrap_or_else(guest),
+            rooms: self.rooms.clone(),
+            history: self.history,
+            heartbeat: Duration::from_secs(self.heartbeat),
+            max_life: Duration::from_secs(self.max_life),
+            ack_timeout: Duration::from_secs(self.ack_timeout),
+        }
+    }
+}
+
+/// The address of a room, at an address that `Options::address` made.
+pub fn in_room(address: &str, room: &str) -> String {
+    format!("{address}&room={}", utf8_percent_encode(room, ENCODED))
+}
+
+/// A guest's name. The service would give one too, but another at each connection, and a message's sender is part of
+/// how the service knows a copy.
+fn guest() -> String {
+    // Without 0, 1, i, l and o, which people misread.
+    const ALPHABET: &[u8] = b"23456789abcdefghjkmnpqrstuvwxyz";
+    let mut rng = rand::rng();
+    let tail = (0..6).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]));
+    "guest-".chars().chain(tail).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(url: &str) -> Result<String, String> {
+        let options = Options::try_parse_from(["roomchat", url]).map_err(|e| e.to_string())?;
+        options.address("ünal")
+    }
+
+    #[test]
+    fn rooms_are_added_to_any_url() {
+        let user = "user=%C3%BCnal";
+        for (url, expected) in [
+            ("ws://h:1/prod", "ws://h:1/prod?"),
+            ("wss://h/prod?token=a", "wss://h/prod?token=a&"),
+            ("wss://h", "wss://h/?"),
+            ("wss://h/", "wss://h/?"),
+        ] {
+            assert_eq!(address(url), Ok(format!("{expected}{user}")));
+        }
+        assert_eq!(in_room("x?", "a:b"), "x?&room=a%3Ab");
+    }
+
+    #[test]
+    fn other_urls_are_refused() {
+        for url in ["http://h/prod", "h", "ws://", "/prod", "ws:h"] {
+            assert!(address(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn guests_have_names_of_their_own() {
+        assert_ne!(guest(), guest());
+        assert_eq!(guest().len(), 12);
+    }
+}

@@ -1,0 +1,256 @@
+//! The client's rules, by schedules of all kinds and by a few told step by step.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use roomchat::core::Settings;
+use roomchat::event::Event;
+
+use crate::model::{Fate, World, settings};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Say(usize),
+    AnotherSays(usize),
+    Dial(bool),
+    Cut(usize),
+    Index,
+    Wake,
+    Wait(u64),
+    Carry(usize, Fate),
+    Bring {
+        which: usize,
+        lost: bool,
+        doubled: bool,
+    },
+    Trim(usize, u64),
+    Renew(usize),
+}
+
+const ROOMS: [&str; 2] = ["garden", "lobby"];
+
+fn step() -> impl Strategy<Value = Step> {
+    let room = 0..ROOMS.len();
+    let fate = prop_oneof![
+        12 => Just(Fate::Arrives),
+        2 => Just(Fate::Unanswered),
+        2 => Just(Fate::Lost),
+        1 => Just(Fate::GatewayAfter),
+        1 => Just(Fate::GatewayBefore),
+        1 => Just(Fate::Throttled),
+    ];
+    prop_oneof![
+        8 => room.clone().prop_map(Step::Say),
+        12 => room.clone().prop_map(Step::AnotherSays),
+        6 => prop::bool::weighted(0.8).prop_map(Step::Dial),
+        1 => (0..3_usize).prop_map(Step::Cut),
+        4 => Just(Step::Index),
+        4 => Just(Step::Wake),
+        4 => (1..20_000_u64).prop_map(Step::Wait),
+        24 => (0..6_usize, fate).prop_map(|(which, fate)| Step::Carry(which, fate)),
+        24 => (0..6_usize, prop::bool::weighted(0.15), prop::bool::weighted(0.15))
+            .prop_map(|(which, lost, doubled)| Step::Bring { which, lost, doubled }),
+        1 => (room.clone(), 0..4_u64).prop_map(|(room, keep)| Step::Trim(room, keep)),
+        1 => room.prop_map(Step::Renew),
+    ]
+}
+
+fn play(world: &mut World, step: &Step) {
+    match *step {
+        Step::Say(room) => {
+            world.say(ROOMS[room]);
+        }
+        Step::AnotherSays(room) => world.another_says(ROOMS[room]),
+        Step::Dial(works) => world.dial(works),
+        Step::Cut(which) => world.cut(which),
+        Step::Index => world.index(),
+        Step::Wake => world.wake(),
+        Step::Wait(ms) => world.wait(Duration::from_millis(ms)),
+        Step::Carry(which, fate) => world.carry(which, fate),
+        Step::Bring {
+            which,
+            lost,
+            doubled,
+        } => world.bring(which, lost, doubled),
+        Step::Trim(room, keep) => world.trim(ROOMS[room], keep),
+        Step::Renew(room) => world.renew(ROOMS[room]),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the network does: what is shown is a run of the log without holes, doubles or swaps, or says that it
+    /// is not; and every message sent is in the log once.
+    #[test]
+    fn every_schedule(steps in prop::collection::vec(step(), 0..250)) {
+        let mut world = World::new(&ROOMS);
+        for step in &steps {
+            play(&mut world, step);
+        }
+        world.heal();
+    }
+}
+
+/// A client that is in `lobby`, with nothing under way.
+fn settled() -> World {
+    let mut world = World::new(&["lobby"]);
+    world.heal();
+    world.events.clear();
+    world
+}
+
+fn shown(world: &World) -> Vec<u64> {
+    let seq = |event: &Event| match event {
+        Event::Message { entry, .. } => Some(entry.seq),
+        _ => None,
+    };
+    world.events.iter().filter_map(seq).collect()
+}
+
+#[test]
+fn later_messages_wait_for_the_earlier() {
+    let mut world = settled();
+    for _ in 0..3 {
+        world.another_says("lobby");
+    }
+    world.bring(2, false, false);
+    world.bring(1, false, false);
+    assert!(shown(&world).is_empty());
+    // What is missing is asked for at once.
+    assert_eq!(world.to_service.len(), 1);
+    assert_eq!(world.to_service[0].1["action"], "history");
+    assert_eq!(world.to_service[0].1["after"], 0);
+    world.bring(0, false, false);
+    assert_eq!(shown(&world), [1, 2, 3]);
+}
+
+#[test]
+fn the_last_message_may_be_lost_too() {
+    let mut world = World::with(Settings {
+        max_life: Duration::from_secs(7000),
+        ..settings(&["lobby"])
+    });
+    world.heal();
+    let before = world.now;
+    world.another_says("lobby");
+    world.bring(0, true, false);
+    while shown(&world).is_empty() {
+        world.wake();
+        world.flush();
+    }
+    // Nothing came after it: only the heartbeat can have shown it.
+    assert!(world.now <= before + Duration::from_secs(300));
+}
+
+#[test]
+fn a_message_that_the_index_missed_is_found_soon() {
+    let mut world = World::new(&["lobby"]);
+    world.dial(true);
+    world.carry(0, Fate::Arrives);
+    world.bring(0, false, false);
+    let joined = world.now;
+    world.another_says("lobby");
+    assert!(world.to_client.is_empty());
+    while shown(&world).is_empty() {
+        world.wake();
+        world.flush();
+    }
+    assert!(world.now <= joined + Duration::from_secs(5));
+}
+
+#[test]
+fn a_retry_keeps_id_and_after() {
+    let mut world = settled();
+    world.say("lobby");
+    let first = world.to_service[0].1.clone();
+    world.carry(0, Fate::Lost);
+    world.another_says("lobby");
+    world.bring(0, false, false);
+    world.wake();
+    let again = world
+        .to_service
+        .iter()
+        .find(|(_, frame)| frame["action"] == "publish");
+    assert_eq!(again.unwrap().1, first);
+    world.heal();
+    assert_eq!(shown(&world), [1, 2]);
+}
+
+#[test]
+fn one_message_at_a_time_keeps_the_order() {
+    let mut world = settled();
+    for _ in 0..3 {
+        world.say("lobby");
+    }
+    assert_eq!(world.to_service.len(), 1);
+    world.carry(0, Fate::Arrives);
+    world.bring(0, false, false);
+    assert_eq!(world.to_service.len(), 1);
+    assert_eq!(world.to_service[0].1["after"], 1);
+}
+
+#[test]
+fn a_connection_is_replaced_before_it_ends_and_nothing_is_missed() {
+    let mut world = settled();
+    let before = world.now;
+    while world.dialling.is_empty() {
+        world.wake();
+        while world.dialling.is_empty()
+            && !(world.to_service.is_empty() && world.to_client.is_empty())
+        {
+            world.carry(0, Fate::Arrives);
+            world.bring(0, false, false);
+        }
+        assert!(
+            world.now < before + Duration::from_secs(1001),
+            "no second connection"
+        );
+    }
+    // The second is opened while the first still delivers.
+    world.dial(true);
+    world.another_says("lobby");
+    world.index();
+    world.another_says("lobby");
+    world.heal();
+    assert_eq!(shown(&world), [1, 2]);
+    let renewed = |event: &Event| matches!(event, Event::Connected { renewed: true });
+    assert!(world.events.iter().any(renewed));
+    let lost = |event: &Event| matches!(event, Event::Disconnected { .. });
+    assert!(!world.events.iter().any(lost));
+}
+
+#[test]
+fn a_trimmed_log_is_told_and_counted() {
+    let mut world = settled();
+    world.another_says("lobby");
+    world.heal();
+    world.cut(0);
+    for _ in 0..10 {
+        world.another_says("lobby");
+    }
+    world.trim("lobby", 5);
+    world.heal();
+    // Of eleven the client saw the first and the last three, as many as it shows on entering a room.
+    assert_eq!(shown(&world), [1, 9, 10, 11]);
+    let missing = |event: &Event| match event {
+        Event::Lost { missing, .. } => *missing,
+        _ => None,
+    };
+    assert_eq!(world.events.iter().find_map(missing), Some(7));
+}
+
+#[test]
+fn silence_after_a_ping_is_a_lost_connection() {
+    let mut world = settled();
+    let mut ticks = 0;
+    while world.dialling.is_empty() {
+        world.wake();
+        world.to_service.clear();
+        ticks += 1;
+        assert!(ticks < 100, "the connection is not given up");
+    }
+    let lost = |event: &Event| matches!(event, Event::Disconnected { reason, .. } if reason == "the connection is silent");
+    assert!(world.events.iter().any(lost));
+    world.heal();
+}

@@ -1,0 +1,518 @@
+//! A model of the service and of the worst network: what it delivers may be late, lost, doubled or out of order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use roomchat::command::Command;
+use roomchat::core::{Core, Input, LinkId, Output, Settings};
+use roomchat::event::Event;
+use serde_json::value::to_raw_value;
+use serde_json::{Value, json};
+
+pub(crate) const USER: &str = "alice";
+
+/// Small, so that answers have several pages.
+const PAGE: usize = 4;
+
+pub(crate) fn settings(rooms: &[&str]) -> Settings {
+    Settings {
+        user: USER.to_owned(),
+        rooms: rooms.iter().map(|&room| room.to_owned()).collect(),
+        history: 3,
+        heartbeat: Duration::from_secs(300),
+        max_life: Duration::from_secs(1000),
+        ack_timeout: Duration::from_secs(10),
+    }
+}
+
+#[derive(Clone)]
+struct Stored {
+    user: String,
+    id: Option<String>,
+    data: String,
+}
+
+/// A room's log, and those it had before.
+struct Log {
+    epoch: usize,
+    first: u64,
+    /// Every epoch's entries, those trimmed included.
+    epochs: Vec<Vec<Stored>>,
+}
+
+impl Log {
+    fn name(&self) -> String {
+        format!("e{}", self.epoch)
+    }
+
+    fn head(&self) -> u64 {
+        self.epochs[self.epoch].len() as u64
+    }
+
+    fn frame(&self, room: &str, seq: u64) -> Value {
+        let stored = &self.epochs[self.epoch][seq as usize - 1];
+        json!({"type": "message", "room": room, "epoch": self.name(), "seq": seq, "id": stored.id,
+               "from": stored.user, "data": stored.data, "at": 1})
+    }
+
+    fn frames(&self, room: &str, seqs: impl Iterator<Item = u64>) -> Vec<Value> {
+        seqs.map(|seq| self.frame(room, seq)).collect()
+    }
+}
+
+/// How the checker knows where the client is in a room.
+#[derive(Default)]
+struct Seen {
+    last: Option<(String, u64)>,
+}
+
+/// What becomes of a frame that the client sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fate {
+    Arrives,
+    /// It is processed, and the answer is lost.
+    Unanswered,
+    Lost,
+    /// It is processed, and API Gateway answers that it failed.
+    GatewayAfter,
+    GatewayBefore,
+    Throttled,
+}
+
+pub(crate) struct World {
+    pub(crate) core: Core,
+    pub(crate) now: Duration,
+    logs: BTreeMap<String, Log>,
+    /// Open connections: their rooms, and whether the index knows of it.
+    links: BTreeMap<LinkId, BTreeMap<String, bool>>,
+    pub(crate) dialling: Vec<(LinkId, String)>,
+    pub(crate) to_service: Vec<(LinkId, Value)>,
+    pub(crate) to_client: Vec<(LinkId, Value)>,
+    seen: BTreeMap<String, Seen>,
+    said: BTreeMap<String, String>,
+    acked: BTreeSet<String>,
+    /// Messages that were under way when their room's log began anew. `after` names no epoch, so the service may look
+    /// for an earlier copy in the wrong place.
+    excused: BTreeSet<String>,
+    pub(crate) events: Vec<Event>,
+    others: usize,
+}
+
+impl World {
+    pub(crate) fn new(rooms: &[&str]) -> World {
+        World::with(settings(rooms))
+    }
+
+    pub(crate) fn with(settings: Settings) -> World {
+        let log = || Log {
+            epoch: 0,
+            first: 1,
+            epochs: vec![Vec::new()],
+        };
+        let mut world = World {
+            now: Duration::ZERO,
+            logs: settings
+                .rooms
+                .iter()
+                .map(|room| (room.clone(), log()))
+                .collect(),
+            links: BTreeMap::new(),
+            dialling: Vec::new(),
+            to_service: Vec::new(),
+            to_client: Vec::new(),
+            seen: BTreeMap::new(),
+            said: BTreeMap::new(),
+            acked: BTreeSet::new(),
+            excused: BTreeSet::new(),
+            events: Vec::new(),
+            others: 0,
+            core: Core::new(settings, [7; 32]),
+        };
+        world.input(Input::Tick);
+        world
+    }
+
+    pub(crate) fn input(&mut self, input: Input) {
+        for output in self.core.handle(self.now, input) {
+            match output {
+                Output::Connect { link, room } => self.dialling.push((link, room)),
+                Output::Send(link, text) => {
+                    let frame: Value = serde_json::from_str(&text).unwrap();
+                    self.excuse(&frame);
+                    self.to_service.push((link, frame));
+                }
+                Output::Close(link) => self.vanish(link),
+                Output::Show(event) => self.check(event),
+                Output::Exit(exit) => panic!("{exit:?}"),
+            }
+        }
+    }
+
+    /// A client that does not know yet that a log began anew names a place in the old one.
+    fn excuse(&mut self, frame: &Value) {
+        let room = frame["room"].as_str().unwrap_or_default();
+        let known = self.seen.get(room).and_then(|seen| seen.last.as_ref());
+        if frame["action"] == "publish"
+            && known.is_some_and(|(epoch, _)| *epoch != self.logs[room].name())
+        {
+            self.excused
+                .insert(frame["id"].as_str().unwrap().to_owned());
+        }
+    }
+
+    /// The next moment at which the client wants to be woken.
+    pub(crate) fn wake(&mut self) {
+        if let Some(at) = self.core.deadline() {
+            self.now = self.now.max(at);
+            self.input(Input::Tick);
+        }
+    }
+
+    pub(crate) fn wait(&mut self, by: Duration) {
+        self.now += by;
+        if self.core.deadline().is_some_and(|at| at <= self.now) {
+            self.input(Input::Tick);
+        }
+    }
+
+    pub(crate) fn say(&mut self, room: &str) -> String {
+        let id = format!("m{}", self.said.len());
+        self.said.insert(id.clone(), room.to_owned());
+        let data = to_raw_value(&id).unwrap();
+        self.input(Input::Command(Command::Publish {
+            room: Some(room.to_owned()),
+            id: Some(id.clone()),
+            data,
+        }));
+        id
+    }
+
+    pub(crate) fn another_says(&mut self, room: &str) {
+        self.others += 1;
+        let data = format!("o{}", self.others);
+        let seq = self.append(room, "bob", None, data);
+        self.fan_out(room, seq, None);
+    }
+
+    pub(crate) fn dial(&mut self, works: bool) {
+        if self.dialling.is_empty() {
+            return;
+        }
+        let (link, room) = self.dialling.remove(0);
+        if works {
+            self.links.insert(link, BTreeMap::from([(room, false)]));
+            self.input(Input::Opened(link));
+        } else {
+            self.close(link);
+        }
+    }
+
+    pub(crate) fn cut(&mut self, which: usize) {
+        let Some(&link) = self.links.keys().nth(which % self.links.len().max(1)) else {
+            return;
+        };
+        self.vanish(link);
+        self.close(link);
+    }
+
+    fn close(&mut self, link: LinkId) {
+        let reason = "cut".to_owned();
+        self.input(Input::Closed {
+            link,
+            reason,
+            refused: false,
+        });
+    }
+
+    fn vanish(&mut self, link: LinkId) {
+        self.links.remove(&link);
+        self.dialling.retain(|(dialling, _)| *dialling != link);
+        self.to_client.retain(|(to, _)| *to != link);
+        // What the client has sent may still be processed.
+    }
+
+    /// The index has caught up with the table.
+    pub(crate) fn index(&mut self) {
+        for rooms in self.links.values_mut() {
+            rooms.values_mut().for_each(|visible| *visible = true);
+        }
+    }
+
+    pub(crate) fn trim(&mut self, room: &str, keep: u64) {
+        let log = self.logs.get_mut(room).unwrap();
+        log.first = log.first.max((log.head() + 1).saturating_sub(keep));
+    }
+
+    pub(crate) fn renew(&mut self, room: &str) {
+        let log = self.logs.get_mut(room).unwrap();
+        log.epoch += 1;
+        log.first = 1;
+        log.epochs.push(Vec::new());
+        let under_way = self
+            .said
+            .iter()
+            .filter(|(id, at)| *at == room && !self.acked.contains(*id));
+        self.excused.extend(under_way.map(|(id, _)| id.clone()));
+        let frames = self
+            .to_service
+            .iter()
+            .filter_map(|(_, frame)| frame["id"].as_str());
+        self.excused.extend(frames.map(str::to_owned));
+    }
+
+    pub(crate) fn bring(&mut self, which: usize, lost: bool, doubled: bool) {
+        if self.to_client.is_empty() {
+            return;
+        }
+        let which = which % self.to_client.len();
+        let (link, frame) = if doubled {
+            self.to_client[which].clone()
+        } else {
+            self.to_client.remove(which)
+        };
+        if !lost {
+            self.input(Input::Received(link, frame.to_string()));
+        }
+    }
+
+    pub(crate) fn carry(&mut self, which: usize, fate: Fate) {
+        if self.to_service.is_empty() {
+            return;
+        }
+        let (link, frame) = self.to_service.remove(which % self.to_service.len());
+        let gateway =
+            json!({"message": "Internal server error", "connectionId": "x", "requestId": "x"});
+        let answer = match fate {
+            Fate::Lost => None,
+            Fate::GatewayBefore => Some(gateway),
+            Fate::Throttled if frame["id"].is_string() => Some(
+                json!({"type": "error", "id": frame["id"], "code": 429, "name": "slow_down",
+                       "message": "…", "temporary": true, "retryAfterMs": 1000}),
+            ),
+            Fate::Unanswered => {
+                self.process(link, &frame);
+                None
+            }
+            Fate::GatewayAfter => {
+                self.process(link, &frame);
+                Some(gateway)
+            }
+            Fate::Arrives | Fate::Throttled => Some(self.process(link, &frame)),
+        };
+        if let Some(answer) = answer.filter(|_| self.links.contains_key(&link)) {
+            self.to_client.push((link, answer));
+        }
+    }
+
+    fn process(&mut self, link: LinkId, frame: &Value) -> Value {
+        let id = &frame["id"];
+        let room = frame["room"].as_str().unwrap_or_default().to_owned();
+        if frame["action"] == "ping" {
+            return json!({"type": "pong"});
+        }
+        if frame["action"] == "join" {
+            if let Some(rooms) = self.links.get_mut(&link) {
+                rooms.entry(room.clone()).or_insert(false);
+            }
+            return self.joined(frame, &room);
+        }
+        if !self
+            .links
+            .get(&link)
+            .is_some_and(|rooms| rooms.contains_key(&room))
+        {
+            return json!({"type": "error", "id": id, "name": "not_a_member", "message": "…", "temporary": false});
+        }
+        if frame["action"] == "publish" {
+            return self.publish(link, frame, &room);
+        }
+        assert_eq!(frame["action"], "history");
+        let log = &self.logs[&room];
+        let after = frame["after"].as_u64().unwrap();
+        let from = log.first.max(after + 1);
+        let messages = log.frames(&room, (from..=log.head()).take(PAGE));
+        json!({"type": "history", "room": room, "epoch": log.name(), "first": log.first, "head": log.head(),
+               "more": from + (messages.len() as u64) <= log.head(), "messages": messages})
+    }
+
+    fn joined(&self, frame: &Value, room: &str) -> Value {
+        let log = &self.logs[room];
+        let head = log.head();
+        let (recovered, messages) = if frame["since"].is_object() {
+            let since = frame["since"]["seq"].as_u64().unwrap();
+            let whole = frame["since"]["epoch"] == log.name() && since + 1 >= log.first;
+            let missed = (since + 1..=head).take(if whole { PAGE } else { 0 });
+            (json!(whole), log.frames(room, missed))
+        } else {
+            let last = frame["history"].as_u64().unwrap_or_default();
+            let from = log.first.max((head + 1).saturating_sub(last));
+            (Value::Null, log.frames(room, from..=head))
+        };
+        json!({"type": "joined", "id": frame["id"], "room": room, "user": USER, "epoch": log.name(),
+               "first": log.first, "head": head, "recovered": recovered, "messages": messages})
+    }
+
+    fn publish(&mut self, link: LinkId, frame: &Value, room: &str) -> Value {
+        let id = frame["id"].as_str().unwrap();
+        let after = frame["after"].as_u64().unwrap() as usize;
+        let log = &self.logs[room];
+        // As the service: an earlier copy is only looked for after `after`.
+        let mut copies = log.epochs[log.epoch].iter().enumerate().skip(after);
+        let copy = copies.find(|(_, stored)| stored.id.as_deref() == Some(id));
+        let (seq, duplicate) = match copy {
+            Some((index, _)) => (index as u64 + 1, true),
+            None => {
+                let data = frame["data"].as_str().unwrap().to_owned();
+                (self.append(room, USER, Some(id.to_owned()), data), false)
+            }
+        };
+        self.fan_out(room, seq, Some(link));
+        json!({"type": "ack", "id": id, "room": room, "epoch": self.logs[room].name(), "seq": seq, "at": 1,
+               "duplicate": duplicate, "delivered": 0, "gone": 0, "failed": 0})
+    }
+
+    fn append(&mut self, room: &str, user: &str, id: Option<String>, data: String) -> u64 {
+        let log = self.logs.get_mut(room).unwrap();
+        let user = user.to_owned();
+        log.epochs[log.epoch].push(Stored { user, id, data });
+        log.head()
+    }
+
+    fn fan_out(&mut self, room: &str, seq: u64, sender: Option<LinkId>) {
+        let frame = self.logs[room].frame(room, seq);
+        for (&link, rooms) in &self.links {
+            if Some(link) != sender && rooms.get(room) == Some(&true) {
+                self.to_client.push((link, frame.clone()));
+            }
+        }
+    }
+
+    /// Brings everything where it belongs, and every answer to it.
+    pub(crate) fn flush(&mut self) {
+        let mut rounds = 0;
+        while !(self.dialling.is_empty() && self.to_service.is_empty() && self.to_client.is_empty())
+        {
+            self.dial(true);
+            self.index();
+            self.carry(0, Fate::Arrives);
+            self.bring(0, false, false);
+            rounds += 1;
+            assert!(rounds < 10_000, "the client asks without end");
+        }
+    }
+
+    /// Everything works from now on. The client must then come to know all there is.
+    pub(crate) fn heal(&mut self) {
+        let until = self.now + Duration::from_secs(1500);
+        self.flush();
+        while self.now < until {
+            self.wake();
+            self.flush();
+        }
+        self.check_end();
+    }
+
+    /// What is shown is what the log holds, in order, without a hole that is not announced.
+    fn check(&mut self, event: Event) {
+        match &event {
+            Event::Message { room, entry } => {
+                let log = &self.logs[room];
+                let epoch: usize = entry.epoch[1..].parse().unwrap();
+                let stored = &log.epochs[epoch][entry.seq as usize - 1];
+                assert_eq!(
+                    entry.data.get(),
+                    json!(stored.data).to_string(),
+                    "another message"
+                );
+                assert_eq!(entry.from, stored.user);
+                let seen = self.seen.entry(room.clone()).or_default();
+                if let Some((epoch, last)) = &seen.last {
+                    assert_eq!(
+                        (&entry.epoch, entry.seq),
+                        (epoch, last + 1),
+                        "{room}: spliced, doubled or out of order"
+                    );
+                }
+                seen.last = Some((entry.epoch.clone(), entry.seq));
+            }
+            Event::Joined {
+                room,
+                epoch,
+                first,
+                head,
+                recovered: None,
+            } => {
+                // With nothing to show, the client begins at the head.
+                let seen = self.seen.entry(room.clone()).or_default();
+                if seen.last.is_none() && first > head {
+                    seen.last = Some((epoch.clone(), *head));
+                }
+            }
+            Event::Lost {
+                room,
+                after,
+                resumed,
+                missing,
+            } => {
+                let log = &self.logs[room];
+                let seen = self.seen.entry(room.clone()).or_default();
+                if let Some((epoch, seq)) = &seen.last {
+                    assert_eq!((&after.epoch, after.seq), (epoch, *seq), "lost from where?");
+                }
+                assert!(
+                    after.epoch != log.name() || after.seq + 1 < log.first,
+                    "{room}: nothing was lost: {after:?} {resumed:?} first {}",
+                    log.first
+                );
+                if let Some(missing) = missing {
+                    assert_eq!(after.seq + missing, resumed.seq);
+                }
+                seen.last = Some((resumed.epoch.clone(), resumed.seq));
+            }
+            Event::Ack(ack) => {
+                let id = ack.id.clone().unwrap();
+                let epoch: usize = ack.epoch[1..].parse().unwrap();
+                let stored = &self.logs[&ack.room].epochs[epoch][ack.seq as usize - 1];
+                assert_eq!(stored.id.as_ref(), Some(&id));
+                assert!(self.acked.insert(id), "acknowledged twice");
+            }
+            Event::Error {
+                retrying, message, ..
+            } => assert!(retrying, "{message}"),
+            Event::Connected { .. }
+            | Event::Disconnected { .. }
+            | Event::Joined { .. }
+            | Event::Left { .. }
+            | Event::History { .. }
+            | Event::Members(_) => {}
+        }
+        self.events.push(event);
+    }
+
+    fn check_end(&self) {
+        for (id, room) in &self.said {
+            assert!(self.acked.contains(id), "{id} was never acknowledged");
+            let epochs = &self.logs[room].epochs;
+            let copies = epochs.iter().map(|log| {
+                log.iter()
+                    .filter(|stored| stored.id.as_ref() == Some(id))
+                    .count()
+            });
+            let copies: usize = copies.sum();
+            assert!(
+                copies == 1 || (copies > 1 && self.excused.contains(id)),
+                "{id} is in the log {copies} times"
+            );
+        }
+        for (room, log) in &self.logs {
+            let last = self.seen.get(room).and_then(|seen| seen.last.clone());
+            let head = (log.name(), log.head());
+            assert!(
+                last == Some(head.clone()) || (last.is_none() && head.1 == 0),
+                "{room}: at {last:?} of {head:?}"
+            );
+        }
+        // One, and for a moment the one that it replaced.
+        assert!(self.links.len() <= 2, "connections were left open");
+    }
+}

@@ -1,0 +1,117 @@
+//! What the actions of a client have in common: they are answered whatever happens, and are about one of its rooms.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use tokio::time::timeout_at;
+
+use crate::connections::{Connections, Membership};
+use crate::event::{Reply, Request};
+use crate::fanout::before;
+use crate::names::Name;
+use crate::protocol::{Correlation, ErrorName, Failure, Frame};
+
+/// How many rooms an error message lists.
+const ROOMS_LISTED: usize = 10;
+
+/// Whatever is not done when less than this is left of the invocation is answered with an error: Lambda would end it
+/// without a word.
+const ANSWER_BEFORE_DEADLINE: Duration = Duration::from_millis(100);
+
+/// Reads the frame of `request`, does the `work`, and answers with the frame it returns or with an `error`.
+pub(crate) async fn answer<'a>(
+    request: &'a Request,
+    work: impl AsyncFnOnce(&Frame<'a>) -> Result<String, Failure>,
+) -> Reply {
+    let mut to = Correlation::default();
+    let until = before(request.deadline, ANSWER_BEFORE_DEADLINE);
+    let done = async {
+        let frame = Frame::parse(&request.body)?;
+        to = frame.correlation();
+        // Boxed, so that the SDK's deeply nested futures are not part of this one.
+        Box::pin(work(&frame)).await
+    };
+    let failure = match timeout_at(until, done).await {
+        Ok(Ok(frame)) => return Reply::frame(frame),
+        Ok(Err(failure)) => failure,
+        Err(_) => Failure::internal(
+            "the service took too long; try again",
+            anyhow!("less than {ANSWER_BEFORE_DEADLINE:?} were left"),
+        ),
+    };
+    let (connection_id, request_id) = (&request.connection_id, &request.request_id);
+    let (action, error) = (to.action.as_deref(), failure.name.as_str());
+    let duration_ms = request.duration_ms();
+    match &failure.cause {
+        Some(cause) => tracing::error!(
+            connection_id,
+            request_id,
+            action,
+            error,
+            cause = format!("{cause:#}"),
+            duration_ms,
+            "action failed"
+        ),
+        None => tracing::info!(
+            connection_id,
+            request_id,
+            action,
+            error,
+            duration_ms,
+            "action refused"
+        ),
+    }
+    Reply::frame(failure.render(&to))
+}
+
+/// What the sender is in the room that it names, or in its only one.
+///
+/// # Errors
+///
+/// `not_a_member`; `bad_request` when it names none and is in several; and what the table answers.
+pub(crate) async fn membership(
+    connections: &Connections,
+    request: &Request,
+    room: Option<&Name>,
+) -> Result<Membership, Failure> {
+    let (sender, now_s) = (&request.connection_id, request.now_s());
+    match room {
+        Some(room) => connections
+            .membership(sender, room.as_str(), now_s)
+            .await?
+            .ok_or_else(|| {
+                let message = format!("this connection is not in the room {room}");
+                Failure::new(ErrorName::NotAMember, message)
+            }),
+        None => only(connections.memberships(sender, now_s).await?),
+    }
+}
+
+/// A connection whose rows are gone: it has left its last room, or its two hours are over.
+pub(crate) fn in_no_room() -> Failure {
+    Failure::new(
+        ErrorName::NotAMember,
+        "this connection is in no room; connect with ?room=NAME",
+    )
+}
+
+/// The one room of a connection that names none.
+fn only(mut own: Vec<Membership>) -> Result<Membership, Failure> {
+    match own.len() {
+        0 => Err(in_no_room()),
+        1 => Ok(own.remove(0)),
+        several => {
+            own.sort_by(|a, b| a.room.cmp(&b.room));
+            let listed: Vec<&str> = own
+                .iter()
+                .take(ROOMS_LISTED)
+                .map(|own| own.room.as_str())
+                .collect();
+            let more = if several > ROOMS_LISTED { ", …" } else { "" };
+            Err(Failure::bad_request(format!(
+                "this connection is in {several} rooms; say which with room: {}{more}",
+                listed.join(", ")
+            )))
+        }
+    }
+}

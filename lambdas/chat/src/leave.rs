@@ -1,0 +1,27 @@
+//! `leave`: the connection is no member of a room any more.
+
+use crate::action::answer;
+use crate::connections::Connections;
+use crate::event::{Reply, Request};
+use crate::protocol::{Left, render};
+
+/// Answers a leave: always with a frame, `left` or an `error`. Leaving a room twice is leaving it once.
+pub async fn leave(connections: &Connections, request: &Request) -> Reply {
+    answer(request, async |frame| {
+        let (id, room) = (frame.id()?, frame.this_room()?);
+        let room = room.as_str();
+        connections.delete(&request.connection_id, room).await?;
+        tracing::info!(
+            connection_id = request.connection_id,
+            request_id = request.request_id,
+            room,
+            duration_ms = request.duration_ms(),
+            "left"
+        );
+        Ok(render(&Left {
+            id: id.as_deref(),
+            room,
+        }))
+    })
+    .await
+}

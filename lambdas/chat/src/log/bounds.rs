@@ -1,0 +1,152 @@
+//! Where a log begins and ends, and beginning one.
+
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures::future::try_join;
+
+use super::append::{HOLE_READS, Outcome, Slot, following};
+use super::row::Header;
+use super::{Log, header};
+use crate::table::TableError;
+use crate::ulid::ulid;
+
+/// Tries to begin a log. One fails when somebody else's write comes first, or no reply comes.
+const BEGINNINGS: u32 = 3;
+
+/// What a log holds: the messages `first` to `head` of one epoch. None when `first` is `head` + 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounds {
+    /// The epoch's ULID; none for a log that was never begun, or of which nothing is left.
+    pub epoch: Option<String>,
+    /// The oldest message that is not trimmed.
+    pub first: u64,
+    /// The newest.
+    pub head: u64,
+}
+
+impl Log {
+    /// The bounds of a room's log at this moment: its oldest and its newest row, two consistent Queries of one row side
+    /// by side. Where the oldest has expired and is not deleted yet, about 20 more after each other for a million rows.
+    pub async fn bounds(&self, room: &str, now_ms: i64) -> Result<Bounds, TableError> {
+        match self.ends(room, now_ms).await? {
+            Some((oldest, newest)) => self.between(room, now_ms / 1000, &oldest, newest).await,
+            None => Ok(Bounds {
+                epoch: None,
+                first: 1,
+                head: 0,
+            }),
+        }
+    }
+
+    /// The bounds of a room's log, which is begun if nothing of it is left: whoever joins then knows the epoch of the
+    /// next message, and that nothing came before it. Costs a conditional PutItem in such a room alone.
+    pub async fn begun(&self, room: &str, now_ms: i64) -> Result<Bounds, TableError> {
+        let (nonce, now_s) = (ulid(now_ms), now_ms / 1000);
+        let mut tries = 0;
+        loop {
+            let slot = match self.ends(room, now_ms).await? {
+                None => Slot::genesis(&nonce),
+                Some((_, newest)) if newest.is_expired(now_s) => {
+                    following(&newest, &nonce, now_s, true)
+                }
+                Some((oldest, newest)) => {
+                    return self.between(room, now_s, &oldest, newest).await;
+                }
+            };
+            let put = self.put(room, now_ms, None, &slot, &nonce).await;
+            tries += 1;
+            match put {
+                Ok(Outcome::Written) => {
+                    return Ok(Bounds {
+                        epoch: Some(slot.epoch),
+                        first: slot.seq + 1,
+                        head: slot.seq,
+                    });
+                }
+                Ok(_) if tries < BEGINNINGS => {}
+                Ok(_) => {
+                    return Err(TableError::odd(
+                        "beginning the log",
+                        &"no Query finds the row that is there",
+                    ));
+                }
+                Err(error) if tries == BEGINNINGS => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The oldest and the newest row.
+    /// The oldest and the newest row. They are read at the same time, so a log that begins in this moment can show its
+    /// second row and not its first: then they are read again.
+    async fn ends(&self, room: &str, now_ms: i64) -> Result<Option<(Header, Header)>, TableError> {
+        let mut reads = 0;
+        loop {
+            let newest = self.query(room, "room = :room").scan_index_forward(false);
+            let (oldest, newest) = try_join(self.at_or_after(room, 0), one(newest)).await?;
+            reads += 1;
+            let doubtful = match &oldest {
+                None => newest.is_some(),
+                Some(oldest) => newest.is_none() || (oldest.seq > 1 && oldest.is_young(now_ms)),
+            };
+            if !doubtful || reads == HOLE_READS {
+                return Ok(oldest.zip(newest));
+            }
+        }
+    }
+
+    async fn between(
+        &self,
+        room: &str,
+        now_s: i64,
+        oldest: &Header,
+        newest: Header,
+    ) -> Result<Bounds, TableError> {
+        // What has expired is the beginning of the log, and so is what belongs to an older epoch.
+        let counts = |row: &Header| !row.is_expired(now_s) && row.epoch == newest.epoch;
+        let mut first = None;
+        if counts(oldest) {
+            first = Some(first_message(oldest));
+        } else if counts(&newest) {
+            let (mut low, mut high) = (oldest.seq + 1, newest.seq);
+            first = Some(first_message(&newest));
+            while low < high {
+                let middle = low + (high - low) / 2;
+                match self.at_or_after(room, middle).await? {
+                    Some(row) if !counts(&row) => low = row.seq + 1,
+                    found => {
+                        high = middle;
+                        first = found.as_ref().map(first_message).or(first);
+                    }
+                }
+            }
+        }
+        Ok(Bounds {
+            first: first.unwrap_or(newest.seq + 1),
+            head: newest.seq,
+            epoch: Some(newest.epoch),
+        })
+    }
+
+    /// The row at `seq`, or the next that there is.
+    async fn at_or_after(&self, room: &str, seq: u64) -> Result<Option<Header>, TableError> {
+        let query = self
+            .query(room, "room = :room AND seq >= :seq")
+            .expression_attribute_values(":seq", AttributeValue::N(seq.to_string()));
+        one(query).await
+    }
+}
+
+fn first_message(row: &Header) -> u64 {
+    row.seq + u64::from(row.is_genesis())
+}
+
+async fn one(query: QueryFluentBuilder) -> Result<Option<Header>, TableError> {
+    const DOING: &str = "reading an end of the log";
+    let found = query.limit(1).send().await;
+    let item = found
+        .map_err(|error| TableError::new(DOING, &error))?
+        .items
+        .and_then(|items| items.into_iter().next());
+    item.map(|item| header(DOING, item)).transpose()
+}

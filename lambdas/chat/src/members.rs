@@ -1,0 +1,85 @@
+//! `members`: who is in a room.
+
+use std::collections::BTreeMap;
+
+use futures::stream::StreamExt;
+
+use crate::action::{answer, membership};
+use crate::connections::Connections;
+use crate::event::{Reply, Request};
+use crate::protocol::{self, Failure, Frame, MAX_PAGE_BYTES, Member, render};
+
+/// How many users are in a page when the client does not say.
+const DEFAULT_LIMIT: usize = 100;
+
+/// The most users of a page.
+const MAX_LIMIT: usize = 1_000;
+
+/// Connections counted at most: about 2 MB of the index, a few hundred milliseconds.
+const MAX_CONNECTIONS: usize = 20_000;
+
+/// Answers a members: always with a frame, `members` or an `error`.
+pub async fn members(connections: &Connections, request: &Request) -> Reply {
+    answer(request, async |frame| {
+        list(connections, request, frame).await
+    })
+    .await
+}
+
+async fn list(
+    connections: &Connections,
+    request: &Request,
+    frame: &Frame<'_>,
+) -> Result<String, Failure> {
+    let (id, room, after) = (frame.id()?, frame.room()?, frame.after_user()?);
+    let limit = frame.count("limit", 1, MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
+    let room = membership(connections, request, room.as_ref()).await?.room;
+
+    let mut users: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut count, mut more) = (0, false);
+    let mut pages = Box::pin(connections.users(&room, request.now_s()));
+    while let Some(page) = pages.next().await {
+        let mut page = page?;
+        more = count + page.len() > MAX_CONNECTIONS;
+        page.truncate(MAX_CONNECTIONS - count);
+        count += page.len();
+        for user in page {
+            *users.entry(user).or_default() += 1;
+        }
+        if more {
+            break;
+        }
+    }
+
+    let mut listed = Vec::new();
+    let mut bytes = 0;
+    let further = users.iter().filter(|(user, _)| {
+        after
+            .as_ref()
+            .is_none_or(|after| user.as_str() > after.as_str())
+    });
+    for (user, &connections) in further {
+        let member = Member { user, connections };
+        bytes += render(&member).len() + 1;
+        if listed.len() == limit || bytes > MAX_PAGE_BYTES {
+            more = true;
+            break;
+        }
+        listed.push(member);
+    }
+    tracing::info!(
+        connection_id = request.connection_id,
+        request_id = request.request_id,
+        room,
+        count,
+        duration_ms = request.duration_ms(),
+        "members listed"
+    );
+    Ok(render(&protocol::Members {
+        id: id.as_deref(),
+        room: &room,
+        count,
+        members: listed,
+        more,
+    }))
+}

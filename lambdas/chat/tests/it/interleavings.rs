@@ -1,0 +1,411 @@
+//! The append algorithm alone, through every interleaving of a few writers.
+//!
+//! The writers are driven by the code that publishes, [`Append`], over a log in memory. Everything that takes time on
+//! the way is taken apart: a read looks at one slot after the other, in ascending order, while others write; a put may
+//! be done and its reply lost, may be lost and done later, or never; a process may die anywhere, and its client tries
+//! again with the same id. All orders in which this can happen are gone through; states that were met before are not.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use chat::log::Header;
+use chat::log::append::{Append, Outcome, Range, Slot, Step};
+
+/// The moment everything happens at, in milliseconds since 1970.
+const NOW_MS: i64 = 1_793_246_400_000;
+const EXPIRES_S: i64 = NOW_MS / 1000 + 7 * 24 * 3600;
+
+type Log = BTreeMap<u64, Header>;
+
+/// What a client wants to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Message {
+    user: &'static str,
+    id: Option<&'static str>,
+    /// What the client has seen.
+    after: Option<u64>,
+}
+
+/// A client and the invocation that works for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Writer {
+    message: Message,
+    invocation: u8,
+    append: Append,
+    doing: Doing,
+    /// Further tries of the client, should the process die.
+    tries: u8,
+    /// Replies that may yet be lost.
+    losses: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Doing {
+    /// Has looked at all slots before `next`, up to the last one, `end`.
+    Reading {
+        range: Range,
+        next: u64,
+        end: u64,
+        rows: Vec<Header>,
+    },
+    Putting(Slot),
+    Acked {
+        seq: u64,
+        epoch: String,
+    },
+    /// Died, and its client does not try again.
+    Dead,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct State {
+    log: Log,
+    writers: Vec<Writer>,
+    /// Puts on the way whose writers wait for no answer. Each is done at some moment, or never.
+    adrift: Vec<Header>,
+}
+
+impl Writer {
+    fn new(number: u8, message: Message, log: &Log, tries: u8, losses: u8) -> Self {
+        let invocation = number * 16;
+        let append = fresh(message, invocation);
+        let mut writer = Self {
+            message,
+            invocation,
+            append,
+            doing: Doing::Dead,
+            tries,
+            losses,
+        };
+        writer.take(Step::Read(Range::covering(message.after)), log);
+        writer
+    }
+
+    /// The client tries again: another process, which knows nothing.
+    fn try_again(&mut self, log: &Log) {
+        if self.tries == 0 {
+            self.doing = Doing::Dead;
+            return;
+        }
+        self.tries -= 1;
+        self.invocation += 1;
+        self.append = fresh(self.message, self.invocation);
+        self.take(Step::Read(Range::covering(self.message.after)), log);
+    }
+
+    fn take(&mut self, step: Step, log: &Log) {
+        let end = log.keys().next_back().copied().unwrap_or(0);
+        self.doing = match step {
+            Step::Read(range) => Doing::Reading {
+                range,
+                next: match range {
+                    Range::From(first) => first,
+                    Range::Last => 0,
+                },
+                // What is written behind this while the read goes on may be found or not.
+                end: end + 2,
+                rows: Vec::new(),
+            },
+            Step::Put(slot) => Doing::Putting(slot),
+            Step::Done(stored) => Doing::Acked {
+                seq: stored.seq,
+                epoch: stored.epoch,
+            },
+        };
+    }
+
+    fn row(&self, slot: &Slot) -> Header {
+        Header {
+            seq: slot.seq,
+            epoch: slot.epoch.clone(),
+            id: self.message.id.filter(|_| !slot.genesis).map(str::to_owned),
+            user: (!slot.genesis).then(|| self.message.user.to_owned()),
+            nonce: nonce(self.invocation),
+            at: NOW_MS,
+            expires_at: EXPIRES_S,
+        }
+    }
+}
+
+fn nonce(invocation: u8) -> String {
+    format!("N{invocation}")
+}
+
+fn fresh(message: Message, invocation: u8) -> Append {
+    Append::new(message.user, message.id, &nonce(invocation), NOW_MS)
+}
+
+/// Puts a row where there is none.
+fn put(log: &mut Log, row: Header) -> Outcome {
+    match log.get(&row.seq) {
+        Some(winner) => Outcome::Taken(winner.clone()),
+        None => {
+            log.insert(row.seq, row);
+            Outcome::Written
+        }
+    }
+}
+
+impl State {
+    /// A put that will find its slot taken changes nothing any more, and the order of the others is no matter.
+    fn settle(&mut self) {
+        let log = &self.log;
+        self.adrift.retain(|row| !log.contains_key(&row.seq));
+        self.adrift
+            .sort_unstable_by(|a, b| (a.seq, &a.nonce).cmp(&(b.seq, &b.nonce)));
+    }
+}
+
+/// Every state that may come next.
+fn successors(state: &State) -> Vec<State> {
+    let mut all = Vec::new();
+    for at in 0..state.adrift.len() {
+        let mut next = state.clone();
+        let row = next.adrift.remove(at);
+        put(&mut next.log, row);
+        all.push(next);
+    }
+    for index in 0..state.writers.len() {
+        let writer = &state.writers[index];
+        match &writer.doing {
+            Doing::Acked { .. } | Doing::Dead => continue,
+            Doing::Reading {
+                range,
+                next: slot,
+                end,
+                rows,
+            } => {
+                let mut next = state.clone();
+                let mut rows = rows.clone();
+                rows.extend(next.log.get(slot).cloned());
+                let (range, slot, end) = (*range, *slot, *end);
+                let writer = &mut next.writers[index];
+                if slot < end {
+                    writer.doing = Doing::Reading {
+                        range,
+                        next: slot + 1,
+                        end,
+                        rows,
+                    };
+                } else {
+                    let step = writer.append.read(range, &rows);
+                    writer.take(step, &next.log);
+                }
+                all.push(next);
+            }
+            Doing::Putting(slot) => {
+                let row = writer.row(slot);
+                // Done, and answered.
+                let mut next = state.clone();
+                let outcome = put(&mut next.log, row.clone());
+                let writer = &mut next.writers[index];
+                let step = writer.append.put(slot, &outcome);
+                writer.take(step, &next.log);
+                all.push(next);
+                if state.writers[index].losses > 0 {
+                    // No reply. It is done, or on its way.
+                    for done in [true, false] {
+                        let mut next = state.clone();
+                        if done {
+                            put(&mut next.log, row.clone());
+                        } else {
+                            next.adrift.push(row.clone());
+                        }
+                        let writer = &mut next.writers[index];
+                        writer.losses -= 1;
+                        let step = writer.append.put(slot, &Outcome::Unknown);
+                        writer.take(step, &next.log);
+                        all.push(next);
+                    }
+                }
+                // The process dies. What it has sent is on its way.
+                if state.writers[index].tries > 0 {
+                    let mut next = state.clone();
+                    next.adrift.push(row);
+                    let State { log, writers, .. } = &mut next;
+                    writers[index].try_again(log);
+                    all.push(next);
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What must hold in every state.
+fn check(state: &State) {
+    let log = &state.log;
+    for (seq, row) in log {
+        assert_eq!(*seq, row.seq);
+        if *seq > 0 {
+            let before = log.get(&(seq - 1));
+            assert!(before.is_some(), "a hole before {seq}: {state:#?}");
+            assert_eq!(
+                before.map(|before| &before.epoch),
+                Some(&row.epoch),
+                "two epochs: {state:#?}"
+            );
+        }
+        assert_eq!(row.is_genesis(), *seq == 0, "{state:#?}");
+    }
+    let mut ids = HashSet::new();
+    for row in log.values().filter(|row| row.id.is_some()) {
+        assert!(
+            ids.insert((&row.user, &row.id)),
+            "twice in the log: {state:#?}"
+        );
+    }
+    let mut nonces = HashSet::new();
+    for row in log.values().filter(|row| !row.is_genesis()) {
+        assert!(
+            nonces.insert(&row.nonce),
+            "written twice by one invocation: {state:#?}"
+        );
+    }
+    for writer in &state.writers {
+        if let Doing::Acked { seq, epoch } = &writer.doing {
+            let row = log.get(seq).unwrap();
+            let mine = row.nonce == nonce(writer.invocation)
+                || (row.id.is_some()
+                    && row.id.as_deref() == writer.message.id
+                    && row.user.as_deref() == Some(writer.message.user));
+            assert!(
+                mine && row.epoch == *epoch,
+                "acked and not there: {state:#?}"
+            );
+        }
+    }
+}
+
+/// Stands for a state: that two of a million share one has odds of one in ten million.
+fn fingerprint(state: &State) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Goes through every state that can be reached from the first, and says how many there are.
+fn explore(first: State) -> usize {
+    let mut met = HashSet::from([fingerprint(&first)]);
+    let mut open = vec![first];
+    let mut ends = 0;
+    while let Some(state) = open.pop() {
+        check(&state);
+        let next = successors(&state);
+        if state
+            .writers
+            .iter()
+            .all(|writer| matches!(writer.doing, Doing::Acked { .. }))
+        {
+            ends += 1;
+        }
+        for mut state in next {
+            state.settle();
+            if met.insert(fingerprint(&state)) {
+                open.push(state);
+            }
+        }
+    }
+    assert!(ends > 0, "nobody was ever acknowledged");
+    met.len()
+}
+
+fn genesis() -> Log {
+    let row = Header {
+        seq: 0,
+        epoch: "E".to_owned(),
+        id: None,
+        user: None,
+        nonce: "G".to_owned(),
+        at: NOW_MS,
+        expires_at: EXPIRES_S,
+    };
+    Log::from([(0, row)])
+}
+
+/// A log in which somebody has spoken already.
+fn talk() -> Log {
+    let mut log = genesis();
+    let said = Header {
+        seq: 1,
+        user: Some("dave".to_owned()),
+        nonce: "D".to_owned(),
+        ..log[&0].clone()
+    };
+    log.insert(1, said);
+    log
+}
+
+fn says(user: &'static str, id: Option<&'static str>, after: Option<u64>) -> Message {
+    Message { user, id, after }
+}
+
+fn race(log: Log, writers: &[(Message, u8, u8)]) -> usize {
+    let writers = (0_u8..)
+        .zip(writers)
+        .map(|(number, &(message, tries, losses))| {
+            Writer::new(number, message, &log, tries, losses)
+        })
+        .collect();
+    explore(State {
+        log,
+        writers,
+        adrift: Vec::new(),
+    })
+}
+
+#[test]
+fn two_writers_that_die_and_lose_replies() {
+    for (log, after) in [(Log::new(), None), (genesis(), Some(0)), (talk(), Some(1))] {
+        let states = race(
+            log,
+            &[
+                (says("alice", Some("a"), after), 1, 1),
+                (says("bob", Some("b"), after), 1, 1),
+            ],
+        );
+        assert!(states > 10_000, "{states}");
+    }
+}
+
+#[test]
+fn one_message_by_two_sockets_and_a_stranger() {
+    for (log, after) in [(Log::new(), None), (genesis(), None), (talk(), Some(1))] {
+        let states = race(
+            log,
+            &[
+                (says("alice", Some("a"), after), 0, 0),
+                (says("alice", Some("a"), after), 0, 0),
+                (says("bob", Some("b"), after), 0, 0),
+            ],
+        );
+        assert!(states > 300, "{states}");
+    }
+}
+
+#[test]
+fn a_retry_while_the_first_try_is_on_its_way_and_a_stranger() {
+    for (log, after) in [(genesis(), None), (talk(), Some(1))] {
+        let states = race(
+            log,
+            &[
+                (says("alice", Some("a"), after), 1, 0),
+                (says("bob", None, after), 0, 1),
+                (says("carol", None, after), 0, 0),
+            ],
+        );
+        assert!(states > 10_000, "{states}");
+    }
+}
+
+#[test]
+fn who_gives_no_id_is_written_once_for_each_invocation() {
+    let states = race(
+        Log::new(),
+        &[
+            (says("alice", None, None), 0, 2),
+            (says("bob", None, None), 0, 2),
+        ],
+    );
+    assert!(states > 100, "{states}");
+}

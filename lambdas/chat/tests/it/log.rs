@@ -1,0 +1,270 @@
+//! What a publish leaves in the log, whatever happens on the way.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue::{N, S};
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::{Logged, MESSAGES, RETENTION_S, World, body, now_ms, request};
+
+const FRAME: &str = r#"{"action":"publish","room":"lobby","data":"hi","id":"m"}"#;
+
+async fn lobby() -> World {
+    let world = World::new().await;
+    for id in ["a", "b"] {
+        world.join(id, "lobby").await;
+    }
+    world
+}
+
+/// Puts a row into the log of the lobby that expires in so many seconds.
+async fn put(world: &World, seq: u64, epoch: &str, expires_in: i64) {
+    let now_s = now_ms() / 1000;
+    let mut item = HashMap::from([
+        ("room".to_owned(), S("lobby".to_owned())),
+        ("seq".to_owned(), N(seq.to_string())),
+        ("epoch".to_owned(), S(epoch.to_owned())),
+        ("at".to_owned(), N("1700000000000".to_owned())),
+        ("expiresAt".to_owned(), N((now_s + expires_in).to_string())),
+        ("nonce".to_owned(), S(format!("nonce-{seq}"))),
+    ]);
+    if seq > 0 {
+        item.insert("user".to_owned(), S("user-a".to_owned()));
+        item.insert("id".to_owned(), S(format!("id-{seq}")));
+        item.insert("data".to_owned(), S(format!("{{\"n\": {seq}}}")));
+    }
+    world.put_into(MESSAGES, item).await;
+}
+
+fn seqs(log: &[Logged]) -> Vec<u64> {
+    log.iter().map(|row| row.seq).collect()
+}
+
+#[tokio::test]
+async fn a_message_is_stored_as_it_was_sent() {
+    let world = lobby().await;
+    let frame = r#"{"action":"publish","room":"lobby","id":"m","data": {"b" : 1.0,"a":"\u00fc"} }"#;
+    let ack = world.publish("a", frame).await;
+    let log = world.log("lobby").await;
+    let at = ack["at"].as_i64().unwrap();
+    let epoch = ack["epoch"].as_str().unwrap().to_owned();
+    assert_eq!(epoch.len(), 26);
+    let genesis = Logged {
+        seq: 0,
+        epoch: epoch.clone(),
+        id: None,
+        user: None,
+        data: None,
+        at,
+        expires_at: at / 1000 + RETENTION_S,
+    };
+    let message = Logged {
+        seq: 1,
+        id: Some("m".to_owned()),
+        user: Some("user-a".to_owned()),
+        data: Some(r#"{"b" : 1.0,"a":"\u00fc"}"#.to_owned()),
+        ..genesis.clone()
+    };
+    assert_eq!(log, [genesis, message]);
+
+    let ack = world.publish("b", r#"{"action":"publish","data":2}"#).await;
+    assert_eq!((&ack["seq"], &ack["epoch"]), (&2.into(), &epoch.into()));
+    assert_eq!(world.log("lobby").await[2].id, None);
+}
+
+#[tokio::test]
+async fn the_same_id_again_is_the_same_message() {
+    let world = lobby().await;
+    let first = world.publish("a", FRAME).await;
+    world.publish("b", r#"{"action":"publish","data":2}"#).await;
+    // From another connection of the same user, and with other data: what was stored first counts.
+    world
+        .put(HashMap::from([
+            ("connectionId".to_owned(), S("a2".to_owned())),
+            ("room".to_owned(), S("lobby".to_owned())),
+            ("user".to_owned(), S("user-a".to_owned())),
+            ("connectedAt".to_owned(), N("1".to_owned())),
+            ("expiresAt".to_owned(), N("99999999999".to_owned())),
+        ]))
+        .await;
+    let frame = r#"{"action":"publish","room":"lobby","data":"other","id":"m","after":0}"#;
+    let second = world.publish("a2", frame).await;
+    for field in ["seq", "epoch", "at", "id"] {
+        assert_eq!(first[field], second[field], "{field}");
+    }
+    assert_eq!(second["duplicate"], true);
+    assert_eq!(first.get("duplicate"), None);
+    assert_eq!(seqs(&world.log("lobby").await), [0, 1, 2]);
+    // The others get it again, byte for byte.
+    let texts = world.peers.texts("b");
+    assert_eq!(texts.len(), 2);
+    assert_eq!(texts[0], texts[1]);
+    // The same id of somebody else is another message.
+    let other = world.publish("b", FRAME).await;
+    assert_eq!((&other["seq"], other.get("duplicate")), (&3.into(), None));
+}
+
+#[tokio::test]
+async fn a_copy_is_found_as_far_back_as_the_client_says() {
+    let world = lobby().await;
+    world.publish("a", FRAME).await;
+    for n in 0..60 {
+        world
+            .publish("b", &format!(r#"{{"action":"publish","data":{n}}}"#))
+            .await;
+    }
+    let again = |after: &str| {
+        format!(r#"{{"action":"publish","room":"lobby","data":"hi","id":"m"{after}}}"#)
+    };
+    let ack = world.publish("a", &again(r#","after":0"#)).await;
+    assert_eq!((&ack["seq"], &ack["duplicate"]), (&1.into(), &true.into()));
+    // A position that is not of this log is no reason to lose the number.
+    let ack = world.publish("b", &again(r#","after":9000"#)).await;
+    assert_eq!(ack["seq"], 62);
+    // Without a position, the last 50 are looked through, and it is 61 back.
+    let ack = world.publish("a", &again("")).await;
+    assert_eq!((&ack["seq"], ack.get("duplicate")), (&63.into(), None));
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_no_second_copy() {
+    // Of the genesis, of the message; with and without an id; as many as the SDK tries again, and more.
+    for frame in [FRAME, r#"{"action":"publish","data":"hi"}"#] {
+        for lost in [1, 2, 3, 4, 5] {
+            let world = lobby().await;
+            world.tap.lose("PutItem messages", lost);
+            let ack = world.publish("a", frame).await;
+            assert_eq!(
+                (&ack["type"], &ack["seq"], ack.get("duplicate")),
+                (&"ack".into(), &1.into(), None),
+                "{frame} {lost}"
+            );
+            assert_eq!(seqs(&world.log("lobby").await), [0, 1], "{frame} {lost}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_without_any_reply_is_admitted_and_found_again() {
+    let world = lobby().await;
+    world.publish("b", r#"{"action":"publish","data":1}"#).await;
+    world.tap.fail("PutItem messages", 2, "InternalServerError");
+    let error = world.publish("a", FRAME).await;
+    assert_eq!(
+        error,
+        json!({
+            "type": "error", "id": "m", "action": "publish", "code": 500, "name": "internal",
+            "message": "the service failed, and the message may be stored or not; \
+                        sent again with the same id, it is stored once",
+            "temporary": true,
+        })
+    );
+    assert_eq!(seqs(&world.log("lobby").await), [0, 1]);
+}
+
+#[tokio::test]
+async fn a_throttled_log_says_slow_down() {
+    let world = lobby().await;
+    world.tap.fail("PutItem messages", 0, "ThrottlingException");
+    let error = world.publish("a", FRAME).await;
+    assert_eq!(
+        (&error["name"], &error["retryAfterMs"]),
+        (&"slow_down".into(), &1_000.into())
+    );
+}
+
+#[tokio::test]
+async fn many_writers_at_once_get_a_number_each() {
+    let world = World::new().await;
+    world.join("a", "lobby").await;
+    world.join("b", "lobby").await;
+    let frames: Vec<String> = (0..40)
+        .map(|n| {
+            format!(
+                r#"{{"action":"publish","room":"lobby","data":{n},"id":"m{}"}}"#,
+                n / 2
+            )
+        })
+        .collect();
+    // Every second one is the copy of another.
+    let acks = join_all(frames.iter().map(|frame| world.publish("a", frame))).await;
+    let log = world.log("lobby").await;
+    assert_eq!(seqs(&log), (0..=20).collect::<Vec<u64>>());
+    for ack in &acks {
+        let row = &log[usize::try_from(ack["seq"].as_u64().unwrap()).unwrap()];
+        assert_eq!(row.id.as_deref(), ack["id"].as_str(), "{ack}");
+    }
+    let duplicates = acks.iter().filter(|ack| ack["duplicate"] == true).count();
+    assert_eq!(duplicates, 20);
+}
+
+#[tokio::test]
+async fn an_expired_tail_keeps_its_number_and_ends_its_epoch() {
+    let world = lobby().await;
+    for seq in 0..4 {
+        put(&world, seq, "OLD", -10).await;
+    }
+    // Expired: not the earlier copy of anything.
+    let frame = r#"{"action":"publish","room":"lobby","data":1,"id":"id-3"}"#;
+    let ack = world.publish("a", frame).await;
+    assert_eq!((&ack["seq"], ack.get("duplicate")), (&4.into(), None));
+    assert_ne!(ack["epoch"], "OLD");
+    let next = world.publish("b", r#"{"action":"publish","data":2}"#).await;
+    assert_eq!((&next["seq"], &next["epoch"]), (&5.into(), &ack["epoch"]));
+}
+
+#[tokio::test]
+async fn a_row_never_expires_before_the_one_before_it() {
+    // As when the retention has been shortened.
+    let world = lobby().await;
+    put(&world, 0, "E", 2 * RETENTION_S).await;
+    world.publish("a", FRAME).await;
+    let log = world.log("lobby").await;
+    assert_eq!(log[0].expires_at, log[1].expires_at);
+    assert_eq!(log[1].epoch, "E");
+}
+
+#[tokio::test]
+async fn a_hole_that_stays_is_no_reason_to_stop() {
+    let world = lobby().await;
+    for seq in [1, 2, 4, 5] {
+        put(&world, seq, "E", 1_000).await;
+    }
+    let ack = world.publish("a", FRAME).await;
+    assert_eq!((&ack["seq"], &ack["epoch"]), (&6.into(), &"E".into()));
+}
+
+#[tokio::test]
+async fn a_bad_position_is_refused_before_anything_is_read() {
+    let world = lobby().await;
+    for after in ["-1", "1.5", "\"1\"", "[]", "true"] {
+        let frame = format!(r#"{{"action":"publish","data":1,"after":{after}}}"#);
+        let error = world.publish("a", &frame).await;
+        assert_eq!(error["message"], "after must be a whole number, 0 or more");
+    }
+    assert!(world.tap.counts().is_empty());
+}
+
+#[tokio::test]
+async fn a_message_is_stored_and_acknowledged_when_no_time_is_left_to_deliver_it() {
+    let world = World::with(None, |delivery| {
+        delivery.concurrency = 1;
+    })
+    .await;
+    for id in ["a", "b", "c"] {
+        world.join(id, "lobby").await;
+        world.peers.on_post(id, &[crate::support::Answer::Hang]);
+    }
+    let frame = request("a", FRAME);
+    let frame = chat::event::Request {
+        deadline: frame.started + std::time::Duration::from_millis(2_500),
+        ..frame
+    };
+    let ack: Value = body(&chat::publish(&world.app, &frame).await);
+    assert_eq!(
+        (&ack["type"], &ack["seq"], &ack["failed"]),
+        (&"ack".into(), &1.into(), &2.into())
+    );
+    assert_eq!(seqs(&world.log("lobby").await), [0, 1]);
+}

@@ -1,0 +1,16 @@
+//! `leave`: the connection is no member of a room any more.
+
+use std::process::ExitCode;
+
+use chat::settings::{self, Table};
+use chat::{aws, run};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    run::main(async {
+        let table = Table::read(&settings::process)?;
+        let connections = aws::connections(&aws::config().await?, table);
+        run::serve(async |request| chat::leave(&connections, &request).await).await
+    })
+    .await
+}

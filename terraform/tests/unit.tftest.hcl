@@ -141,7 +141,7 @@ run "routes" {
     error_message = "each route leads to its own integration, an alias to that of its function"
   }
   assert {
-    condition     = toset(keys(aws_apigatewayv2_route_response.main)) == toset([
+    condition = toset(keys(aws_apigatewayv2_route_response.main)) == toset([
       "publish", "sendmessage", "join", "leave", "history", "members", "ping", "default",
     ])
     error_message = "message routes have a route response: without it no answer reaches the client; the other two have none"
@@ -175,7 +175,7 @@ run "functions" {
   command = plan
 
   assert {
-    condition     = toset(keys(aws_lambda_function.main)) == toset([
+    condition = toset(keys(aws_lambda_function.main)) == toset([
       "connect", "disconnect", "publish", "join", "leave", "history", "members", "default",
     ])
     error_message = "neither an alias nor a mock has a function of its own"
@@ -493,8 +493,12 @@ run "settings_reach_their_place" {
   }
   assert {
     condition = (
-      { for key, function in aws_lambda_function.main : key => function.memory_size } == { connect = 512, disconnect = 512, default = 512, publish = 1769 } &&
-      { for key, function in aws_lambda_function.main : key => function.timeout } == { connect = 3, disconnect = 3, default = 3, publish = 28 }
+      { for key, function in aws_lambda_function.main : key => function.memory_size } == {
+        connect = 512, disconnect = 512, join = 512, leave = 512, history = 512, members = 512, default = 512, publish = 1769
+      } &&
+      { for key, function in aws_lambda_function.main : key => function.timeout } == {
+        connect = 3, disconnect = 3, join = 3, leave = 3, history = 3, members = 3, default = 3, publish = 28
+      }
     )
     error_message = "an entry of the map goes before the variable"
   }

@@ -222,6 +222,26 @@ mod tests {
             let pairs = [("CONNECTIONS_TABLE", "t"), ("MEMBERS_PAGE_SIZE", size)];
             assert!(message(Table::read(&env(&pairs))).starts_with("MEMBERS_PAGE_SIZE must be"));
         }
+        let messages = ("MESSAGES_TABLE", "m");
+        for (pairs, start) in [
+            (vec![], "MESSAGES_TABLE is not set"),
+            (vec![messages], "HISTORY_DAYS is not set"),
+            (
+                vec![messages, ("HISTORY_DAYS", "0")],
+                "HISTORY_DAYS must be 1 to 3650, not 0",
+            ),
+            (
+                vec![messages, ("HISTORY_DAYS", "a week")],
+                "HISTORY_DAYS must be a whole number",
+            ),
+            (
+                vec![messages, ("MESSAGES_PAGE_SIZE", "0")],
+                "MESSAGES_PAGE_SIZE must be",
+            ),
+        ] {
+            let text = message(History::read(&env(&pairs)));
+            assert!(text.starts_with(start), "{text}");
+        }
         assert!(message(Delivery::read(&env(&[]))).starts_with(MANAGEMENT_ENDPOINT));
         let wss = [(MANAGEMENT_ENDPOINT, "wss://a/prod")];
         assert!(message(Delivery::read(&env(&wss))).contains("must begin with https://"));
@@ -237,6 +257,9 @@ mod tests {
 
     #[test]
     fn defaults_and_bounds() {
+        let week = [("MESSAGES_TABLE", "m"), ("HISTORY_DAYS", "7")];
+        let history = History::read(&env(&week)).unwrap();
+        assert_eq!((history.retention_s, history.page_size), (604_800, None));
         let read = |value: &str| {
             Delivery::read(&env(&[ENDPOINT, ("FAN_OUT_CONCURRENCY", value)]))
                 .unwrap()

@@ -203,3 +203,30 @@ fn an_earlier_copy_in_the_hole_of_a_torn_read_is_found() {
     }
     run.check(&Promises::default());
 }
+
+#[test]
+fn a_write_of_which_nothing_is_heard_is_looked_up_before_it_is_acknowledged() {
+    let run = Run::start(0, &[]);
+    let mut alice = Member::new(&run, "alice", "quiet");
+    let mut bob = Member::new(&run, "bob", "quiet");
+    let late = Fault::LateRequest(Duration::from_millis(500));
+    for fault in [Fault::LostRequest, Fault::LostReply, late] {
+        // As many in a row as the SDK tries, and so many that the client is told to try again.
+        for in_a_row in [3, 9] {
+            let mut left = in_a_row;
+            let fault = fault.clone();
+            run.proxy.rules(move |call| {
+                if call.kind == Kind::Append && left > 0 {
+                    left -= 1;
+                    return fault.clone();
+                }
+                Fault::None
+            });
+            alice.publish("quiet");
+        }
+    }
+    run.proxy.heal();
+    alice.settle();
+    bob.settle();
+    run.check(&Promises::default());
+}

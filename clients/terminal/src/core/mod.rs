@@ -7,6 +7,7 @@
 mod answers;
 mod commands;
 mod due;
+mod failures;
 mod link;
 mod links;
 mod retry;

@@ -1,4 +1,4 @@
-//! The core against a model of the service, and the program against a scripted one.
+//! The core against a model of the service and of a bad network.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

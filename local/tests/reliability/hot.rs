@@ -61,7 +61,7 @@ fn a_throttled_room_says_slow_down_and_loses_nothing() {
 #[test]
 fn who_never_wins_a_slot_is_told_to_slow_down_before_time_is_up() {
     let terraform = with_timeout(3);
-    let run = Run::start_with(terraform.path(), 0, &[]);
+    let run = Run::start_with(terraform.path(), 0, true, &[]);
     let mut alice = Member::new(&run, "alice", "hot");
     let mut bob = Member::new(&run, "bob", "hot");
     let first = alice.publish("hot");

@@ -232,18 +232,18 @@ impl Proxy {
         }
     }
 
-    /// The gateway's flags that send its functions here.
-    pub(crate) fn flags(&self) -> Vec<String> {
-        [
-            format!("AWS_ENDPOINT_URL_DYNAMODB=http://{}", self.dynamodb),
-            format!(
-                "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI=http://{}/prod",
-                self.management
-            ),
-        ]
-        .into_iter()
-        .flat_map(|variable| ["--env".to_owned(), variable])
-        .collect()
+    /// The gateway's flags that send its functions here, with their posts or without.
+    pub(crate) fn flags(&self, with_posts: bool) -> Vec<String> {
+        let dynamodb = format!("AWS_ENDPOINT_URL_DYNAMODB=http://{}", self.dynamodb);
+        let posts = format!(
+            "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI=http://{}/prod",
+            self.management
+        );
+        [Some(dynamodb), with_posts.then_some(posts)]
+            .into_iter()
+            .flatten()
+            .flat_map(|variable| ["--env".to_owned(), variable])
+            .collect()
     }
 
     pub(crate) fn forward_to(&self, dynamodb: &str, gateway_port: u16) {

@@ -1,5 +1,6 @@
 //! A gateway, the proxy its functions call through, and the record of what its clients see.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -21,12 +22,17 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn start(seed: u64, flags: &[&str]) -> Run {
-        Run::start_with(&root().join("terraform"), seed, flags)
+        Run::start_with(&root().join("terraform"), seed, true, flags)
     }
 
-    pub(crate) fn start_with(terraform: &std::path::Path, seed: u64, flags: &[&str]) -> Run {
+    /// Posts go straight to the gateway: thousands of them, in a test of something else.
+    pub(crate) fn start_without_posts(seed: u64, flags: &[&str]) -> Run {
+        Run::start_with(&root().join("terraform"), seed, false, flags)
+    }
+
+    pub(crate) fn start_with(terraform: &Path, seed: u64, with_posts: bool, flags: &[&str]) -> Run {
         let proxy = Proxy::start(seed);
-        let proxied = proxy.flags();
+        let proxied = proxy.flags(with_posts);
         let flags: Vec<&str> = proxied
             .iter()
             .map(String::as_str)

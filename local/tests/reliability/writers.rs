@@ -42,7 +42,7 @@ fn bad_day(seed: u64) -> impl FnMut(&Call) -> Fault + Send + 'static {
 #[test]
 fn sixty_four_write_to_one_room_at_once() {
     for seed in seeds(&[1]) {
-        let run = Run::start(seed, &["--processes", "64"]);
+        let run = Run::start_without_posts(seed, &["--processes", "64"]);
         let mut members: Vec<_> = (0..64)
             .map(|n| Member::new(&run, &format!("writer{n}"), "hot"))
             .collect();

@@ -13,6 +13,7 @@ os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 from moto.apigatewayv2 import models as gateway
 from moto.apigatewayv2.responses import ApiGatewayV2Response
 from moto.awslambda.models import LambdaFunction
+from moto.awslambda.policy import Policy
 from moto.core.responses import BaseResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from waitress import serve
@@ -85,6 +86,25 @@ def function_update(original, self, updates):
     self.logging_config = updates.get("LoggingConfig", self.logging_config)
     original(self, updates)
     return self.get_configuration()
+
+
+# The provider tries a call again when its answer is late, as on a busy machine. AWS makes such a thing once; moto would
+# make it twice.
+
+
+@wrap(Policy, "add_statement")
+def add_statement(original, self, *args, **kwargs):
+    statement, revision = original(self, *args, **kwargs)
+    self.statements = [one for one in self.statements if one is statement or one["Sid"] != statement["Sid"]]
+    return statement, revision
+
+
+@wrap(gateway.Route, "create_route_response")
+def create_route_response(original, self, route_response_key, *args, **kwargs):
+    for response in self.route_responses.values():
+        if response.route_response_key == route_response_key:
+            return response
+    return original(self, route_response_key, *args, **kwargs)
 
 
 @wrap(BaseResponse, "call_action")

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import types
 
+import boto3
 import pexpect
 import pytest
 
@@ -45,7 +46,22 @@ def service():
     threading.Thread(target=lambda: printed.extend(process.stdout), daemon=True).start()
     address = dict(re.findall(r"^(WebSocket|DynamoDB) +(\S+)", "".join(printed), re.MULTILINE))
     url = address["WebSocket"]
-    yield types.SimpleNamespace(url=url, http=url.replace("ws://", "http://"), dynamodb=address["DynamoDB"])
+    session = boto3.Session(region_name="us-east-1", aws_access_key_id="local", aws_secret_access_key="local")
+    tables = session.client("dynamodb", endpoint_url=address["DynamoDB"])
+
+    def connection_in(room):
+        """The id of the only connection in a room."""
+        members = tables.query(
+            TableName="roomchat-prod-connections",
+            IndexName="room-index",
+            KeyConditionExpression="room = :room",
+            ExpressionAttributeValues={":room": {"S": room}},
+        )
+        (member,) = members["Items"]
+        return member["connectionId"]["S"]
+
+    management = session.client("apigatewaymanagementapi", endpoint_url=url.replace("ws://", "http://"))
+    yield types.SimpleNamespace(url=url, management=management, connection_in=connection_in)
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(timeout=30) == 0
 

@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 
-import boto3
 import botocore
 import pexpect
 import pytest
@@ -187,19 +186,11 @@ def test_large_and_binary_messages_close_as_on_aws(service):
 
 
 def test_boto3_posts_looks_and_disconnects(service):
-    session = boto3.Session(region_name="us-east-1", aws_access_key_id="local", aws_secret_access_key="local")
-    api = session.client("apigatewaymanagementapi", endpoint_url=service.http)
-    tables = session.client("dynamodb", endpoint_url=service.dynamodb)
+    api = service.management
 
     async def scenario():
         async with join(service, "boto", "alice") as alice:
-            members = tables.query(
-                TableName="roomchat-prod-connections",
-                IndexName="room-index",
-                KeyConditionExpression="room = :room",
-                ExpressionAttributeValues={":room": {"S": "boto"}},
-            )
-            connection_id = members["Items"][0]["connectionId"]["S"]
+            connection_id = service.connection_in("boto")
             await asyncio.to_thread(api.post_to_connection, ConnectionId=connection_id, Data=b"from boto3")
             assert await alice.recv() == "from boto3"
             seen = await asyncio.to_thread(api.get_connection, ConnectionId=connection_id)

@@ -7,7 +7,6 @@ import subprocess
 import threading
 import time
 
-import boto3
 import pexpect
 import pytest
 
@@ -135,21 +134,14 @@ def test_connections_are_replaced_and_nothing_is_missed(program):
 def test_it_recovers_what_was_said_while_it_was_stopped(program, service):
     listener = program("--room", "nap", "--user", "alice", "--heartbeat", "1")
     listener.wait("joined", lambda client: client.of("joined"))
-    connection = next(line.split()[2] for line in reversed(service.printed) if line.rstrip().endswith("opened"))
+    connection = service.connection_in("nap")
     listener.process.send_signal(signal.SIGSTOP)
     speaker = program("--room", "nap", "--user", "bob")
     for number in range(10):
         speaker.write(action="publish", data=number)
     assert speaker.end() == 0
     # Its connection is cut while it cannot notice.
-    api = boto3.client(
-        "apigatewaymanagementapi",
-        endpoint_url=service.http,
-        region_name="us-east-1",
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
-    )
-    api.delete_connection(ConnectionId=connection)
+    service.management.delete_connection(ConnectionId=connection)
     listener.process.send_signal(signal.SIGCONT)
     listener.wait("reconnected", lambda client: len(client.of("joined")) >= 2)
     listener.wait("all messages", lambda client: len(client.of("message")) >= 10)

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::runtime_api::{self, Invocation, RuntimeApi, Signal};
-use super::{ACCOUNT_ID, Answer, FunctionError, Spec, report};
+use super::{ACCOUNT_ID, Answer, FunctionError, Spec, TIMED_OUT, report};
 use crate::{ids, log};
 
 /// Lambda's limit for the Init phase of an on-demand function.
@@ -57,7 +57,7 @@ impl Environment {
             status = process.child.wait() => Some(exit_error(status)),
             () = sleep_until(started + limit) => {
                 let message = format!("Init took longer than {:.2} seconds", limit.as_secs_f64());
-                Some(FunctionError::new("Sandbox.Timedout", &message))
+                Some(FunctionError::new(TIMED_OUT, &message))
             }
         };
         match failure {
@@ -81,13 +81,7 @@ impl Environment {
         match Environment::start(spec, INIT_TIMEOUT).await {
             Ok(environment) => Ok(environment),
             Err(error) => {
-                log::line(
-                    &spec.function.key,
-                    &format!(
-                        "INIT_REPORT Status: error\tError Type: {}\tError: {}",
-                        error.error_type, error.message
-                    ),
-                );
+                log::line(&spec.function.key, &report::failed_init(&error));
                 Environment::start(spec, spec.function.timeout).await
             }
         }
@@ -172,7 +166,6 @@ impl Environment {
 }
 
 const EXIT_ERROR: &str = "Runtime.ExitError";
-const TIMED_OUT: &str = "Sandbox.Timedout";
 
 fn timed_out(limit: Duration) -> FunctionError {
     FunctionError::new(

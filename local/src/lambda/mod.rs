@@ -17,6 +17,7 @@ use axum::body::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
+use crate::log;
 use crate::terraform::Function;
 use environment::Environment;
 use package::Program;
@@ -26,6 +27,9 @@ pub(crate) const ACCOUNT_ID: &str = "000000000000";
 
 /// Lambda's default limit of concurrent invocations for an account and Region, here of each function.
 const ACCOUNT_CONCURRENCY: usize = 1000;
+
+/// How Lambda calls a function that took too long.
+const TIMED_OUT: &str = "Sandbox.Timedout";
 
 /// A function's own failure, as its runtime or Lambda reports it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -110,7 +114,7 @@ pub(crate) struct Pool {
     spec: Spec,
     idle: Mutex<Vec<Environment>>,
     /// How many processes this machine runs for the function; invocations beyond them wait.
-    processes: Arc<Semaphore>,
+    processes: Semaphore,
     /// How many invocations Lambda would run at once; more are throttled.
     concurrency: Arc<Semaphore>,
 }
@@ -127,7 +131,7 @@ impl Pool {
         Arc::new(Pool {
             spec,
             idle: Mutex::default(),
-            processes: Arc::new(Semaphore::new(processes)),
+            processes: Semaphore::new(processes),
             concurrency: Arc::new(Semaphore::new(concurrency)),
         })
     }
@@ -170,13 +174,7 @@ impl Pool {
                 }
             }
             Err(error) => {
-                crate::log::line(
-                    &self.spec.function.key,
-                    &format!(
-                        "INIT_REPORT Status: error\tError Type: {}\tError: {}",
-                        error.error_type, error.message
-                    ),
-                );
+                log::line(&self.spec.function.key, &report::failed_init(&error));
                 let _ = caller.send(Err(InvokeError::Function(error)));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::FunctionError;
+use super::{FunctionError, TIMED_OUT};
 
 /// `REPORT RequestId: …`, tab-separated as on AWS. Init Duration is there after a cold start only.
 pub(super) fn line(
@@ -29,11 +29,20 @@ pub(super) fn line(
     }
     if let Some(error) = error {
         match error.error_type.as_str() {
-            "Sandbox.Timedout" => line.push_str("Status: timeout"),
+            TIMED_OUT => line.push_str("Status: timeout"),
             error_type => line.push_str(&format!("Status: error\tError Type: {error_type}")),
         }
     }
     line
+}
+
+/// The line of an Init that failed; one that succeeds is part of its first invocation's report.
+pub(super) fn failed_init(error: &FunctionError) -> String {
+    let FunctionError {
+        error_type,
+        message,
+    } = error;
+    format!("INIT_REPORT Status: error\tError Type: {error_type}\tError: {message}")
 }
 
 #[cfg(test)]
@@ -54,7 +63,7 @@ mod tests {
                 128,
                 24,
                 None,
-                Some(&FunctionError::new("Sandbox.Timedout", ""))
+                Some(&FunctionError::new(TIMED_OUT, ""))
             ),
             "REPORT RequestId: id\tDuration: 3000.00 ms\tBilled Duration: 3000 ms\tMemory Size: 128 MB\tMax Memory Used: 24 MB\tStatus: timeout"
         );

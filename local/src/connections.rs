@@ -188,6 +188,7 @@ mod tests {
             source_ip: String::new(),
             user_agent: None,
             domain_name: String::new(),
+            marks: Default::default(),
         };
         let (connection, mut outbox) = Connection::new(client);
         let message = Utf8Bytes::from("x".repeat(128 * 1024));

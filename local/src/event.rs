@@ -9,6 +9,7 @@ use chrono::DateTime;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
+use crate::faults::Marks;
 use crate::ids;
 use crate::terraform::{API_ID, Api};
 
@@ -22,6 +23,8 @@ pub(crate) struct Client {
     pub(crate) user_agent: Option<String>,
     /// The host the client asked for.
     pub(crate) domain_name: String,
+    /// What fault rules know of it.
+    pub(crate) marks: Marks,
 }
 
 /// The `$connect` event.
@@ -174,7 +177,7 @@ fn last_values(multi: &BTreeMap<String, Vec<String>>) -> Value {
 }
 
 /// Percent escapes are decoded, `+` stays `+`, and a name without `=` has the value "".
-fn parse_query(query: &str) -> BTreeMap<String, Vec<String>> {
+pub(crate) fn parse_query(query: &str) -> BTreeMap<String, Vec<String>> {
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -227,6 +230,7 @@ mod tests {
             source_ip: "127.0.0.1".to_owned(),
             user_agent: None,
             domain_name: "127.0.0.1:3000".to_owned(),
+            marks: Marks::default(),
         }
     }
 

@@ -16,7 +16,9 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::connections::Connections;
+use crate::faults::Faults;
 use crate::lambda::Pool;
+use crate::lambda::callers::Callers;
 use crate::terraform::Api;
 use crate::{management, websocket};
 
@@ -31,6 +33,9 @@ pub(crate) struct Gateway {
     /// By function name.
     pub(crate) functions: BTreeMap<String, Arc<Pool>>,
     pub(crate) connections: Connections,
+    pub(crate) faults: Arc<Faults>,
+    /// The functions' processes, by what they sign their calls with.
+    pub(crate) callers: Arc<Callers>,
     pub(crate) clock: Clock,
     pub(crate) port: u16,
     /// A connection without a message for that long is closed.

@@ -30,6 +30,8 @@ pub(crate) enum Failure {
     Refused,
     /// The integration's limit passed.
     TimedOut,
+    /// A fault rule wants this status.
+    Injected(u16),
 }
 
 impl Failure {
@@ -39,13 +41,18 @@ impl Failure {
             Failure::Broken => StatusCode::BAD_GATEWAY,
             Failure::Refused => StatusCode::INTERNAL_SERVER_ERROR,
             Failure::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Failure::Injected(status) => {
+                StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
         }
     }
 
     pub(crate) fn message(self) -> &'static str {
         match self {
-            Failure::Broken | Failure::Refused => "Internal server error",
-            Failure::TimedOut => "Endpoint request timed out",
+            Failure::Injected(429) => "Too Many Requests",
+            Failure::Injected(503) => "Service Unavailable",
+            Failure::TimedOut | Failure::Injected(504) => "Endpoint request timed out",
+            Failure::Broken | Failure::Refused | Failure::Injected(_) => "Internal server error",
         }
     }
 }

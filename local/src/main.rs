@@ -7,6 +7,7 @@ mod clock;
 mod connections;
 mod dynamodb;
 mod event;
+mod faults;
 mod gateway;
 mod ids;
 mod integration;
@@ -34,7 +35,9 @@ use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 
 use connections::Connections;
+use faults::{Document, Faults};
 use gateway::Gateway;
+use lambda::callers::Callers;
 use lambda::{Pool, Spec, package};
 use terraform::{Api, Deployment, Function};
 
@@ -84,6 +87,12 @@ struct Options {
     /// Close a connection of that age; AWS: 7200
     #[arg(long, value_name = "SECONDS", default_value_t = 7200, value_parser = seconds())]
     max_lifetime: u64,
+    /// What shall go wrong: a JSON file of fault rules, see docs/local.md
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+    /// What the fault rules draw from, instead of the file's own seed or a random one
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 }
 
 /// Up to a year.
@@ -147,6 +156,7 @@ async fn run(options: &Options) -> Result<()> {
         tables,
         kinder_than_aws,
     } = Deployment::load(&options.terraform, &options.var)?;
+    let faults = Arc::new(faults(options)?);
     let unpacked = tempfile::tempdir().context("cannot make a folder for unpacked functions")?;
     let programs = programs(&functions, &options.functions, unpacked.path())?;
     let listener = listen(options.port, "--port").await?;
@@ -164,6 +174,7 @@ async fn run(options: &Options) -> Result<()> {
     let dynamodb = dynamodb::serve(store.database.clone(), dynamodb_listener)?;
     let overrides = overrides(&api, address, &dynamodb.endpoint, &options.env);
     let processes = usize::from(options.processes);
+    let callers = Arc::new(Callers::default());
     let pools: BTreeMap<String, Arc<Pool>> = programs
         .into_iter()
         .map(|(function, program)| {
@@ -173,6 +184,7 @@ async fn run(options: &Options) -> Result<()> {
                 program,
                 region: region.clone(),
                 overrides: overrides.clone(),
+                callers: Arc::clone(&callers),
             };
             (name, Pool::new(spec, processes))
         })
@@ -180,6 +192,8 @@ async fn run(options: &Options) -> Result<()> {
     let gateway = Arc::new(Gateway {
         functions: pools.clone(),
         connections: Connections::default(),
+        faults,
+        callers,
         clock: clock::Clock::start(),
         port: address.port(),
         idle_timeout: Duration::from_secs(options.idle_timeout),
@@ -212,6 +226,24 @@ async fn run(options: &Options) -> Result<()> {
     reaper.abort();
     dynamodb.stop().await;
     Ok(())
+}
+
+/// The rules to begin with.
+fn faults(options: &Options) -> Result<Faults> {
+    let mut document = match &options.faults {
+        Some(file) => Document::load(file)?,
+        None => Document::default(),
+    };
+    document.seed = options.seed.or(document.seed);
+    let faults = Faults::new(document, rand::random());
+    if options.faults.is_some() || options.seed.is_some() {
+        log::plain(&format!(
+            "Faults        {} rules, --seed {}",
+            faults.len(),
+            faults.seed()
+        ));
+    }
+    Ok(faults)
 }
 
 fn programs(

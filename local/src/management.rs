@@ -3,6 +3,9 @@
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-how-to-call-websocket-api-connections.html>
 //! SDKs read the error's name from the header `x-amzn-errortype`, so each error has it.
 
+use std::future::pending;
+use std::sync::Arc;
+
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
@@ -11,8 +14,10 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::connections::{BufferFull, Cause, Connection};
+use crate::faults::{Fault, Place, Point};
 use crate::gateway::Gateway;
 use crate::ids;
+use crate::integration::Failure;
 
 /// 128 KB, API Gateway's largest message.
 const MAX_POST_BYTES: usize = 128 * 1024;
@@ -35,14 +40,80 @@ pub(crate) async fn handle(gateway: &Gateway, id: &str, request: Request<Body>) 
             Some(&message),
         );
     }
-    let Some(connection) = gateway.connections.get(id) else {
-        // Unknown, closed, or still in its $connect: the body is empty, unlike every other error's.
-        return error(StatusCode::GONE, "GoneException", None);
+    // Read in any case: the server notices a caller that leaves only once nothing is left to read.
+    let message = axum::body::to_bytes(body, MAX_POST_BYTES).await.ok();
+    let (place, operation) = match head.method {
+        Method::POST => (Place::Post, "PostToConnection"),
+        Method::GET => (Place::Get, "GetConnection"),
+        _ => (Place::Delete, "DeleteConnection"),
     };
-    match head.method {
-        Method::POST => match axum::body::to_bytes(body, MAX_POST_BYTES).await {
-            Ok(message) => post(gateway, &connection, message),
-            Err(_) => {
+    let connection = gateway.connections.get(id);
+    let caller = gateway.callers.of(&head.headers);
+    let point = Point {
+        connection: Some(id),
+        client: connection.as_deref().map(|connection| &connection.client),
+        operation: Some(operation),
+        ..Point::at(place).called_by(caller.as_deref())
+    };
+    let call_point = Point {
+        place: Place::Call,
+        ..point
+    };
+    let call = gateway.faults.call(&call_point, caller.as_ref()).await;
+    let mut verdict = gateway.faults.decide(&point);
+    verdict.wait().await;
+    let response = answer(gateway, id, &head.method, message, verdict.fault).await;
+    drop(verdict);
+    call.done().await;
+    response
+}
+
+/// Answers a call whose form is right: truly, as far as no fault rule wants another answer.
+async fn answer(
+    gateway: &Gateway,
+    id: &str,
+    method: &Method,
+    message: Option<Bytes>,
+    fault: Option<Fault>,
+) -> Response {
+    let has_effect = match fault {
+        Some(Fault::Gone) => false,
+        Some(
+            Fault::FalseGone { deliver } | Fault::Status { deliver, .. } | Fault::Hang { deliver },
+        ) => deliver,
+        _ => true,
+    };
+    let truth = has_effect.then(|| act(gateway, id, method, message, fault));
+    match (fault, truth) {
+        (Some(Fault::Gone), _) => {
+            if let Some(connection) = gateway.connections.remove(id) {
+                connection.close(Cause::LOST);
+            }
+            gone()
+        }
+        (Some(Fault::FalseGone { .. }), _) => gone(),
+        (Some(Fault::Status { status, .. }), _) => injected(status),
+        (Some(Fault::Hang { .. }), _) | (_, None) => pending().await,
+        (_, Some(response)) => response,
+    }
+}
+
+/// Does what the call asks for.
+fn act(
+    gateway: &Gateway,
+    id: &str,
+    method: &Method,
+    message: Option<Bytes>,
+    fault: Option<Fault>,
+) -> Response {
+    // Looked for only now: it may have gone while the call waited.
+    let Some(connection) = gateway.connections.get(id) else {
+        return gone();
+    };
+    match *method {
+        Method::POST => match message {
+            Some(message) => post(gateway, &connection, message, fault),
+            None => {
                 let message = format!("Message exceeds the maximum of {MAX_POST_BYTES} bytes");
                 error(
                     StatusCode::PAYLOAD_TOO_LARGE,
@@ -61,7 +132,27 @@ pub(crate) async fn handle(gateway: &Gateway, id: &str, request: Request<Body>) 
     }
 }
 
-fn post(gateway: &Gateway, connection: &Connection, message: Bytes) -> Response {
+/// Unknown, closed, or still in its $connect: the body is empty, unlike every other error's.
+fn gone() -> Response {
+    error(StatusCode::GONE, "GoneException", None)
+}
+
+/// What a fault rule wants to be answered.
+fn injected(status: u16) -> Response {
+    let failure = Failure::Injected(status);
+    let (status, message) = (failure.handshake_status(), failure.message());
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        return error(status, "LimitExceededException", Some(message));
+    }
+    success(status, Some(json!({ "message": message }).to_string()))
+}
+
+fn post(
+    gateway: &Gateway,
+    connection: &Arc<Connection>,
+    message: Bytes,
+    fault: Option<Fault>,
+) -> Response {
     let Ok(message) = Utf8Bytes::try_from(message) else {
         // AWS sends text frames only and does not say what it makes of this.
         return error(
@@ -70,17 +161,23 @@ fn post(gateway: &Gateway, connection: &Connection, message: Bytes) -> Response 
             Some("The message is not valid UTF-8"),
         );
     };
-    match connection.send(message) {
-        Ok(()) => {
-            connection.touch(gateway.clock.now_ms());
-            success(StatusCode::OK, Some(String::new()))
+    let copies = match fault {
+        Some(Fault::Drop) => 0,
+        Some(Fault::Duplicate) => 2,
+        _ => 1,
+    };
+    for _ in 0..copies {
+        let sent = gateway.faults.send(connection, message.clone(), None);
+        if let Err(BufferFull) = sent {
+            return error(
+                StatusCode::TOO_MANY_REQUESTS,
+                "LimitExceededException",
+                Some("The client's buffer is full"),
+            );
         }
-        Err(BufferFull) => error(
-            StatusCode::TOO_MANY_REQUESTS,
-            "LimitExceededException",
-            Some("The client's buffer is full"),
-        ),
     }
+    connection.touch(gateway.clock.now_ms());
+    success(StatusCode::OK, Some(String::new()))
 }
 
 fn describe(connection: &Connection) -> String {

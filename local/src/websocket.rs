@@ -28,8 +28,11 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use crate::connections::{Cause, Connection, Outbox};
 use crate::event::{self, Client};
+use crate::faults::Marks;
+use crate::faults::invocations::Handshake;
 use crate::gateway::{Gateway, refuse};
-use crate::integration;
+use crate::integration::{Answer, Failure};
+use crate::terraform::Route;
 use crate::{ids, log};
 
 /// API Gateway's limits for what a client sends.
@@ -82,6 +85,7 @@ pub(crate) async fn handshake(
         source_ip: peer.ip().to_string(),
         user_agent: text(header::USER_AGENT),
         domain_name: text(header::HOST).unwrap_or_default(),
+        marks: Marks::new(request.uri().query()),
     };
     let event = event::connect(
         &gateway.api,
@@ -92,9 +96,11 @@ pub(crate) async fn handshake(
         request.uri().query(),
     );
     let upgrade = hyper::upgrade::on(&mut request);
+    let faults = gateway.faults.handshake(&gateway, &client);
+    faults.hang().await;
 
     // On a task of its own: what $connect has begun it finishes, even if the client does not wait for it.
-    let connecting = tokio::spawn(connect(gateway, client, event, upgrade));
+    let connecting = tokio::spawn(connect(gateway, client, faults, event, upgrade));
     let subprotocol = match connecting.await {
         Ok(Ok(subprotocol)) => subprotocol,
         Ok(Err(refusal)) => return refusal.into_response(),
@@ -192,6 +198,7 @@ fn check(request: &Request) -> Result<String, Refusal> {
 async fn connect(
     gateway: Arc<Gateway>,
     client: Client,
+    mut faults: Handshake,
     event: Value,
     upgrade: OnUpgrade,
 ) -> Result<Option<String>, Refusal> {
@@ -199,7 +206,7 @@ async fn connect(
     // Without a $connect route every connection is accepted.
     let subprotocol = match gateway.api.routes.get("$connect") {
         None => None,
-        Some(route) => match integration::call(&gateway, route, &event).await {
+        Some(route) => match invoke_connect(&gateway, &client, &mut faults, route, &event).await {
             Ok(answer) if (200..300).contains(&answer.status) => answer.subprotocol,
             Ok(answer) => {
                 log::line(
@@ -220,10 +227,18 @@ async fn connect(
             }
         },
     };
+    if faults.is_early() {
+        // It has ended already: its client finds the socket closed.
+        tokio::spawn(upgrade);
+        return Ok(subprotocol);
+    }
     // It exists from now on, before the client can know: what is posted in between waits for the socket.
     let (connection, outbox) = Connection::new(client);
     let connection = Arc::new(connection);
     gateway.connections.insert(Arc::clone(&connection));
+    if let Some(cause) = faults.cut() {
+        connection.close(cause);
+    }
     tokio::spawn(async move {
         match upgrade.await {
             Ok(upgraded) => serve(&gateway, &connection, outbox, upgraded).await,
@@ -233,6 +248,23 @@ async fn connect(
         drop(serving);
     });
     Ok(subprotocol)
+}
+
+/// Invokes `$connect`, and `$disconnect` beside it when a fault rule wants that.
+async fn invoke_connect(
+    gateway: &Gateway,
+    client: &Client,
+    faults: &mut Handshake,
+    route: &Route,
+    event: &Value,
+) -> Result<Answer, Failure> {
+    if !faults.is_early() {
+        return faults.connect(gateway, route, event).await;
+    }
+    let lost = End::from_cause(Cause::LOST);
+    let disconnected = disconnect(gateway, client, &lost);
+    let ((), answer) = tokio::join!(disconnected, faults.connect(gateway, route, event));
+    answer
 }
 
 /// How a connection ended.
@@ -354,20 +386,23 @@ async fn ended(gateway: &Gateway, connection: &Connection, end: End) {
             end.reason.escape_debug()
         ),
     );
-    if let Some(route) = gateway.api.routes.get("$disconnect") {
-        let event = event::disconnect(
-            &gateway.api,
-            client,
-            gateway.clock.now_ms(),
-            end.code,
-            &end.reason,
+    disconnect(gateway, client, &end).await;
+}
+
+/// Runs `$disconnect`.
+async fn disconnect(gateway: &Gateway, client: &Client, end: &End) {
+    let Some(route) = gateway.api.routes.get("$disconnect") else {
+        return;
+    };
+    let now_ms = gateway.clock.now_ms();
+    let event = event::disconnect(&gateway.api, client, now_ms, end.code, &end.reason);
+    let faults = &gateway.faults;
+    let answers = faults.disconnect(gateway, client, route, &event).await;
+    for failure in answers.into_iter().flatten().filter_map(Result::err) {
+        log::line(
+            "$disconnect",
+            &format!("{} failed: {}", client.connection_id, failure.message()),
         );
-        if let Err(failure) = integration::call(gateway, route, &event).await {
-            log::line(
-                "$disconnect",
-                &format!("{} failed: {}", client.connection_id, failure.message()),
-            );
-        }
     }
 }
 
@@ -475,6 +510,7 @@ async fn dispatch(gateway: Arc<Gateway>, connection: Arc<Connection>, body: Utf8
             &gateway,
             &connection,
             own_frame("Forbidden", client, &ids::generate()),
+            None,
         );
         return;
     };
@@ -487,22 +523,31 @@ async fn dispatch(gateway: Arc<Gateway>, connection: Arc<Connection>, body: Utf8
             &gateway,
             &connection,
             own_frame(message, client, request_id),
+            Some(route_key),
         );
     };
-    match integration::call(&gateway, route, &event).await {
-        Ok(answer) => match answer.body.filter(|body| route.two_way && !body.is_empty()) {
-            // What AWS makes of a function's answer that is too large to be sent is not known.
-            Some(body) if body.len() > MAX_MESSAGE_BYTES => fail("Internal server error"),
-            Some(body) => reply(&gateway, &connection, body),
-            None => {}
-        },
-        Err(failure) => fail(failure.message()),
+    let faults = &gateway.faults;
+    let answers = faults.message(&gateway, &connection, route_key, route, &event);
+    for answer in answers.await.into_iter().flatten() {
+        match answer {
+            Ok(answer) => match answer.body.filter(|body| route.two_way && !body.is_empty()) {
+                // What AWS makes of a function's answer that is too large to be sent is not known.
+                Some(body) if body.len() > MAX_MESSAGE_BYTES => fail("Internal server error"),
+                Some(body) => reply(&gateway, &connection, body, Some(route_key)),
+                None => {}
+            },
+            Err(failure) => fail(failure.message()),
+        }
     }
 }
 
-fn reply(gateway: &Gateway, connection: &Connection, frame: String) {
+fn reply(gateway: &Gateway, connection: &Arc<Connection>, frame: String, route: Option<&str>) {
     connection.touch(gateway.clock.now_ms());
-    if connection.send(frame.into()).is_err() {
+    if gateway
+        .faults
+        .send(connection, frame.into(), route)
+        .is_err()
+    {
         log::line(
             "connection",
             &format!(

@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
+use super::callers::Registered;
 use super::runtime_api::{self, Invocation, RuntimeApi, Signal};
 use super::{ACCOUNT_ID, Answer, FunctionError, Spec, TIMED_OUT, report};
 use crate::{ids, log};
@@ -102,6 +103,7 @@ impl Environment {
     ) -> Option<Environment> {
         let function = &spec.function;
         let request_id = uuid::Uuid::new_v4().to_string();
+        self.process.registered.caller.begins(&request_id);
         let started = Instant::now();
         let deadline = started + function.timeout;
         let timeout_ms = i64::try_from(function.timeout.as_millis()).unwrap_or(i64::MAX);
@@ -142,6 +144,7 @@ impl Environment {
                 () = sleep_until(deadline) => false,
             },
         };
+        self.process.registered.caller.ends();
         let duration = started.elapsed();
         log::line(
             &function.key,
@@ -183,15 +186,22 @@ fn exit_error(status: std::io::Result<ExitStatus>) -> FunctionError {
 struct Process {
     child: Child,
     group: Option<Pid>,
+    /// By what it signs its calls with.
+    registered: Registered,
 }
 
 impl Process {
     fn spawn(spec: &Spec, runtime_api: &str) -> std::io::Result<Process> {
+        let function = &spec.function;
+        let registered = spec
+            .callers
+            .register(&function.key, &function.function_name);
+        let caller = &registered.caller;
         let mut command = Command::new(&spec.program.executable);
         command
             .current_dir(&spec.program.directory)
             .env_clear()
-            .envs(spec.environment(runtime_api))
+            .envs(spec.environment(runtime_api, caller.access_key_id()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -205,7 +215,12 @@ impl Process {
             .map(Pid::from_raw);
         forward(&spec.function.key, child.stdout.take());
         forward(&spec.function.key, child.stderr.take());
-        Ok(Process { child, group })
+        caller.started(group);
+        Ok(Process {
+            child,
+            group,
+            registered,
+        })
     }
 
     /// The most memory the process has had resident, in MB; 0 where the system does not say.

@@ -3,6 +3,7 @@
 //! A process works on one invocation at a time. When all are busy another is started, up to a limit, and those that
 //! stay idle are ended.
 
+pub(crate) mod callers;
 mod environment;
 pub(crate) mod package;
 mod report;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::log;
 use crate::terraform::Function;
+use callers::Callers;
 use environment::Environment;
 use package::Program;
 
@@ -70,20 +72,22 @@ pub(crate) struct Spec {
     pub(crate) region: String,
     /// What this machine sets on top of the declared environment: endpoints, and what the user asked for.
     pub(crate) overrides: BTreeMap<String, String>,
+    /// Where its processes are known by what they sign with.
+    pub(crate) callers: Arc<Callers>,
 }
 
 impl Spec {
     /// The environment variables of a process, which inherits none but `PATH`.
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>
-    fn environment(&self, runtime_api: &str) -> BTreeMap<String, String> {
+    fn environment(&self, runtime_api: &str, access_key_id: &str) -> BTreeMap<String, String> {
         let name = &self.function.function_name;
         let directory = self.program.directory.display().to_string();
         let own = [
             ("_HANDLER", self.function.handler.clone()),
-            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-            ("AWS_SESSION_TOKEN", "local".to_owned()),
+            ("AWS_ACCESS_KEY_ID", access_key_id.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", callers::SECRET.to_owned()),
+            ("AWS_SESSION_TOKEN", callers::SECRET.to_owned()),
             ("AWS_REGION", self.region.clone()),
             ("AWS_DEFAULT_REGION", self.region.clone()),
             ("AWS_LAMBDA_FUNCTION_NAME", name.clone()),
@@ -134,6 +138,11 @@ impl Pool {
             processes: Semaphore::new(processes),
             concurrency: Arc::new(Semaphore::new(concurrency)),
         })
+    }
+
+    /// What Terraform calls the function.
+    pub(crate) fn key(&self) -> &str {
+        &self.spec.function.key
     }
 
     /// Invokes the function and waits for its answer. The invocation goes on when the caller stops waiting, as

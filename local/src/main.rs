@@ -202,6 +202,10 @@ async fn run(options: &Options) -> Result<()> {
         api,
     });
     let reaper = tokio::spawn(reap(pools.clone(), Duration::from_secs(options.reap_after)));
+    if options.faults.is_some() || options.seed.is_some() {
+        let (rules, seed) = (gateway.faults.len(), gateway.faults.seed());
+        log::plain(&format!("Faults        {rules} rules, --seed {seed}"));
+    }
     announce(
         &gateway.api,
         address,
@@ -235,15 +239,7 @@ fn faults(options: &Options) -> Result<Faults> {
         None => Document::default(),
     };
     document.seed = options.seed.or(document.seed);
-    let faults = Faults::new(document, rand::random());
-    if options.faults.is_some() || options.seed.is_some() {
-        log::plain(&format!(
-            "Faults        {} rules, --seed {}",
-            faults.len(),
-            faults.seed()
-        ));
-    }
-    Ok(faults)
+    Ok(Faults::new(document, rand::random()))
 }
 
 fn programs(

@@ -28,8 +28,8 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use crate::connections::{Cause, Connection, Outbox};
 use crate::event::{self, Client};
-use crate::faults::Marks;
-use crate::faults::invocations::Handshake;
+use crate::faults::invocations::{self, Handshake};
+use crate::faults::{Marks, Verdict};
 use crate::gateway::{Gateway, refuse};
 use crate::integration::{Answer, Failure};
 use crate::terraform::Route;
@@ -433,7 +433,9 @@ async fn read(
         match message {
             Some(Ok(Message::Text(body))) => {
                 connection.touch(clock.now_ms());
-                tokio::spawn(dispatch(Arc::clone(gateway), Arc::clone(connection), body));
+                let verdict = gateway.faults.message(gateway, &connection.client, &body);
+                let (gateway, connection) = (Arc::clone(gateway), Arc::clone(connection));
+                tokio::spawn(dispatch(gateway, connection, body, verdict));
             }
             Some(Ok(Message::Binary(_))) => return End::by_gateway(1003, ""),
             Some(Ok(Message::Close(Some(frame)))) => {
@@ -498,14 +500,15 @@ async fn write_waiting(
 }
 
 /// Takes a message through its route, and its answer back to the client.
-async fn dispatch(gateway: Arc<Gateway>, connection: Arc<Connection>, body: Utf8Bytes) {
+async fn dispatch(
+    gateway: Arc<Gateway>,
+    connection: Arc<Connection>,
+    body: Utf8Bytes,
+    verdict: Verdict,
+) {
     let api = &gateway.api;
     let client = &connection.client;
-    let route_key = api
-        .selection
-        .select(&body, api.routes.keys().map(String::as_str));
-    let Some((route_key, route)) = route_key.and_then(|key| Some((key, api.routes.get(key)?)))
-    else {
+    let Some((route_key, route)) = api.route(&body) else {
         reply(
             &gateway,
             &connection,
@@ -526,8 +529,7 @@ async fn dispatch(gateway: Arc<Gateway>, connection: Arc<Connection>, body: Utf8
             Some(route_key),
         );
     };
-    let faults = &gateway.faults;
-    let answers = faults.message(&gateway, &connection, route_key, route, &event);
+    let answers = invocations::message(&gateway, &connection, verdict, route, &event);
     for answer in answers.await.into_iter().flatten() {
         match answer {
             Ok(answer) => match answer.body.filter(|body| route.two_way && !body.is_empty()) {

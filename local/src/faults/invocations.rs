@@ -64,29 +64,16 @@ impl Faults {
         Handshake { verdict }
     }
 
-    /// Takes a message to its function.
-    pub(crate) async fn message(
-        &self,
-        gateway: &Gateway,
-        connection: &Connection,
-        route_key: &str,
-        route: &Route,
-        event: &Value,
-    ) -> Answers {
-        let client = &connection.client;
-        let mut verdict = self.decide(&at(gateway, Place::Message, client, route_key, route));
-        verdict.wait().await;
-        match verdict.fault {
-            Some(Fault::Drop) => return [None, None],
-            Some(Fault::Cut { close, deliver }) => {
-                connection.close(cause(close));
-                if !deliver {
-                    return [None, None];
-                }
-            }
-            _ => {}
+    /// Decides about a message that has just arrived, in the order of arrival: from here on each is on its own.
+    pub(crate) fn message(&self, gateway: &Gateway, client: &Client, body: &str) -> Verdict {
+        if !self.is_active() {
+            return Verdict::default();
         }
-        invoke(gateway, route, event, verdict.fault).await
+        match gateway.api.route(body) {
+            Some((key, route)) => self.decide(&at(gateway, Place::Message, client, key, route)),
+            // Nothing is invoked.
+            None => Verdict::default(),
+        }
     }
 
     /// Invokes `$disconnect`.
@@ -110,6 +97,28 @@ impl Faults {
         }
         invoke(gateway, route, event, verdict.fault).await
     }
+}
+
+/// Takes a message to its function.
+pub(crate) async fn message(
+    gateway: &Gateway,
+    connection: &Connection,
+    mut verdict: Verdict,
+    route: &Route,
+    event: &Value,
+) -> Answers {
+    verdict.wait().await;
+    match verdict.fault {
+        Some(Fault::Drop) => return [None, None],
+        Some(Fault::Cut { close, deliver }) => {
+            connection.close(cause(close));
+            if !deliver {
+                return [None, None];
+            }
+        }
+        _ => {}
+    }
+    invoke(gateway, route, event, verdict.fault).await
 }
 
 fn at<'a>(

@@ -191,7 +191,7 @@ impl Faults {
     /// What is to happen at the point. Each call is one occurrence: it is counted.
     pub(crate) fn decide(&self, point: &Point<'_>) -> Verdict {
         let mut verdict = Verdict::default();
-        if !self.active.load(Ordering::Relaxed) {
+        if !self.is_active() {
             return verdict;
         }
         let mut state = self.lock();
@@ -202,6 +202,11 @@ impl Faults {
             }
         }
         verdict
+    }
+
+    /// Whether there is any rule.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
     }
 
     /// Whether any rule makes an index lag.

@@ -53,6 +53,17 @@ pub(crate) struct Api {
     pub(crate) routes: BTreeMap<String, Route>,
 }
 
+impl Api {
+    /// The route of a message, with its key.
+    pub(crate) fn route(&self, body: &str) -> Option<(&str, &Route)> {
+        let keys = self.routes.keys().map(String::as_str);
+        let (key, route) = self
+            .routes
+            .get_key_value(self.selection.select(body, keys)?)?;
+        Some((key, route))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) integration: Integration,

@@ -10,6 +10,7 @@ mod chat;
 mod conformance;
 mod declaration;
 mod delivery;
+mod faults;
 mod harness;
 mod lifecycle;
 mod options;

@@ -167,3 +167,32 @@ fn help_names_every_flag() {
         assert!(text.contains(flag), "{flag}");
     }
 }
+
+#[test]
+fn fault_rules_that_cannot_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("faults.json");
+    let path = file.to_str().unwrap();
+    let terraform = root().join("terraform");
+    let flags = ["--faults", path];
+    check(
+        &terraform,
+        &flags,
+        &format!("cannot read {path} (--faults): "),
+    );
+    for (text, expected) in [
+        ("{", "it is not JSON: "),
+        (
+            r#"[{"name": "slow", "on": "frame", "do": "hang"}]"#,
+            r#"rule "slow": "do": "hang" is nothing that can be done on "frame": there it is one of delay, reorder"#,
+        ),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        check(
+            &terraform,
+            &flags,
+            &format!("{path} (--faults): {expected}"),
+        );
+    }
+    check(&terraform, &["--seed", "-1"], "'-1'");
+}

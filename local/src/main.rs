@@ -171,10 +171,15 @@ async fn run(options: &Options) -> Result<()> {
     }
 
     let address = listener.local_addr()?;
-    let dynamodb = dynamodb::serve(store.database.clone(), dynamodb_listener)?;
+    let callers = Arc::new(Callers::default());
+    // Without a flag for rules, nothing stands between the functions and the engine.
+    let table_faults = options
+        .faults
+        .is_some()
+        .then(|| (Arc::clone(&faults), Arc::clone(&callers)));
+    let dynamodb = dynamodb::serve(store.database.clone(), dynamodb_listener, table_faults).await?;
     let overrides = overrides(&api, address, &dynamodb.endpoint, &options.env);
     let processes = usize::from(options.processes);
-    let callers = Arc::new(Callers::default());
     let pools: BTreeMap<String, Arc<Pool>> = programs
         .into_iter()
         .map(|(function, program)| {

@@ -137,7 +137,8 @@ fn read_rule(source: Value, number: usize) -> Result<Rule> {
         };
         let known: Vec<&str> = COMMON
             .into_iter()
-            .chain(matchers(on))
+            // It is a write that lags, and a write names no index.
+            .chain(matchers(on).filter(|key| act != "lag" || *key != "index"))
             .chain(parameters(&act, on).iter().copied())
             .collect();
         if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {

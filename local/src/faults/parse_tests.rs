@@ -189,6 +189,10 @@ fn an_error_names_the_rule_the_key_and_what_would_do() {
             "rule 1: the key \"deliver\" has no meaning for \"status\" on \"get\": there are name, on, do, nth, every, first, probability, times, per, connection, query, function, status",
         ),
         (
+            json!({"on": "table", "do": "lag", "ms": 5, "index": "room-index"}),
+            "rule 1: the key \"index\" has no meaning for \"lag\" on \"table\": there are name, on, do, nth, every, first, probability, times, per, function, table, operation, ms",
+        ),
+        (
             json!({"on": "frame", "do": "drop", "nth": 0}),
             "rule 1: \"nth\" is no whole number from 1",
         ),

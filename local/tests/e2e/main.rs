@@ -15,3 +15,4 @@ mod harness;
 mod lifecycle;
 mod options;
 mod protocol;
+mod table_faults;

@@ -1,7 +1,18 @@
 //! DynamoDB on one machine: dynoxide, a SQLite-backed engine, served on a loopback port inside this process.
+//!
+//! With fault rules or a status page, a [`front`] stands before the engine; without, functions reach it directly.
 
+mod answer;
+mod call;
+mod counters;
+mod front;
+mod lag;
+
+use std::convert::Infallible;
 use std::fs::{File, TryLockError};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use dynoxide::Database;
@@ -9,14 +20,29 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::faults::Faults;
+use crate::lambda::callers::Callers;
 use crate::terraform::Table;
+
+pub(crate) use counters::Counters;
+use front::Front;
 
 /// The file in the `--data` folder.
 const FILE: &str = "dynamodb.sqlite";
 
-/// A running engine.
+/// A running DynamoDB.
 pub(crate) struct DynamoDb {
     pub(crate) endpoint: String,
+    /// What the front has counted; nothing without one.
+    #[allow(dead_code, reason = "the status page shows it")]
+    pub(crate) counters: Option<Arc<Counters>>,
+    front: Option<JoinHandle<Infallible>>,
+    engine: Engine,
+}
+
+/// An engine that serves a database, until this is dropped.
+struct Engine {
+    address: SocketAddr,
     stop: oneshot::Sender<()>,
     server: JoinHandle<Result<(), String>>,
 }
@@ -128,27 +154,77 @@ fn shape(value: &serde_json::Value) -> Vec<String> {
     entries
 }
 
-/// Serves the database until it is stopped.
-pub(crate) fn serve(database: Database, listener: TcpListener) -> Result<DynamoDb> {
+/// Serves the database until it is stopped, through a front if there are `faults`.
+///
+/// # Errors
+/// When there is no port for the engine behind the front.
+pub(crate) async fn serve(
+    database: Database,
+    listener: TcpListener,
+    faults: Option<(Arc<Faults>, Arc<Callers>)>,
+) -> Result<DynamoDb> {
     let endpoint = format!("http://{}", listener.local_addr()?);
-    let (stop, stopped) = oneshot::channel::<()>();
-    let stopped = async {
-        let _ = stopped.await;
+    let Some((faults, callers)) = faults else {
+        return Ok(DynamoDb {
+            endpoint,
+            counters: None,
+            front: None,
+            engine: Engine::start(database, listener)?,
+        });
     };
-    let server = tokio::spawn(dynoxide::server::serve_with_shutdown(
-        listener, database, stopped,
-    ));
+    let engine = Engine::start_on_free_port(database.clone()).await?;
+    let tables = database.table_stats()?;
+    let names = tables.iter().map(|table| table.table_name.as_str());
+    let counters = Arc::new(Counters::new(names));
+    let counted = Arc::clone(&counters);
+    let front = Front::new(engine.address, database, faults, callers, counted);
     Ok(DynamoDb {
         endpoint,
-        stop,
-        server,
+        counters: Some(counters),
+        front: Some(tokio::spawn(Arc::new(front).serve(listener))),
+        engine,
     })
+}
+
+impl Engine {
+    fn start(database: Database, listener: TcpListener) -> Result<Engine> {
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        let server = tokio::spawn(dynoxide::server::serve_with_shutdown(
+            listener, database, stopped,
+        ));
+        Ok(Engine {
+            address,
+            stop,
+            server,
+        })
+    }
+
+    async fn start_on_free_port(database: Database) -> Result<Engine> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .context("cannot listen on a port for the database")?;
+        Engine::start(database, listener)
+    }
 }
 
 impl DynamoDb {
     /// Finishes what is running and closes the database.
     pub(crate) async fn stop(self) {
-        let _ = self.stop.send(());
-        let _ = self.server.await;
+        if let Some(front) = self.front {
+            front.abort();
+        }
+        let _ = self.engine.stop.send(());
+        let _ = self.engine.server.await;
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+mod tests;

@@ -1,0 +1,97 @@
+//! What DynamoDB itself would answer when it refuses a call.
+//!
+//! <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::json;
+
+/// DynamoDB's answers, and nothing is streamed.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// As many characters as DynamoDB's request ids have.
+const REQUEST_ID_CHARS: usize = 52;
+
+/// A table without the capacity for a call. Which of the two errors it is depends on how the table is billed.
+pub(super) fn throttled(is_on_demand: bool) -> Answer {
+    if is_on_demand {
+        error(
+            StatusCode::BAD_REQUEST,
+            "com.amazon.coral.availability#ThrottlingException",
+            "Throughput exceeds the current capacity of your table or index. DynamoDB is automatically scaling your \
+             table or index so please try again shortly. If exceptions persist, check if you have a hot key: \
+             https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html",
+        )
+    } else {
+        error(
+            StatusCode::BAD_REQUEST,
+            "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
+            "The level of configured provisioned throughput for the table was exceeded. Consider increasing your \
+             provisioning level with the UpdateTable API.",
+        )
+    }
+}
+
+/// A failure of the service. 500 and 503 are DynamoDB's own; any other status comes from a machine in front of it,
+/// which says nothing in DynamoDB's words.
+pub(super) fn failed(status: u16) -> Answer {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    match status {
+        StatusCode::INTERNAL_SERVER_ERROR => internal("Internal server error"),
+        StatusCode::SERVICE_UNAVAILABLE => error(
+            status,
+            "com.amazonaws.dynamodb.v20120810#ServiceUnavailable",
+            "DynamoDB is currently unavailable.",
+        ),
+        _ => with_headers(status, HeaderMap::new(), String::new()),
+    }
+}
+
+pub(super) fn internal(message: &str) -> Answer {
+    error(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "com.amazonaws.dynamodb.v20120810#InternalServerError",
+        message,
+    )
+}
+
+pub(super) fn invalid(message: &str) -> Answer {
+    error(
+        StatusCode::BAD_REQUEST,
+        "com.amazon.coral.validate#ValidationException",
+        message,
+    )
+}
+
+/// What is no call of DynamoDB's protocol.
+pub(super) fn not_found() -> Answer {
+    let body = "<UnknownOperationException/>\n".to_owned();
+    with_headers(StatusCode::NOT_FOUND, HeaderMap::new(), body)
+}
+
+fn error(status: StatusCode, name: &str, message: &str) -> Answer {
+    let json = HeaderValue::from_static("application/x-amz-json-1.0");
+    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+    let body = json!({ "__type": name, "message": message }).to_string();
+    with_headers(status, headers, body)
+}
+
+/// Adds what every answer of DynamoDB has. SDKs compare the checksum.
+fn with_headers(status: StatusCode, mut headers: HeaderMap, body: String) -> Answer {
+    let mut request_id = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
+        .map(|id| id.simple().to_string().to_uppercase())
+        .concat();
+    request_id.truncate(REQUEST_ID_CHARS);
+    if let Ok(request_id) = HeaderValue::try_from(request_id) {
+        headers.insert(HeaderName::from_static("x-amzn-requestid"), request_id);
+    }
+    headers.insert(
+        HeaderName::from_static("x-amz-crc32"),
+        crc32fast::hash(body.as_bytes()).into(),
+    );
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    answer
+}

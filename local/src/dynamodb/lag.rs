@@ -1,0 +1,219 @@
+//! Indexes that lag behind their tables, as every global secondary index of DynamoDB does.
+//!
+//! A second database, the shadow, is a copy that learns of each write later. Queries of global indexes are answered
+//! from it, everything else from the real one. Nothing runs in the background: the writes wait in a queue, and those
+//! whose time has come are made just before the shadow is asked.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use dynoxide::Database;
+use dynoxide::actions::delete_item::DeleteItemRequest;
+use dynoxide::actions::get_item::GetItemRequest;
+use dynoxide::actions::put_item::PutItemRequest;
+use dynoxide::types::Item;
+use serde_json::Value;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard};
+use tokio::time::Instant;
+
+use super::Engine;
+use super::call::Call;
+
+/// What the indexes know.
+pub(super) struct Shadow {
+    database: Database,
+    engine: Engine,
+    queue: Mutex<Queue>,
+    writing: AsyncMutex<()>,
+}
+
+/// Writes the shadow has not seen.
+#[derive(Default)]
+struct Queue {
+    /// By when it sees them, and by their order where that is the same.
+    changes: BTreeMap<(Instant, u64), Change>,
+    /// When the last waiting change of an item shows: none of the same item shows before it.
+    last: HashMap<Place, Instant>,
+    count: u64,
+}
+
+struct Change {
+    place: Place,
+    key: Item,
+    /// The item after the write; none when it is gone.
+    image: Option<Item>,
+}
+
+/// A table and the values of a key, in the engine's one way to write each.
+type Place = (String, Vec<String>);
+
+impl Shadow {
+    /// Copies the real database as it is now; nothing may write to it meanwhile.
+    ///
+    /// # Errors
+    /// When there is no room for the copy, in memory or in the folder for temporary files.
+    pub(super) async fn of(real: &Database) -> Result<Shadow> {
+        let real = real.clone();
+        let database = tokio::task::spawn_blocking(move || copy(&real))
+            .await?
+            .context("cannot copy the tables for an index that lags")?;
+        let engine = Engine::start_on_free_port(database.clone()).await?;
+        Ok(Shadow {
+            database,
+            engine,
+            queue: Mutex::default(),
+            writing: AsyncMutex::new(()),
+        })
+    }
+
+    /// Where the shadow is served.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.engine.address
+    }
+
+    /// Held from before a write until it is noted, so that the order of the notes is that of the writes.
+    pub(super) async fn writing(&self) -> AsyncGuard<'_, ()> {
+        self.writing.lock().await
+    }
+
+    /// Takes down what a write has left of each item, for the shadow to see when the lag of its table has passed.
+    pub(super) fn note(
+        &self,
+        real: &Database,
+        call: &Call,
+        lag: impl Fn(&str) -> Duration,
+        now: Instant,
+    ) {
+        for (table, attributes) in call.written() {
+            // A write that has succeeded can be read back; if it cannot, there is nothing to show.
+            let Some((place, key)) = key_of(real, table, attributes) else {
+                continue;
+            };
+            let request = GetItemRequest {
+                table_name: table.to_owned(),
+                key: key.clone(),
+                consistent_read: Some(true),
+                ..GetItemRequest::default()
+            };
+            let Ok(found) = real.get_item(request) else {
+                continue;
+            };
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.push(place, key, found.item, now + lag(table));
+        }
+    }
+
+    /// Makes the writes in the shadow whose time has come.
+    pub(super) fn catch_up(&self, now: Instant) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(change) = queue.pop(now) {
+            let table_name = change.place.0;
+            // The table may have been removed since.
+            let _ = match change.image {
+                Some(item) => self
+                    .database
+                    .put_item(PutItemRequest {
+                        table_name,
+                        item,
+                        ..PutItemRequest::default()
+                    })
+                    .map(drop),
+                None => self
+                    .database
+                    .delete_item(DeleteItemRequest {
+                        table_name,
+                        key: change.key,
+                        ..DeleteItemRequest::default()
+                    })
+                    .map(drop),
+            };
+        }
+    }
+
+    /// Drops what is left to see of a table that is no more: another of that name begins empty.
+    pub(super) fn forget(&self, table: &str) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.changes.retain(|_, change| change.place.0 != table);
+        queue.last.retain(|place, _| place.0 != table);
+    }
+
+    /// Whether the call reads an index that is eventually consistent. A local secondary index need not be.
+    pub(super) fn answers(&self, call: &Call) -> bool {
+        let (Some(index), [table]) = (&call.index, call.tables.as_slice()) else {
+            return false;
+        };
+        let Ok(Some(table)) = self.database.get_table_metadata(table) else {
+            return false;
+        };
+        let indexes = table.gsi_definitions.unwrap_or_default();
+        let indexes: Vec<Value> = serde_json::from_str(&indexes).unwrap_or_default();
+        indexes.iter().any(|global| global["IndexName"] == **index)
+    }
+}
+
+#[cfg(test)]
+impl Shadow {
+    pub(super) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub(super) fn is_up_to_date(&self) -> bool {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.changes.is_empty() && queue.last.is_empty()
+    }
+}
+
+impl Queue {
+    fn push(&mut self, place: Place, key: Item, image: Option<Item>, due: Instant) {
+        let due = self.last.get(&place).map_or(due, |last| due.max(*last));
+        self.last.insert(place.clone(), due);
+        self.count += 1;
+        let change = Change { place, key, image };
+        self.changes.insert((due, self.count), change);
+    }
+
+    /// The next change, if it shows by now.
+    fn pop(&mut self, now: Instant) -> Option<Change> {
+        let first = self.changes.first_entry()?;
+        let (due, _) = *first.key();
+        if due > now {
+            return None;
+        }
+        let change = first.remove();
+        if self.last.get(&change.place) == Some(&due) {
+            self.last.remove(&change.place);
+        }
+        Some(change)
+    }
+}
+
+fn copy(real: &Database) -> Result<Database> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("copy");
+    let file = file
+        .to_str()
+        .context("the folder for temporary files has a name that is not valid UTF-8")?;
+    real.vacuum_into(file)?;
+    let database = Database::memory()?;
+    database.restore_from(file)?;
+    Ok(database)
+}
+
+/// The key among the attributes.
+fn key_of(real: &Database, table: &str, attributes: &Value) -> Option<(Place, Item)> {
+    let metadata = real.get_table_metadata(table).ok()??;
+    let schema: Vec<Value> = serde_json::from_str(&metadata.key_schema).ok()?;
+    let mut key = Item::new();
+    let mut values = Vec::new();
+    for part in schema {
+        let name = part["AttributeName"].as_str()?;
+        let value: dynoxide::types::AttributeValue =
+            serde_json::from_value(attributes[name].clone()).ok()?;
+        values.push(value.to_key_string()?);
+        key.insert(name.to_owned(), value);
+    }
+    Some(((table.to_owned(), values), key))
+}

@@ -33,7 +33,7 @@ pub(crate) fn connect(
     client: &Client,
     now_ms: i64,
     headers: &HeaderMap,
-    port: u16,
+    (scheme, port): (&str, u16),
     query: Option<&str>,
 ) -> Value {
     let mut multi_headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -51,7 +51,7 @@ pub(crate) fn connect(
         ("X-Amzn-Trace-Id", ids::trace_root()),
         ("X-Forwarded-For", client.source_ip.clone()),
         ("X-Forwarded-Port", port.to_string()),
-        ("X-Forwarded-Proto", "http".to_owned()),
+        ("X-Forwarded-Proto", scheme.to_owned()),
     ];
     for (name, value) in added {
         multi_headers
@@ -235,7 +235,14 @@ mod tests {
     }
 
     fn connect_event(headers: &HeaderMap, query: Option<&str>) -> Value {
-        connect(&api(), &client(), 1_707_471_007_397, headers, 3000, query)
+        connect(
+            &api(),
+            &client(),
+            1_707_471_007_397,
+            headers,
+            ("http", 3000),
+            query,
+        )
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The gateway's front door: what a request is, and the state everything behind it shares.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::connections::Connections;
 use crate::faults::Faults;
 use crate::lambda::Pool;
 use crate::lambda::callers::Callers;
+use crate::listener::Peer;
 use crate::terraform::Api;
 use crate::{management, websocket};
 
@@ -53,7 +53,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
 
 async fn handle(
     State(gateway): State<Arc<Gateway>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
 ) -> Response {
     if request
@@ -95,7 +95,7 @@ async fn handle(
             if !websocket::is_upgrade(request.headers()) {
                 refuse(StatusCode::UPGRADE_REQUIRED, "Upgrade Required")
             } else if *stage == gateway.api.stage {
-                websocket::handshake(gateway, peer, request).await
+                websocket::handshake(gateway, &peer, request).await
             } else {
                 refuse(StatusCode::FORBIDDEN, "Forbidden")
             }

@@ -12,11 +12,13 @@ mod gateway;
 mod ids;
 mod integration;
 mod lambda;
+mod listener;
 mod log;
 mod management;
 mod mock;
 mod selection;
 mod terraform;
+mod tls;
 mod websocket;
 
 use std::collections::BTreeMap;
@@ -38,8 +40,10 @@ use connections::Connections;
 use faults::{Document, Faults};
 use gateway::Gateway;
 use lambda::callers::Callers;
-use lambda::{Pool, Spec, package};
+use lambda::{Pool, Runtimes, Spec, package};
+use listener::{Listener, Peer};
 use terraform::{Api, Deployment, Function};
+use tls::Identity;
 
 /// How long a stop waits for `$disconnect` of the open connections and for running invocations.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -93,6 +97,9 @@ struct Options {
     /// What the fault rules draw from, instead of the file's own seed or a random one
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Write the certificate there that makes a client trust this gateway's wss:// and https://, which share the port
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 /// Up to a year.
@@ -155,15 +162,25 @@ async fn run(options: &Options) -> Result<()> {
         functions,
         tables,
         kinder_than_aws,
+        warnings,
     } = Deployment::load(&options.terraform, &options.var)?;
     let faults = Arc::new(faults(options)?);
     let unpacked = tempfile::tempdir().context("cannot make a folder for unpacked functions")?;
-    let programs = programs(&functions, &options.functions, unpacked.path())?;
+    let runtimes = Runtimes::new(unpacked.path());
+    let packages = unpacked.path().join("functions");
+    let programs = programs(&functions, &options.functions, &packages, runtimes)?;
+    let identity = Identity::make().context("cannot make a certificate")?;
+    let trust = identity.trust(unpacked.path())?;
+    if let Some(file) = &options.ca_file {
+        std::fs::write(file, &identity.authority_pem)
+            .with_context(|| format!("--ca-file: cannot write {}", file.display()))?;
+    }
     let listener = listen(options.port, "--port").await?;
     let dynamodb_listener = listen(options.dynamodb_port, "--dynamodb-port").await?;
     let store = dynamodb::open(options.data.as_deref())?;
     dynamodb::create_tables(&store.database, &tables)?;
     let mut ends = Ends::listen()?;
+    warnings.iter().for_each(|warning| log::plain(warning));
     for route_key in kinder_than_aws {
         log::plain(&format!(
             "Unlike AWS, the route {route_key} is open to everybody here: authorizers and API keys are not checked."
@@ -182,8 +199,13 @@ async fn run(options: &Options) -> Result<()> {
     let processes = usize::from(options.processes);
     let pools: BTreeMap<String, Arc<Pool>> = programs
         .into_iter()
-        .map(|(function, program)| {
+        .map(|(mut function, program)| {
             let name = function.function_name.clone();
+            // Only what is not declared: somebody may trust another authority, too.
+            for (name, file) in &trust {
+                let declared = function.environment.entry(name.clone());
+                declared.or_insert_with(|| file.clone());
+            }
             let spec = Spec {
                 function,
                 program,
@@ -219,7 +241,8 @@ async fn run(options: &Options) -> Result<()> {
     );
 
     let service =
-        gateway::router(Arc::clone(&gateway)).into_make_service_with_connect_info::<SocketAddr>();
+        gateway::router(Arc::clone(&gateway)).into_make_service_with_connect_info::<Peer>();
+    let listener = Listener::new(listener, identity.acceptor);
     // It goes on to the end, since a handshake that is dropped in the middle leaves its client without an answer.
     let mut server = tokio::spawn(axum::serve(listener, service).into_future());
     tokio::select! {
@@ -251,14 +274,13 @@ fn programs(
     functions: &BTreeMap<String, Function>,
     binaries: &Path,
     unpacked: &Path,
+    mut runtimes: Runtimes,
 ) -> Result<Vec<(Function, package::Program)>> {
     functions
         .values()
         .map(|function| {
-            Ok((
-                function.clone(),
-                package::find(function, binaries, unpacked)?,
-            ))
+            let program = package::find(function, binaries, unpacked, &mut runtimes)?;
+            Ok((function.clone(), program))
         })
         .collect()
 }

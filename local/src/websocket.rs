@@ -1,6 +1,5 @@
 //! A client's connection: the handshake, its messages, its end.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +31,7 @@ use crate::faults::invocations::{self, Handshake};
 use crate::faults::{Marks, Verdict};
 use crate::gateway::{Gateway, refuse};
 use crate::integration::{Answer, Failure};
+use crate::listener::Peer;
 use crate::terraform::Route;
 use crate::{ids, log};
 
@@ -65,7 +65,7 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
 /// Answers an upgrade request once `$connect` has: until then the client waits and the connection does not exist.
 pub(crate) async fn handshake(
     gateway: Arc<Gateway>,
-    peer: SocketAddr,
+    peer: &Peer,
     mut request: Request,
 ) -> Response {
     let accept = match check(&request) {
@@ -82,7 +82,7 @@ pub(crate) async fn handshake(
     let client = Client {
         connection_id: ids::generate(),
         connected_at: gateway.clock.now_ms(),
-        source_ip: peer.ip().to_string(),
+        source_ip: peer.address.ip().to_string(),
         user_agent: text(header::USER_AGENT),
         domain_name: text(header::HOST).unwrap_or_default(),
         marks: Marks::new(request.uri().query()),
@@ -92,7 +92,7 @@ pub(crate) async fn handshake(
         &client,
         gateway.clock.now_ms(),
         headers,
-        gateway.port,
+        (peer.scheme(), gateway.port),
         request.uri().query(),
     );
     let upgrade = hyper::upgrade::on(&mut request);

@@ -199,6 +199,7 @@ impl Process {
         let caller = &registered.caller;
         let mut command = Command::new(&spec.program.executable);
         command
+            .args(&spec.program.arguments)
             .current_dir(&spec.program.directory)
             .env_clear()
             .envs(spec.environment(runtime_api, caller.access_key_id()))

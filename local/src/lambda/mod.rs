@@ -8,6 +8,7 @@ mod environment;
 pub(crate) mod package;
 mod report;
 mod runtime_api;
+mod runtimes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::terraform::Function;
 use callers::Callers;
 use environment::Environment;
 use package::Program;
+pub(crate) use runtimes::Runtimes;
 
 /// The account everything belongs to.
 pub(crate) const ACCOUNT_ID: &str = "000000000000";
@@ -109,6 +111,7 @@ impl Spec {
         let mut environment = self.function.environment.clone();
         environment.extend(self.overrides.clone());
         environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        environment.extend(self.program.environment.clone());
         environment
     }
 }

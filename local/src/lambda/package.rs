@@ -1,29 +1,46 @@
 //! From a declared function to the program that runs it.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::terraform::Function;
+use super::runtimes::{Language, Runtimes};
+use crate::terraform::{Archive, Function};
 
-/// An executable and the folder it runs in.
+/// An executable and how it is run.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     pub(crate) executable: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
     /// `LAMBDA_TASK_ROOT`, and the working directory.
     pub(crate) directory: PathBuf,
+    /// What the runtime adds to the function's environment.
+    pub(crate) environment: BTreeMap<String, String>,
 }
 
 /// Finds what runs a function. For one whose package is `KEY.zip`, made from source, that is the binary `<functions>/KEY`
-/// or `<functions>/KEY/bootstrap` if there is one. For any other it is the `bootstrap` of its package, a zip (unpacked
-/// below `unpack`) or a folder.
+/// or `<functions>/KEY/bootstrap` if there is one. For any other it is its package, unpacked below `unpack`: its
+/// `bootstrap`, or its handler if its runtime brings an interpreter.
 ///
 /// # Errors
-/// When there is neither, it cannot be executed, or the runtime brings an interpreter that only AWS has.
-pub(crate) fn find(function: &Function, functions: &Path, unpack: &Path) -> Result<Program> {
+/// When there is neither, it cannot be executed, or the runtime is one that does not run here.
+pub(crate) fn find(
+    function: &Function,
+    functions: &Path,
+    unpack: &Path,
+    runtimes: &mut Runtimes,
+) -> Result<Program> {
     let key = &function.key;
+    if let Some(language) = Language::of(&function.runtime) {
+        let found = unpacked(function, unpack).and_then(|(directory, origin)| {
+            runtimes.program(language, function, &directory, &origin)
+        });
+        return found.with_context(|| format!("function {key}"));
+    }
     let native = std::path::absolute(functions.join(key))?;
     let own_zip = format!("{key}.zip");
     let named = function.package.as_deref().and_then(Path::file_name);
@@ -34,33 +51,77 @@ pub(crate) fn find(function: &Function, functions: &Path, unpack: &Path) -> Resu
             }
         }
     }
+    if function.runtime.is_empty() {
+        bail!("function {key} names no `runtime`: container images do not run here");
+    }
     if !function.runtime.starts_with("provided") {
         bail!(
-            "function {key} wants the runtime {}: only provided.* runs here, whose package holds an executable `bootstrap`",
+            "function {key} wants the runtime {}: only nodejs*, python3.* and provided.* run here",
             function.runtime
         );
     }
+    unpacked(function, unpack)
+        .with_context(|| {
+            format!(
+                "there is neither a binary {} nor a package",
+                native.display()
+            )
+        })
+        .and_then(|(directory, _)| program(&directory.join("bootstrap")))
+        .with_context(|| format!("function {key}"))
+}
+
+/// The folder that holds what the function's package does, and where that comes from.
+fn unpacked(function: &Function, unpack: &Path) -> Result<(PathBuf, PathBuf)> {
+    let own = unpack.join(&function.function_name);
+    if let Some(archive) = &function.archive {
+        return from_sources(archive, &own);
+    }
     let Some(package) = function.package.as_deref() else {
-        bail!(
-            "function {key}: there is no binary {} and Terraform names no `filename`",
-            native.display()
-        );
+        bail!("Terraform names no `filename` for it");
     };
     if package.is_dir() {
-        program(&package.join("bootstrap"))
-    } else if package.is_file() {
-        let directory = unpack.join(&function.function_name);
-        extract(package, &directory)
-            .with_context(|| format!("function {key}: cannot unpack {}", package.display()))?;
-        program(&directory.join("bootstrap"))
-    } else {
-        bail!(
-            "function {key}: there is neither a binary {} nor a package {}; build it first",
-            native.display(),
-            package.display()
-        )
+        return Ok((package.to_owned(), package.to_owned()));
     }
-    .with_context(|| format!("function {key}"))
+    if !package.is_file() {
+        bail!("there is no {}; build it first", package.display());
+    }
+    extract(package, &own).with_context(|| format!("cannot unpack {}", package.display()))?;
+    let beside = package.parent().unwrap_or(package).to_owned();
+    Ok((own, std::path::absolute(beside)?))
+}
+
+/// What an `archive_file` would put into the zip, which need not be there. A `source_dir` is used where it is, so a
+/// change to it is seen by the next process.
+fn from_sources(archive: &Archive, own: &Path) -> Result<(PathBuf, PathBuf)> {
+    if let Some(source) = &archive.source_dir {
+        if !source.is_dir() {
+            bail!("its archive's source_dir {} is no folder", source.display());
+        }
+        return Ok((source.clone(), source.clone()));
+    }
+    fs::create_dir_all(own)?;
+    if let Some(file) = &archive.source_file {
+        let (Some(name), Some(folder)) = (file.file_name(), file.parent()) else {
+            bail!("its archive's source_file {} is no file", file.display());
+        };
+        fs::copy(file, own.join(name))
+            .with_context(|| format!("its archive's source_file {}", file.display()))?;
+        return Ok((own.to_owned(), folder.to_owned()));
+    }
+    for (name, content) in &archive.sources {
+        let path = Path::new(name);
+        if !path
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        {
+            bail!("its archive holds \"{name}\", a path that leaves the package");
+        }
+        let path = own.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(own))?;
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok((own.to_owned(), archive.folder.clone()))
 }
 
 fn program(executable: &Path) -> Result<Program> {
@@ -74,7 +135,9 @@ fn program(executable: &Path) -> Result<Program> {
     let directory = executable.parent().unwrap_or(Path::new("/")).to_owned();
     Ok(Program {
         executable,
+        arguments: Vec::new(),
         directory,
+        environment: BTreeMap::new(),
     })
 }
 

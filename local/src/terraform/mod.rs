@@ -3,6 +3,7 @@
 //! The gateway has no configuration of its own: routes, integrations, functions and tables are read from the very
 //! resources that `terraform apply` creates, so the two worlds cannot drift apart.
 
+mod archive;
 mod computed;
 mod functions;
 mod instance;
@@ -17,6 +18,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::mock::Template;
 use crate::selection::SelectionExpression;
+pub(crate) use archive::Archive;
 use instance::Instance;
 use module::Module;
 pub(crate) use table::Table;
@@ -41,6 +43,8 @@ pub(crate) struct Deployment {
     pub(crate) tables: Vec<Table>,
     /// The keys of routes that have an authorizer or want an API key, neither of which is checked.
     pub(crate) kinder_than_aws: Vec<String>,
+    /// Sentences about what is declared and not to be had here.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A WebSocket API and its stage.
@@ -90,6 +94,8 @@ pub(crate) struct Function {
     pub(crate) handler: String,
     /// The deployment package: a zip, or a folder that holds what the zip would.
     pub(crate) package: Option<PathBuf>,
+    /// What Terraform would zip into the package: it runs without having been zipped.
+    pub(crate) archive: Option<Archive>,
     pub(crate) memory_mb: u64,
     pub(crate) timeout: Duration,
     /// Invocations at once before Lambda throttles; `None` is the account's limit.
@@ -105,8 +111,15 @@ impl Deployment {
     pub(crate) fn load(directory: &Path, vars: &[(String, String)]) -> Result<Deployment> {
         let module = Module::load(directory, vars)?;
         let mut functions = BTreeMap::new();
+        let mut warnings = Vec::new();
         for declared in module.resources("aws_lambda_function")? {
-            let function = function(declared)?;
+            if !matches!(declared.get("layers"), Ok(None)) {
+                warnings.push(format!(
+                    "{}: layers are not read here; what they hold must be in the package, in NODE_PATH or in a venv.",
+                    declared.address
+                ));
+            }
+            let function = function(&module, declared)?;
             let name = function.function_name.clone();
             if functions.insert(name, function).is_some() {
                 bail!(
@@ -121,6 +134,7 @@ impl Deployment {
             tables: tables.into_iter().map(table::read).collect::<Result<_>>()?,
             functions,
             kinder_than_aws: unguarded_routes(&module)?,
+            warnings,
             region: module.region,
         })
     }
@@ -260,7 +274,25 @@ fn mock_template(module: &Module, integration: &Instance) -> Result<Template> {
     Template::parse(text).with_context(|| format!("{}: `response_templates`", response.address))
 }
 
-fn function(declared: &Instance) -> Result<Function> {
+/// The file that an object in S3 is made from, if that is where the function's package comes from.
+fn uploaded(module: &Module, declared: &Instance) -> Result<Option<String>> {
+    let Ok(Some(key)) = declared.optional_string("s3_key") else {
+        return Ok(None);
+    };
+    for kind in ["aws_s3_object", "aws_s3_bucket_object"] {
+        for object in module.instances(kind) {
+            if object
+                .optional_string("key")
+                .is_ok_and(|k| k.as_ref() == Some(&key))
+            {
+                return object.optional_string("source");
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn function(module: &Module, declared: &Instance) -> Result<Function> {
     let environment = declared.blocks("environment")?.into_iter().next();
     let mut environment = environment
         .map(|block| block.string_map("variables"))
@@ -278,12 +310,18 @@ fn function(declared: &Instance) -> Result<Function> {
             }
         }
     }
+    let filename = match declared.optional_string("filename")? {
+        Some(filename) => Some(filename),
+        None => uploaded(module, declared)?,
+    };
+    let archive = filename.as_deref().map(|name| archive::of(module, name));
     Ok(Function {
         key: declared.key.clone(),
         function_name: declared.string("function_name")?,
         runtime: declared.optional_string("runtime")?.unwrap_or_default(),
         handler: declared.optional_string("handler")?.unwrap_or_default(),
-        package: declared.optional_string("filename")?.map(PathBuf::from),
+        archive: archive.transpose()?.flatten(),
+        package: filename.map(|name| module.directory.join(name)),
         memory_mb: declared
             .optional_u64("memory_size")?
             .unwrap_or(FUNCTION_MEMORY_MB),

@@ -4,7 +4,7 @@
 //! evaluated until nothing changes any more. What stays unknown, because it hangs on a data source or on an attribute
 //! only AWS could compute, is remembered with its reason and only matters when somebody asks for it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use hcl::eval::{Context, Evaluate};
@@ -24,6 +24,8 @@ const MAX_PASSES: usize = 100;
 pub(crate) struct Module {
     /// The provider's Region.
     pub(crate) region: String,
+    /// Where Terraform would run: what relative paths are relative to. Absolute.
+    pub(crate) directory: PathBuf,
     resources: Vec<(String, Result<Vec<Instance>, String>)>,
     has_child_modules: bool,
 }
@@ -43,6 +45,7 @@ impl Module {
             .map(|resource| (resource.kind.clone(), scope.instances(resource)))
             .collect();
         Ok(Module {
+            directory: std::path::absolute(directory)?,
             region: scope.region,
             resources,
             has_child_modules: source.has_child_modules,
@@ -65,6 +68,15 @@ impl Module {
             bail!("there is no {kind} in the folder itself, and child modules are not read");
         }
         Ok(all)
+    }
+
+    /// The instances of a resource type as far as they are known: for what need not be there.
+    pub(crate) fn instances(&self, kind: &str) -> impl Iterator<Item = &Instance> {
+        self.resources
+            .iter()
+            .filter(move |(k, _)| k == kind)
+            .filter_map(|(_, instances)| instances.as_ref().ok())
+            .flatten()
     }
 }
 

@@ -15,4 +15,6 @@ mod harness;
 mod lifecycle;
 mod options;
 mod protocol;
+mod runtimes;
 mod table_faults;
+mod tls;

@@ -1,0 +1,265 @@
+//! Lambda's Node.js and Python runtimes: this machine's interpreter, and a bootstrap of ours that speaks the Runtime
+//! API for the handler.
+//!
+//! What Lambda brings beside the language is not here: the AWS SDK for JavaScript comes from a `node_modules` folder,
+//! boto3 from the Python that is found first, as in a venv.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::package::Program;
+use crate::log;
+use crate::terraform::Function;
+
+const NODE_BOOTSTRAP: &str = include_str!("runtimes/bootstrap.mjs");
+const PYTHON_BOOTSTRAP: &str = include_str!("runtimes/bootstrap.py");
+
+/// Prints the interpreter's own path, past any shim, its version, and such flags of those below as it knows.
+const ASK_NODE: &str = r#"
+console.log(process.execPath);
+console.log(process.versions.node);
+console.log(["--no-experimental-require-module", "--no-experimental-detect-module"]
+    .filter((flag) => process.allowedNodeEnvironmentFlags.has(flag)).join(" "));
+"#;
+const ASK_PYTHON: &str =
+    "import platform, sys; print(sys.executable); print(platform.python_version())";
+
+/// Since this version Lambda leaves Node.js its newer ways to find out what is a module.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/lambda-nodejs.html>
+const NODE_WITHOUT_FLAGS: u32 = 24;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Language {
+    Node,
+    Python,
+}
+
+impl Language {
+    /// The language of a runtime as Terraform names it, if it is one that runs here.
+    pub(super) fn of(runtime: &str) -> Option<Language> {
+        if runtime.starts_with("nodejs") {
+            Some(Language::Node)
+        } else if runtime.starts_with("python3.") {
+            Some(Language::Python)
+        } else {
+            None
+        }
+    }
+
+    fn command(self) -> &'static str {
+        match self {
+            Language::Node => "node",
+            Language::Python => "python3",
+        }
+    }
+}
+
+/// What was found on this machine.
+#[derive(Debug, Clone)]
+struct Interpreter {
+    executable: PathBuf,
+    version: String,
+    /// The flags that make it as strict as Lambda's.
+    flags: String,
+    bootstrap: PathBuf,
+}
+
+/// The interpreters, each looked for when the first function wants it.
+#[derive(Debug)]
+pub(crate) struct Runtimes {
+    directory: PathBuf,
+    found: BTreeMap<Language, Interpreter>,
+    /// The runtimes of which it was said that another version runs.
+    differing: BTreeSet<String>,
+}
+
+impl Runtimes {
+    /// `directory` is where the bootstraps are written; it must exist as long as functions run.
+    pub(crate) fn new(directory: &Path) -> Runtimes {
+        Runtimes {
+            directory: directory.to_owned(),
+            found: BTreeMap::new(),
+            differing: BTreeSet::new(),
+        }
+    }
+
+    /// The program that runs a function whose package is unpacked in `root`. `origin` is where the package comes from:
+    /// the `node_modules` of its folder and of those above are found, too.
+    ///
+    /// # Errors
+    /// When the interpreter is not installed, or the function has no handler.
+    pub(super) fn program(
+        &mut self,
+        language: Language,
+        function: &Function,
+        root: &Path,
+        origin: &Path,
+    ) -> Result<Program> {
+        let runtime = &function.runtime;
+        if function.handler.is_empty() {
+            bail!("`handler` is missing: for {runtime} it is FILE.FUNCTION");
+        }
+        let interpreter = match self.found.get(&language) {
+            Some(interpreter) => interpreter.clone(),
+            None => {
+                let interpreter = find(language, &self.directory)
+                    .with_context(|| format!("the runtime {runtime} cannot be had"))?;
+                self.found.insert(language, interpreter.clone());
+                interpreter
+            }
+        };
+        if !is_version(runtime, &interpreter.version) && self.differing.insert(runtime.clone()) {
+            log::plain(&format!(
+                "{runtime} runs on this machine's {} {}.",
+                language.command(),
+                interpreter.version
+            ));
+        }
+        let root = std::path::absolute(root)?;
+        let mut environment = BTreeMap::from([
+            (
+                "AWS_EXECUTION_ENV".to_owned(),
+                format!("AWS_Lambda_{runtime}"),
+            ),
+            (
+                "LAMBDA_RUNTIME_DIR".to_owned(),
+                self.directory.display().to_string(),
+            ),
+        ]);
+        let mut arguments = Vec::new();
+        match language {
+            Language::Node => {
+                let declared = |name: &str| function.environment.get(name).cloned();
+                // The last one wins: what the function declares.
+                let flags = [node_flags(runtime, &interpreter), declared("NODE_OPTIONS")];
+                let path = [
+                    declared("NODE_PATH"),
+                    std::env::var("NODE_PATH").ok(),
+                    node_modules(&root, origin),
+                ];
+                for (name, parts, separator) in [
+                    ("NODE_OPTIONS", flags.as_slice(), " "),
+                    ("NODE_PATH", path.as_slice(), ":"),
+                ] {
+                    let parts: Vec<&str> = parts.iter().flatten().map(String::as_str).collect();
+                    if !parts.is_empty() {
+                        environment.insert(name.to_owned(), parts.join(separator));
+                    }
+                }
+            }
+            // Lambda's packages are read-only: nothing is compiled into them.
+            Language::Python => arguments.push(OsString::from("-B")),
+        }
+        arguments.push(interpreter.bootstrap.into());
+        Ok(Program {
+            executable: interpreter.executable,
+            arguments,
+            directory: root,
+            environment,
+        })
+    }
+}
+
+fn find(language: Language, directory: &Path) -> Result<Interpreter> {
+    let name = language.command();
+    let (ask, question, file, bootstrap) = match language {
+        Language::Node => ("-e", ASK_NODE, "bootstrap.mjs", NODE_BOOTSTRAP),
+        Language::Python => ("-c", ASK_PYTHON, "bootstrap.py", PYTHON_BOOTSTRAP),
+    };
+    let output = match Command::new(name)
+        .args([ask, question])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+    {
+        Ok(output) => output,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            bail!("there is no `{name}` in PATH; install it")
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot run `{name}`")),
+    };
+    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut lines = answer.lines();
+    let (Some(executable), Some(version), true) =
+        (lines.next(), lines.next(), output.status.success())
+    else {
+        bail!("`{name}` does not run: {}", output.status);
+    };
+    let path = directory.join(file);
+    fs::write(&path, bootstrap).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Interpreter {
+        executable: PathBuf::from(executable),
+        version: version.to_owned(),
+        flags: lines.next().unwrap_or_default().to_owned(),
+        bootstrap: path,
+    })
+}
+
+/// Whether `nodejs20.x` and 20.20.2, `python3.11` and 3.11.7 are the same.
+fn is_version(runtime: &str, version: &str) -> bool {
+    let wanted = runtime
+        .trim_start_matches("nodejs")
+        .trim_start_matches("python");
+    let wanted = wanted.trim_end_matches(".x");
+    version
+        .strip_prefix(wanted)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn node_flags(runtime: &str, interpreter: &Interpreter) -> Option<String> {
+    let declared = runtime
+        .trim_start_matches("nodejs")
+        .trim_end_matches(".x")
+        .parse::<u32>();
+    let strict = declared.is_ok_and(|version| version < NODE_WITHOUT_FLAGS);
+    (strict && !interpreter.flags.is_empty()).then(|| interpreter.flags.clone())
+}
+
+/// The `node_modules` that are found from where a package comes from but not from where it runs, as NODE_PATH lists
+/// them.
+fn node_modules(root: &Path, origin: &Path) -> Option<String> {
+    let found: Vec<String> = origin
+        .ancestors()
+        .filter(|folder| !root.starts_with(folder))
+        .map(|folder| folder.join("node_modules"))
+        .filter(|modules| modules.is_dir())
+        .map(|modules| modules.display().to_string())
+        .collect();
+    (!found.is_empty()).then(|| found.join(":"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_far_as_the_runtime_names_them() {
+        for (runtime, version, same) in [
+            ("nodejs20.x", "20.20.2", true),
+            ("nodejs22.x", "20.20.2", false),
+            ("nodejs2.x", "20.20.2", false),
+            ("python3.11", "3.11.7", true),
+            ("python3.1", "3.11.7", false),
+        ] {
+            assert_eq!(is_version(runtime, version), same, "{runtime} {version}");
+        }
+    }
+
+    #[test]
+    fn modules_beside_a_package_that_was_unpacked_elsewhere_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let package = folder.path().join("dist/package.zip");
+        let modules = folder.path().join("node_modules");
+        fs::create_dir_all(&modules).unwrap();
+        let found = node_modules(Path::new("/elsewhere/unpacked"), &package);
+        assert_eq!(found, Some(modules.display().to_string()));
+        // From a folder that runs in place Node.js finds them by itself.
+        let source = folder.path().join("source");
+        assert_eq!(node_modules(&source, &source), None);
+    }
+}

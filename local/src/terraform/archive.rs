@@ -1,0 +1,56 @@
+//! Packages that Terraform itself zips: `archive_file`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::instance::Instance;
+use super::module::Module;
+
+/// What an `archive_file` puts into its zip.
+#[derive(Debug, Clone)]
+pub(crate) struct Archive {
+    /// The Terraform folder.
+    pub(crate) folder: PathBuf,
+    pub(crate) source_dir: Option<PathBuf>,
+    pub(crate) source_file: Option<PathBuf>,
+    /// Files by their names in the zip.
+    pub(crate) sources: Vec<(String, String)>,
+}
+
+/// The archive whose output a function's `filename` is.
+///
+/// # Errors
+/// When what it holds cannot be known without AWS.
+pub(super) fn of(module: &Module, filename: &str) -> Result<Option<Archive>> {
+    // Both of the provider's forms; the resource is the older one.
+    for kind in ["data.archive_file", "archive_file"] {
+        for declared in module.instances(kind) {
+            let output = declared.optional_string("output_path");
+            if output.is_ok_and(|output| output.as_deref() == Some(filename)) {
+                return read(declared, &module.directory).map(Some);
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn read(declared: &Instance, folder: &Path) -> Result<Archive> {
+    // Terraform runs in its folder: that is what a path without a beginning is relative to.
+    let path =
+        |name| Ok::<_, anyhow::Error>(declared.optional_string(name)?.map(|p| folder.join(p)));
+    let mut sources = Vec::new();
+    for source in declared.blocks("source")? {
+        sources.push((source.string("filename")?, source.string("content")?));
+    }
+    // The short form of one `source`.
+    if let Some(name) = declared.optional_string("source_content_filename")? {
+        sources.push((name, declared.string("source_content")?));
+    }
+    Ok(Archive {
+        folder: folder.to_owned(),
+        source_dir: path("source_dir")?,
+        source_file: path("source_file")?,
+        sources,
+    })
+}

@@ -1,0 +1,125 @@
+//! The certificate of the gateway's port, and how functions come to trust it.
+//!
+//! API Gateway's certificate is signed by an authority that everybody knows; the gateway's own by one that is made at
+//! each start, whose key is forgotten at once: nobody can sign anything else with it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{Datelike as _, Days, NaiveDate, Utc};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::TlsAcceptor;
+
+/// Who the certificate is for: whatever a client can call the loopback interface.
+const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// Longer than any gateway runs, and no longer than clients accept of a server's certificate: 398 days.
+const VALID_DAYS: u64 = 397;
+
+/// The gateway's certificate and its authority's.
+pub(crate) struct Identity {
+    pub(crate) acceptor: TlsAcceptor,
+    /// The authority's certificate, which makes a client trust the gateway.
+    pub(crate) authority_pem: String,
+}
+
+impl Identity {
+    /// Makes both certificates.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give, in practice never.
+    pub(crate) fn make() -> Result<Identity> {
+        let params = |name: &str, names: &[&str]| -> Result<CertificateParams> {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            let mut params = CertificateParams::new(names)?;
+            params.distinguished_name = DistinguishedName::new();
+            params.distinguished_name.push(DnType::CommonName, name);
+            let today = Utc::now().date_naive();
+            let date = |date: NaiveDate| {
+                let [month, day] = [date.month(), date.day()].map(|n| u8::try_from(n).unwrap_or(1));
+                date_time_ymd(date.year(), month, day)
+            };
+            // Clocks differ.
+            params.not_before = date(today - Days::new(1));
+            params.not_after = date(today + Days::new(VALID_DAYS - 1));
+            params.use_authority_key_identifier_extension = true;
+            Ok(params)
+        };
+        let mut authority = params("roomchat-local authority", &[])?;
+        authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let authority_key = KeyPair::generate()?;
+        let authority_pem = pem(authority.self_signed(&authority_key)?.der());
+
+        let mut server = params("roomchat-local", &NAMES)?;
+        server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate()?;
+        let certificate = server.signed_by(&key, &Issuer::new(authority, authority_key))?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Identity {
+            acceptor: Arc::new(config).into(),
+            authority_pem,
+        })
+    }
+
+    /// Writes the authority's certificate to `directory`, alone and with this machine's own roots, and returns the
+    /// environment that makes clients of the usual languages read it.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(crate) fn trust(&self, directory: &Path) -> Result<BTreeMap<String, String>> {
+        let alone = directory.join("authority.pem");
+        let all = directory.join("roots.pem");
+        // What cannot be read is missing in the bundle, as it is missing to whoever reads the system's.
+        let roots = rustls_native_certs::load_native_certs().certs;
+        let roots: String = roots.iter().map(pem).collect();
+        for (path, text) in [
+            (&alone, &self.authority_pem),
+            (&all, &format!("{}{roots}", self.authority_pem)),
+        ] {
+            fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        let variables = [
+            // Node.js adds it to its own roots.
+            ("NODE_EXTRA_CA_CERTS", &alone),
+            // The others read these instead of their own: OpenSSL and rustls, botocore, Python's requests.
+            ("SSL_CERT_FILE", &all),
+            ("AWS_CA_BUNDLE", &all),
+            ("REQUESTS_CA_BUNDLE", &all),
+        ];
+        let variable = |(name, path): (&str, &std::path::PathBuf)| {
+            (name.to_owned(), path.display().to_string())
+        };
+        Ok(variables.into_iter().map(variable).collect())
+    }
+}
+
+/// RFC 7468.
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    let text = STANDARD.encode(certificate);
+    let lines: Vec<&str> = (0..text.len())
+        .step_by(64)
+        .filter_map(|start| text.get(start..text.len().min(start + 64)))
+        .collect();
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.join("\n")
+    )
+}

@@ -74,12 +74,15 @@ pub(crate) fn find(
 /// The folder that holds what the function's package does, and where that comes from.
 fn unpacked(function: &Function, unpack: &Path) -> Result<(PathBuf, PathBuf)> {
     let own = unpack.join(&function.function_name);
-    if let Some(archive) = &function.archive {
-        return from_sources(archive, &own);
-    }
     let Some(package) = function.package.as_deref() else {
         bail!("Terraform names no `filename` for it");
     };
+    // A zip may also be all there is, as when it came from elsewhere.
+    if let Some(archive) = &function.archive
+        && (archive.has_sources() || !package.exists())
+    {
+        return from_sources(archive, &own);
+    }
     if package.is_dir() {
         return Ok((package.to_owned(), package.to_owned()));
     }

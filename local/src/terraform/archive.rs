@@ -18,6 +18,17 @@ pub(crate) struct Archive {
     pub(crate) sources: Vec<(String, String)>,
 }
 
+impl Archive {
+    /// Whether what is to be zipped is there.
+    pub(crate) fn has_sources(&self) -> bool {
+        match (&self.source_dir, &self.source_file) {
+            (Some(folder), _) => folder.is_dir(),
+            (None, Some(file)) => file.is_file(),
+            (None, None) => !self.sources.is_empty(),
+        }
+    }
+}
+
 /// The archive whose output a function's `filename` is.
 ///
 /// # Errors

@@ -76,6 +76,20 @@ impl Call {
     }
 }
 
+/// A call that reached what it is for, and the answer.
+#[derive(Debug, Clone)]
+#[allow(dead_code, reason = "the cost contract reads it")]
+pub(crate) struct Exchange {
+    pub(crate) kind: Kind,
+    /// DynamoDB's operation; empty for `@connections`.
+    pub(crate) operation: String,
+    /// The call as the function's code made it: the SDK's tries of one call share this.
+    pub(crate) invocation: String,
+    pub(crate) status: u16,
+    /// DynamoDB's answer; null for `@connections`.
+    pub(crate) answer: Value,
+}
+
 /// What happens to a call.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
@@ -170,6 +184,8 @@ struct Shared {
     client: Client<HttpConnector, Full<Bytes>>,
     lag: Lag,
     random: Mutex<StdRng>,
+    /// What was exchanged, if somebody wants to know.
+    exchanges: Mutex<Option<Vec<Exchange>>>,
     kills: AtomicUsize,
     faults: AtomicUsize,
     /// An operation that the proxy cannot follow: the test would not test what it says.
@@ -218,6 +234,7 @@ impl Proxy {
             client: Client::builder(TokioExecutor::new()).build_http(),
             lag: Lag::new(seed),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
+            exchanges: Mutex::default(),
             kills: AtomicUsize::default(),
             faults: AtomicUsize::default(),
             puzzled: AtomicBool::default(),
@@ -267,6 +284,14 @@ impl Proxy {
     /// From now on the index of members lags behind its table by up to so much.
     pub(crate) fn lag(&self, most: Duration) {
         self.shared.lag.set(most);
+    }
+
+    /// What was exchanged since the last time this was asked. From the first time on, DynamoDB is asked to say what
+    /// each call consumes.
+    #[allow(dead_code, reason = "the cost contract asks for it")]
+    pub(crate) fn exchanges(&self) -> Vec<Exchange> {
+        let kept = self.shared.exchanges.lock().unwrap().replace(Vec::new());
+        kept.unwrap_or_default()
     }
 
     /// How many processes were killed.
@@ -457,7 +482,11 @@ async fn forward(
         let view = Full::from(view.to_string());
         return Ok(Response::new(view));
     }
-    let response = shared.send(head, body).await?;
+    let response = if shared.exchanges.lock().unwrap().is_some() {
+        shared.send_and_keep(head, call, body).await?
+    } else {
+        shared.send(head, body).await?
+    };
     if matches!(call.kind, Kind::WriteRow | Kind::DeleteRow) && response.status() == StatusCode::OK
     {
         shared.note_row(call).await?;
@@ -479,6 +508,7 @@ impl Shared {
             .unwrap();
         *request.headers_mut() = head.headers.clone();
         request.headers_mut().remove("host");
+        request.headers_mut().remove("content-length");
         let response = self.client.request(request).await.map_err(|error| {
             // At the end of a test the gateway stops while its functions still call.
             eprintln!("the proxy cannot reach {upstream}: {error}");
@@ -487,6 +517,41 @@ impl Shared {
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
         Ok(Response::from_parts(head, Full::from(body)))
+    }
+
+    async fn send_and_keep(
+        &self,
+        head: &Parts,
+        call: &Call,
+        body: Bytes,
+    ) -> Result<Response<Full<Bytes>>, Dropped> {
+        let operation = operation(head).unwrap_or_default();
+        let mut body = body;
+        if !operation.is_empty() {
+            let mut request = call.body.clone();
+            request["ReturnConsumedCapacity"] = json!("TOTAL");
+            if !request["ConditionExpression"].is_null() {
+                // A write whose condition fails consumes what the row in its way would, and no other answer has that.
+                request["ReturnValuesOnConditionCheckFailure"] = json!("ALL_OLD");
+            }
+            body = request.to_string().into();
+        }
+        let response = self.send(head, body).await?;
+        let invocation = head.headers.get("amz-sdk-invocation-id");
+        let exchange = Exchange {
+            kind: call.kind,
+            operation: operation.to_owned(),
+            invocation: invocation
+                .and_then(|id| id.to_str().ok())
+                .unwrap_or_default()
+                .to_owned(),
+            status: response.status().as_u16(),
+            answer: json_of(response.clone()).await,
+        };
+        if let Some(exchanges) = self.exchanges.lock().unwrap().as_mut() {
+            exchanges.push(exchange);
+        }
+        Ok(response)
     }
 
     /// Reads the row that a write has left, for the index that lags.

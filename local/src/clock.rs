@@ -1,33 +1,180 @@
-//! The gateway's one clock: steady, and read as the wall time it started at plus what has passed since.
+//! Time that can be moved: a day of a connection's life in a few seconds of a test.
+//!
+//! Only the gateway's own waiting moves. What it tells the functions (`connectedAt`, `requestTimeEpoch`, deadlines) is
+//! the wall time, since they and the tables read the system's clock.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
+/// The two hands of the gateway's time.
 #[derive(Debug)]
 pub(crate) struct Clock {
     started: Instant,
     started_epoch_ms: i64,
+    /// The age and idleness of connections and of processes without work.
+    pub(crate) waiting: Timeline,
+    /// Limits of work that really runs: Init, functions, integrations, throttles. Its speed is a setting of its own,
+    /// since a function does not work a thousand times as fast because a connection ages so.
+    pub(crate) working: Timeline,
 }
 
 impl Clock {
-    pub(crate) fn start() -> Clock {
+    /// Both hands at their speeds, 1 being that of real time.
+    pub(crate) fn start(waiting: f64, working: f64) -> Clock {
         Clock {
             started: Instant::now(),
             started_epoch_ms: chrono::Utc::now().timestamp_millis(),
+            waiting: Timeline::start(waiting),
+            working: Timeline::start(working),
         }
     }
 
-    /// Epoch milliseconds.
-    pub(crate) fn now_ms(&self) -> i64 {
-        self.started_epoch_ms
-            .saturating_add(i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX))
+    /// Epoch milliseconds: the system's clock at the start and what has passed since, so that it never steps back.
+    pub(crate) fn wall_ms(&self) -> i64 {
+        let passed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.started_epoch_ms.saturating_add(passed)
     }
 
-    /// The instant that lies `after` an epoch millisecond of this clock.
-    pub(crate) fn instant(&self, epoch_ms: i64, after: Duration) -> Instant {
-        let since_start =
-            u64::try_from(epoch_ms.saturating_sub(self.started_epoch_ms)).unwrap_or(0);
-        self.started + Duration::from_millis(since_start) + after
+    /// Moves both hands forward at once.
+    pub(crate) fn advance(&self, by: Duration) {
+        self.waiting.advance(by);
+        self.working.advance(by);
+    }
+}
+
+/// A point of a [`Timeline`]: how long after its start.
+pub(crate) type Moment = Duration;
+
+/// Time that passes at a speed, and can jump forward.
+#[derive(Debug)]
+pub(crate) struct Timeline(watch::Sender<Pace>);
+
+/// From an instant on, time passes so.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    since: Instant,
+    moment: Moment,
+    speed: f64,
+}
+
+impl Pace {
+    fn now(&self) -> Moment {
+        self.moment + self.since.elapsed().mul_f64(self.speed)
+    }
+}
+
+impl Timeline {
+    fn start(speed: f64) -> Timeline {
+        Timeline(watch::Sender::new(Pace {
+            since: Instant::now(),
+            moment: Moment::ZERO,
+            speed,
+        }))
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.0.borrow().now()
+    }
+
+    pub(crate) fn speed(&self) -> f64 {
+        self.0.borrow().speed
+    }
+
+    /// How long in real time something takes that takes `time` here.
+    pub(crate) fn real(&self, time: Duration) -> Duration {
+        time.div_f64(self.speed())
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.0.send_modify(|pace| pace.moment += by);
+    }
+
+    /// Changes the speed from now on. It must be positive and finite.
+    pub(crate) fn set_speed(&self, speed: f64) {
+        self.0.send_modify(|pace| {
+            *pace = Pace {
+                since: Instant::now(),
+                moment: pace.now(),
+                speed,
+            };
+        });
+    }
+
+    /// Waits until the moment has come, however time is moved meanwhile.
+    pub(crate) async fn sleep_until(&self, moment: Moment) {
+        let mut paces = self.0.subscribe();
+        loop {
+            let pace = *paces.borrow_and_update();
+            let left = moment.saturating_sub(pace.now());
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                // Rounded up, or the last step would be taken over and over.
+                () = sleep(left.div_f64(pace.speed) + Duration::from_micros(1)) => {}
+                // The sender lives as long as `self`.
+                _ = paces.changed() => {}
+            }
+        }
+    }
+
+    /// Waits so long.
+    pub(crate) async fn sleep(&self, time: Duration) {
+        self.sleep_until(self.now() + time).await;
+    }
+
+    /// The output of `work`, or nothing if it takes longer than `limit`.
+    pub(crate) async fn timeout<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            output = work => Some(output),
+            () = self.sleep(limit) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn it_passes_jumps_and_runs() {
+        let clock = Clock::start(1.0, 1.0);
+        assert!(clock.waiting.now() < HOUR);
+        clock.advance(HOUR);
+        assert!(clock.waiting.now() >= HOUR && clock.working.now() >= HOUR);
+        clock.waiting.set_speed(1e6);
+        // Jumps stay where they were when the speed changes, and an hour is now 3.6 ms.
+        clock.waiting.sleep(HOUR).await;
+        assert!(clock.waiting.now() >= 2 * HOUR);
+        assert!(clock.working.now() < 2 * HOUR);
+        assert_eq!(clock.waiting.real(HOUR), Duration::from_micros(3600));
+    }
+
+    #[tokio::test]
+    async fn a_sleeper_wakes_when_time_is_moved() {
+        let clock = Clock::start(1.0, 1.0);
+        let sleeper = clock.waiting.sleep_until(HOUR);
+        let mover = async { clock.advance(HOUR) };
+        tokio::join!(sleeper, mover);
+        let sleeper = clock.working.sleep(HOUR);
+        let mover = async { clock.working.set_speed(1e9) };
+        tokio::join!(sleeper, mover);
+    }
+
+    #[tokio::test]
+    async fn a_limit_is_one_of_this_time() {
+        let clock = Clock::start(1.0, 1e6);
+        let never = std::future::pending::<()>();
+        assert_eq!(clock.working.timeout(HOUR, never).await, None);
+        assert_eq!(clock.working.timeout(HOUR, async { 5 }).await, Some(5));
     }
 }

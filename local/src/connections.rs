@@ -1,12 +1,14 @@
 //! The open connections, and the way into each of them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use crate::clock::{Clock, Moment};
 use crate::event::Client;
 
 /// What may wait in the gateway for one client; beyond it a post is refused. AWS has such a buffer and does not say its
@@ -31,6 +33,11 @@ impl Cause {
         code: 1001,
         reason: "Going away",
     };
+    /// The client sends more than the throttles allow, and goes on.
+    pub(crate) const TOO_MANY_REQUESTS: Cause = Cause {
+        code: 1008,
+        reason: "",
+    };
     /// The client is gone without a close frame; nobody is left to be told.
     pub(crate) const LOST: Cause = Cause {
         code: 1006,
@@ -46,8 +53,14 @@ pub(crate) struct BufferFull;
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) client: Client,
+    /// When it was opened, as connections age.
+    pub(crate) opened: Moment,
     /// Epoch milliseconds of the last message in either direction.
     last_active_ms: AtomicI64,
+    /// The same as connections age, in microseconds.
+    last_active: AtomicU64,
+    /// How many messages in a row were throttled.
+    refusals: AtomicU32,
     outgoing: mpsc::UnboundedSender<Utf8Bytes>,
     buffered: Arc<AtomicUsize>,
     close: watch::Sender<Option<Cause>>,
@@ -81,12 +94,16 @@ impl Outbox {
 }
 
 impl Connection {
-    pub(crate) fn new(client: Client) -> (Connection, Outbox) {
+    /// A connection whose client began its handshake at `opened`.
+    pub(crate) fn new(client: Client, opened: Moment) -> (Connection, Outbox) {
         let (outgoing, messages) = mpsc::unbounded_channel();
         let buffered = Arc::new(AtomicUsize::new(0));
         let connection = Connection {
+            opened,
             last_active_ms: client.connected_at.into(),
+            last_active: micros(opened).into(),
             client,
+            refusals: AtomicU32::new(0),
             outgoing,
             buffered: Arc::clone(&buffered),
             close: watch::Sender::new(None),
@@ -108,12 +125,36 @@ impl Connection {
         Ok(())
     }
 
-    pub(crate) fn touch(&self, now_ms: i64) {
-        self.last_active_ms.store(now_ms, Ordering::Relaxed);
+    /// A message has passed.
+    pub(crate) fn touch(&self, clock: &Clock) {
+        self.last_active_ms
+            .store(clock.wall_ms(), Ordering::Relaxed);
+        self.last_active
+            .store(micros(clock.waiting.now()), Ordering::Relaxed);
+    }
+
+    /// When the last message passed, as connections age.
+    pub(crate) fn last_active(&self) -> Moment {
+        Duration::from_micros(self.last_active.load(Ordering::Relaxed))
     }
 
     pub(crate) fn last_active_ms(&self) -> i64 {
         self.last_active_ms.load(Ordering::Relaxed)
+    }
+
+    /// A message was throttled; returns how many in a row.
+    pub(crate) fn refused(&self) -> u32 {
+        self.refusals.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A message was not throttled.
+    pub(crate) fn admitted(&self) {
+        self.refusals.store(0, Ordering::Relaxed);
+    }
+
+    /// Bytes that wait for the client.
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffered.load(Ordering::Relaxed)
     }
 
     /// Asks the socket's task to close the connection.
@@ -130,6 +171,10 @@ impl Connection {
             Ok(None) | Err(_) => std::future::pending().await,
         }
     }
+}
+
+fn micros(moment: Moment) -> u64 {
+    u64::try_from(moment.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Every open connection, by its id. One that is not here is gone, or not yet there: while `$connect` runs, the
@@ -156,6 +201,11 @@ impl Connections {
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Connection>> {
         self.lock().by_id.get(id).cloned()
+    }
+
+    /// All of them, in no order.
+    pub(crate) fn all(&self) -> Vec<Arc<Connection>> {
+        self.lock().by_id.values().cloned().collect()
     }
 
     pub(crate) fn remove(&self, id: &str) -> Option<Arc<Connection>> {
@@ -190,7 +240,7 @@ mod tests {
             domain_name: String::new(),
             marks: Default::default(),
         };
-        let (connection, mut outbox) = Connection::new(client);
+        let (connection, mut outbox) = Connection::new(client, Moment::ZERO);
         let message = Utf8Bytes::from("x".repeat(128 * 1024));
         for _ in 0..8 {
             assert_eq!(connection.send(message.clone()), Ok(()));

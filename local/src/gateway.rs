@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use dynoxide::Database;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 use tokio::sync::watch;
@@ -19,7 +20,8 @@ use crate::faults::Faults;
 use crate::lambda::Pool;
 use crate::lambda::callers::Callers;
 use crate::listener::Peer;
-use crate::terraform::Api;
+use crate::quotas::Quotas;
+use crate::terraform::{Api, Table};
 use crate::{management, websocket};
 
 /// API Gateway's limits for a handshake, in bytes. The headers' is that of its REST and HTTP APIs.
@@ -27,7 +29,6 @@ const MAX_URL_BYTES: usize = 4096;
 const MAX_HEADER_BYTES: usize = 10_240;
 
 /// All that requests share.
-#[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) api: Api,
     /// By function name.
@@ -36,7 +37,10 @@ pub(crate) struct Gateway {
     pub(crate) faults: Arc<Faults>,
     /// The functions' processes, by what they sign their calls with.
     pub(crate) callers: Arc<Callers>,
-    pub(crate) clock: Clock,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) quotas: Quotas,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) database: Database,
     pub(crate) port: u16,
     /// A connection without a message for that long is closed.
     pub(crate) idle_timeout: Duration,

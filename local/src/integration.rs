@@ -4,12 +4,12 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
-use tokio::time::timeout;
+use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
 use crate::lambda::InvokeError;
 use crate::log;
+use crate::redact::redacted;
 use crate::terraform::{Integration, Route};
 
 /// What a function returned for API Gateway.
@@ -77,18 +77,29 @@ pub(crate) async fn call(
     let Some(pool) = gateway.functions.get(function) else {
         return Err(Failure::Refused);
     };
-    match timeout(route.timeout, pool.invoke(event.to_string().into())).await {
-        Ok(Ok(result)) => parse(&result).map_err(|reason| {
+    let printed = log::settings();
+    if printed.verbose {
+        let event = if printed.bodies {
+            event.clone()
+        } else {
+            redacted(event)
+        };
+        log::event("event", function, json!({ "input": event }));
+    }
+    let invocation = pool.invoke(event.to_string().into());
+    let answer = gateway.clock.working.timeout(route.timeout, invocation);
+    match answer.await {
+        Some(Ok(result)) => parse(&result).map_err(|reason| {
             log::line(function, &format!("malformed answer: {reason}"));
             Failure::Broken
         }),
         // The function's own error is logged with its invocation.
-        Ok(Err(InvokeError::Function(_))) => Err(Failure::Broken),
-        Ok(Err(error @ InvokeError::Throttled)) => {
+        Some(Err(InvokeError::Function(_))) => Err(Failure::Broken),
+        Some(Err(error @ InvokeError::Throttled)) => {
             log::line(function, &error.to_string());
             Err(Failure::Refused)
         }
-        Err(_) => Err(Failure::TimedOut),
+        None => Err(Failure::TimedOut),
     }
 }
 

@@ -1,16 +1,72 @@
-//! What the gateway prints: one line for each thing that happened, on standard output.
+//! What the gateway prints: one line for each thing that happened, on standard output. For a person at a terminal a
+//! coloured trace, for a program that reads along JSON lines.
 //!
 //! A thread of its own writes: a terminal that has stopped (Ctrl-S, a pipe nobody reads) must not stop the service.
 
-use std::io::Write as _;
-use std::sync::LazyLock;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{LazyLock, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use chrono::SecondsFormat;
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
 /// Lines that wait for the terminal; more are dropped and counted.
 const WAITING_LINES: usize = 10_000;
+
+/// The form of the lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Text at a terminal, JSON otherwise
+    Auto,
+    /// One readable line for each event
+    Text,
+    /// One JSON object for each event
+    Json,
+}
+
+/// How much is printed, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    json: bool,
+    colour: bool,
+    /// Events of functions too, with what is secret left out.
+    pub(crate) verbose: bool,
+    /// In those events message bodies and secrets as well.
+    pub(crate) bodies: bool,
+}
+
+static SETTINGS: OnceLock<Settings> = OnceLock::new();
+
+/// Sets the form of all lines that follow. Until then they are plain text.
+pub(crate) fn init(format: Format, verbose: bool, bodies: bool) {
+    let terminal = std::io::stdout().is_terminal();
+    let json = match format {
+        Format::Auto => !terminal,
+        Format::Text => false,
+        Format::Json => true,
+    };
+    // https://no-color.org
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let _ = SETTINGS.set(Settings {
+        json,
+        colour: terminal && wanted,
+        verbose: verbose || bodies,
+        bodies,
+    });
+}
+
+pub(crate) fn settings() -> Settings {
+    SETTINGS.get().copied().unwrap_or(Settings {
+        json: false,
+        colour: false,
+        verbose: false,
+        bodies: false,
+    })
+}
 
 enum Entry {
     Line(String),
@@ -29,7 +85,9 @@ static WRITER: LazyLock<SyncSender<Entry>> = LazyLock::new(|| {
             };
             let dropped = DROPPED.swap(0, Ordering::Relaxed);
             if dropped > 0 {
-                let _ = writeln!(std::io::stdout(), "… {dropped} lines were not printed");
+                let text = format!("… {dropped} lines were not printed");
+                let fields = json!({ "text": text });
+                let _ = writeln!(std::io::stdout(), "{}", render("notice", "", &fields));
             }
         }
     });
@@ -38,17 +96,36 @@ static WRITER: LazyLock<SyncSender<Entry>> = LazyLock::new(|| {
 
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// Prints a line with the time and where it comes from.
+/// Prints something that happened: what kind of event, the function it is of if it is one's, and an object of details,
+/// among them the `connectionId`. Details hold no message bodies and nothing secret.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "made for the call, with json!"
+)]
+pub(crate) fn event(kind: &'static str, source: &str, fields: Value) {
+    print(render(kind, source, &fields));
+}
+
+/// Prints a line that a function wrote, or one about it.
 pub(crate) fn line(source: &str, text: &str) {
-    let now = chrono::Utc::now().format("%H:%M:%S%.3f");
-    plain(&format!("{now} {source:<10} {}", text.trim_end()));
+    event("log", source, json!({ "text": text.trim_end() }));
+}
+
+/// Tells the user something.
+pub(crate) fn plain(text: &str) {
+    event("notice", "", json!({ "text": text }));
 }
 
 /// Prints a line as it is.
-pub(crate) fn plain(text: &str) {
-    if WRITER.try_send(Entry::Line(text.to_owned())).is_err() {
+pub(crate) fn print(line: String) {
+    if WRITER.try_send(Entry::Line(line)).is_err() {
         DROPPED.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Whether lines are JSON.
+pub(crate) fn is_json() -> bool {
+    settings().json
 }
 
 /// Waits until everything is printed, but no longer than `limit`.
@@ -56,5 +133,128 @@ pub(crate) fn flush(limit: Duration) {
     let (done, written) = sync_channel(1);
     if WRITER.try_send(Entry::Flush(done)).is_ok() {
         let _ = written.recv_timeout(limit);
+    }
+}
+
+fn render(kind: &'static str, source: &str, fields: &Value) -> String {
+    let now = chrono::Utc::now();
+    let settings = settings();
+    if settings.json {
+        let time = now.to_rfc3339_opts(SecondsFormat::Millis, true);
+        return json_line(&time, kind, source, fields);
+    }
+    text_line(
+        &now.format("%H:%M:%S%.3f").to_string(),
+        kind,
+        source,
+        fields,
+        settings.colour,
+    )
+}
+
+fn json_line(time: &str, kind: &str, source: &str, fields: &Value) -> String {
+    let mut line = json!({ "time": time, "event": kind });
+    if !source.is_empty() {
+        line["source"] = source.into();
+    }
+    if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields) {
+        // What the line itself says of the event stays.
+        for (name, value) in fields {
+            line.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    line.to_string()
+}
+
+/// `12:30:00.123 T0aBceHkDoECIQw= message bytes=64 route=publish`. The text of a function's line stands alone.
+fn text_line(time: &str, kind: &str, source: &str, fields: &Value, colour: bool) -> String {
+    let text = fields.get("text").and_then(Value::as_str);
+    if kind == "notice" {
+        return text.unwrap_or_default().to_owned();
+    }
+    let (dim, hue, end) = if colour {
+        ("\u{1b}[2m", hue(kind, fields), "\u{1b}[0m")
+    } else {
+        ("", "", "")
+    };
+    let subject = match fields.get("connectionId") {
+        Some(Value::String(id)) => id,
+        _ => source,
+    };
+    let mut line = format!("{dim}{time}{end} {hue}{subject:<16}{end}");
+    if kind != "log" {
+        line.push_str(&format!(" {hue}{kind}{end}"));
+    }
+    if let Some(text) = text {
+        line.push(' ');
+        line.push_str(text);
+    }
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        match value {
+            _ if name == "text" || name == "connectionId" => {}
+            // What a client wrote may hold anything.
+            Value::String(value) => {
+                line.push_str(&format!(" {dim}{name}={end}{}", value.escape_debug()));
+            }
+            value => line.push_str(&format!(" {dim}{name}={end}{value}")),
+        }
+    }
+    line
+}
+
+/// The colour of an event: red for what failed, yellow for what was made to fail.
+fn hue(kind: &str, fields: &Value) -> &'static str {
+    match kind {
+        _ if fields.get("error").is_some() => "\u{1b}[31m",
+        "fault" | "throttled" => "\u{1b}[33m",
+        "connect" | "open" => "\u{1b}[32m",
+        "disconnect" | "close" => "\u{1b}[35m",
+        "message" | "reply" | "post" => "\u{1b}[36m",
+        "log" => "",
+        _ => "\u{1b}[34m",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_in_either_form() {
+        let fields = json!({"connectionId": "T0aBceHkDoECIQw=", "bytes": 64, "reason": "by\ne"});
+        assert_eq!(
+            text_line("12:30:00.123", "close", "", &fields, false),
+            r"12:30:00.123 T0aBceHkDoECIQw= close bytes=64 reason=by\ne"
+        );
+        assert_eq!(
+            text_line(
+                "12:30:00.123",
+                "log",
+                "publish",
+                &json!({"text": "hi"}),
+                false
+            ),
+            "12:30:00.123 publish          hi"
+        );
+        assert_eq!(
+            json_line("T", "close", "", &fields),
+            r#"{"bytes":64,"connectionId":"T0aBceHkDoECIQw=","event":"close","reason":"by\ne","time":"T"}"#
+        );
+    }
+
+    #[test]
+    fn colour_is_only_around_words() {
+        let coloured = text_line("T", "fault", "", &json!({"rule": "slow"}), true);
+        assert!(coloured.contains("\u{1b}[33mfault\u{1b}[0m"), "{coloured}");
+        assert!(
+            coloured.contains("\u{1b}[2mrule=\u{1b}[0mslow"),
+            "{coloured}"
+        );
+    }
+
+    #[test]
+    fn details_cannot_pass_for_the_line_itself() {
+        let line = json_line("T", "log", "f", &json!({"event": "ready", "text": "x"}));
+        assert!(line.contains(r#""event":"log""#), "{line}");
     }
 }

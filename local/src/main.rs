@@ -3,6 +3,7 @@
 //! It knows nothing of chat: it serves the declared routes, runs the declared functions, in whatever language, as
 //! child processes over the Lambda Runtime API, and keeps the declared tables. See ARCHITECTURE.md.
 
+mod admin;
 mod clock;
 mod connections;
 mod dynamodb;
@@ -16,32 +17,40 @@ mod listener;
 mod log;
 mod management;
 mod mock;
+mod options;
+mod quotas;
+mod redact;
 mod selection;
+mod status;
 mod terraform;
 mod tls;
 mod websocket;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use clap::Parser;
+use clap::Parser as _;
 use clap::error::ErrorKind;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
-use tokio::time::{interval, timeout};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
 
+use clock::Clock;
 use connections::Connections;
 use faults::{Document, Faults};
 use gateway::Gateway;
 use lambda::callers::Callers;
 use lambda::{Pool, Runtimes, Spec, package};
 use listener::{Listener, Peer};
+use options::Options;
+use quotas::Quotas;
 use terraform::{Api, Deployment, Function};
 use tls::Identity;
 
@@ -51,68 +60,9 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// How long the last lines may take to be printed.
 const FLUSH_GRACE: Duration = Duration::from_secs(1);
 
-/// How often processes are looked at that have nothing to do.
+/// How often processes are looked at that have nothing to do, and how often at most when time runs fast.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// API Gateway (WebSocket), Lambda and DynamoDB on this machine, as a Terraform folder declares them
-#[derive(Debug, Parser)]
-#[command(name = "roomchat-local", version)]
-struct Options {
-    /// The Terraform folder: routes, functions and tables are read from it
-    #[arg(long, value_name = "DIR", default_value = "terraform")]
-    terraform: PathBuf,
-    /// A Terraform variable
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
-    var: Vec<(String, String)>,
-    /// Where the functions' native binaries are; a function without one runs the `bootstrap` of its package
-    #[arg(long, value_name = "DIR", default_value = "target/release")]
-    functions: PathBuf,
-    /// An environment variable for every function, on top of what Terraform declares
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
-    env: Vec<(String, String)>,
-    /// The port of WebSocket clients and of @connections; 0 is any free one
-    #[arg(long, default_value_t = 3000)]
-    port: u16,
-    /// The port of DynamoDB; 0 is any free one
-    #[arg(long, default_value_t = 0)]
-    dynamodb_port: u16,
-    /// Keep the tables in this folder; without it they are gone at the end
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Processes of one function at most; invocations beyond them wait
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
-    processes: u16,
-    /// End a function's process that has had nothing to do for so long
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = seconds())]
-    reap_after: u64,
-    /// Close a connection on which no message has passed for so long; AWS: 600
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = seconds())]
-    idle_timeout: u64,
-    /// Close a connection of that age; AWS: 7200
-    #[arg(long, value_name = "SECONDS", default_value_t = 7200, value_parser = seconds())]
-    max_lifetime: u64,
-    /// What shall go wrong: a JSON file of fault rules, see docs/local.md
-    #[arg(long, value_name = "FILE")]
-    faults: Option<PathBuf>,
-    /// What the fault rules draw from, instead of the file's own seed or a random one
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Write the certificate there that makes a client trust this gateway's wss:// and https://, which share the port
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-}
-
-/// Up to a year.
-fn seconds() -> clap::builder::RangedU64ValueParser {
-    clap::value_parser!(u64).range(1..=31_536_000)
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("it must be NAME=VALUE".to_owned()),
-    }
-}
+const SHORTEST_REAP_INTERVAL: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
@@ -135,6 +85,16 @@ fn main() -> ExitCode {
             ));
         }
     };
+    if let (true, Some(port)) = (options.status, options.admin_port) {
+        return match admin::ask(port) {
+            Ok(status) => {
+                print!("{status}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&format!("{error:#}")),
+        };
+    }
+    log::init(options.log, options.verbose, options.show_bodies);
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -177,6 +137,10 @@ async fn run(options: &Options) -> Result<()> {
     }
     let listener = listen(options.port, "--port").await?;
     let dynamodb_listener = listen(options.dynamodb_port, "--dynamodb-port").await?;
+    let admin_listener = match options.admin_port {
+        Some(port) => Some(listen(port, "--admin-port").await?),
+        None => None,
+    };
     let store = dynamodb::open(options.data.as_deref())?;
     dynamodb::create_tables(&store.database, &tables)?;
     let mut ends = Ends::listen()?;
@@ -190,13 +154,15 @@ async fn run(options: &Options) -> Result<()> {
     let address = listener.local_addr()?;
     let callers = Arc::new(Callers::default());
     // Without a flag for rules, nothing stands between the functions and the engine.
-    let table_faults = options
-        .faults
-        .is_some()
+    let table_faults = (options.faults.is_some() || options.admin_port.is_some())
         .then(|| (Arc::clone(&faults), Arc::clone(&callers)));
     let dynamodb = dynamodb::serve(store.database.clone(), dynamodb_listener, table_faults).await?;
     let overrides = overrides(&api, address, &dynamodb.endpoint, &options.env);
     let processes = usize::from(options.processes);
+    let clock = Arc::new(Clock::start(options.time_scale, options.timeout_scale));
+    let quotas = Quotas::new(&options.quota, &api);
+    let unreserved = quotas.concurrency.unwrap_or(Semaphore::MAX_PERMITS);
+    let unreserved = Arc::new(Semaphore::new(unreserved.min(Semaphore::MAX_PERMITS)));
     let pools: BTreeMap<String, Arc<Pool>> = programs
         .into_iter()
         .map(|(mut function, program)| {
@@ -212,8 +178,10 @@ async fn run(options: &Options) -> Result<()> {
                 region: region.clone(),
                 overrides: overrides.clone(),
                 callers: Arc::clone(&callers),
+                clock: Arc::clone(&clock),
+                freeze: options.freeze,
             };
-            (name, Pool::new(spec, processes))
+            (name, Pool::new(spec, processes, &unreserved))
         })
         .collect();
     let gateway = Arc::new(Gateway {
@@ -221,24 +189,36 @@ async fn run(options: &Options) -> Result<()> {
         connections: Connections::default(),
         faults,
         callers,
-        clock: clock::Clock::start(),
+        clock: Arc::clone(&clock),
+        quotas,
+        tables,
+        database: store.database.clone(),
         port: address.port(),
         idle_timeout: Duration::from_secs(options.idle_timeout),
         max_lifetime: Duration::from_secs(options.max_lifetime),
         serving: watch::Sender::new(()),
         api,
     });
-    let reaper = tokio::spawn(reap(pools.clone(), Duration::from_secs(options.reap_after)));
+    let reap_after = Duration::from_secs(options.reap_after);
+    let reaper = tokio::spawn(reap(pools.clone(), clock, reap_after));
+    let mut addresses = Addresses {
+        websocket: format!("ws://{address}/{}", gateway.api.stage),
+        connections: format!("http://{address}/{}/@connections", gateway.api.stage),
+        dynamodb: dynamodb.endpoint.clone(),
+        data: options.data.as_deref(),
+        admin: None,
+    };
+    if let Some(listener) = admin_listener {
+        addresses.admin = Some(format!("http://{}", listener.local_addr()?));
+        let faults = faults::admin::admin_routes(Arc::clone(&gateway.faults));
+        let admin = admin::router(Arc::clone(&gateway), faults);
+        tokio::spawn(axum::serve(listener, admin).into_future());
+    }
     if options.faults.is_some() || options.seed.is_some() {
         let (rules, seed) = (gateway.faults.len(), gateway.faults.seed());
         log::plain(&format!("Faults        {rules} rules, --seed {seed}"));
     }
-    announce(
-        &gateway.api,
-        address,
-        &dynamodb.endpoint,
-        options.data.as_deref(),
-    );
+    addresses.announce();
 
     let service =
         gateway::router(Arc::clone(&gateway)).into_make_service_with_connect_info::<Peer>();
@@ -317,18 +297,39 @@ fn overrides(
     overrides
 }
 
-fn announce(api: &Api, address: SocketAddr, dynamodb: &str, data: Option<&Path>) {
-    let kept = data.map_or_else(
-        || "in memory".to_owned(),
-        |directory| format!("kept in {}", directory.display()),
-    );
-    log::plain(&format!("WebSocket     ws://{address}/{}", api.stage));
-    log::plain(&format!(
-        "@connections  http://{address}/{}/@connections",
-        api.stage
-    ));
-    log::plain(&format!("DynamoDB      {dynamodb} ({kept})"));
-    log::plain("Ready. Ctrl-C stops.");
+/// Where everything is.
+struct Addresses<'a> {
+    websocket: String,
+    connections: String,
+    dynamodb: String,
+    data: Option<&'a Path>,
+    admin: Option<String>,
+}
+
+impl Addresses<'_> {
+    fn announce(&self) {
+        if log::is_json() {
+            let fields = json!({
+                "websocket": self.websocket,
+                "connections": self.connections,
+                "dynamodb": self.dynamodb,
+                "data": self.data,
+                "admin": self.admin,
+            });
+            return log::event("ready", "", fields);
+        }
+        let kept = match self.data {
+            None => "in memory".to_owned(),
+            Some(directory) => format!("kept in {}", directory.display()),
+        };
+        log::plain(&format!("WebSocket     {}", self.websocket));
+        log::plain(&format!("@connections  {}", self.connections));
+        log::plain(&format!("DynamoDB      {} ({kept})", self.dynamodb));
+        if let Some(admin) = &self.admin {
+            log::plain(&format!("Admin         {admin}"));
+        }
+        log::plain("Ready. Ctrl-C stops.");
+    }
 }
 
 /// What ends the gateway: Ctrl-C, `kill`, and its terminal being closed.
@@ -356,10 +357,10 @@ impl Ends {
     }
 }
 
-async fn reap(pools: BTreeMap<String, Arc<Pool>>, idle_for: Duration) {
-    let mut interval = interval(REAP_INTERVAL);
+async fn reap(pools: BTreeMap<String, Arc<Pool>>, clock: Arc<Clock>, idle_for: Duration) {
     loop {
-        interval.tick().await;
+        clock.waiting.sleep(REAP_INTERVAL).await;
+        sleep(SHORTEST_REAP_INTERVAL).await;
         for pool in pools.values() {
             pool.reap(idle_for);
         }

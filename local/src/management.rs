@@ -16,14 +16,28 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use crate::connections::{BufferFull, Cause, Connection};
 use crate::faults::{Fault, Place, Point};
 use crate::gateway::Gateway;
-use crate::ids;
 use crate::integration::Failure;
+use crate::{ids, log};
 
 /// 128 KB, API Gateway's largest message.
 const MAX_POST_BYTES: usize = 128 * 1024;
 
 /// Answers a call for the connection `id`, which comes decoded.
 pub(crate) async fn handle(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
+    let method = request.method().clone();
+    let response = call(gateway, id, request).await;
+    if log::settings().verbose {
+        let status = response.status().as_u16();
+        log::event(
+            "@connections",
+            "",
+            json!({ "connectionId": id, "method": method.as_str(), "status": status }),
+        );
+    }
+    response
+}
+
+async fn call(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     if !matches!(head.method, Method::POST | Method::GET | Method::DELETE) {
         return error(
@@ -38,6 +52,18 @@ pub(crate) async fn handle(gateway: &Gateway, id: &str, request: Request<Body>) 
             StatusCode::BAD_REQUEST,
             "BadRequestException",
             Some(&message),
+        );
+    }
+    if !gateway.quotas.admit_callback(&gateway.clock.working) {
+        log::event(
+            "throttled",
+            "",
+            json!({ "connectionId": id, "route": "@connections" }),
+        );
+        return error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "LimitExceededException",
+            Some("Too Many Requests"),
         );
     }
     // Read in any case: the server notices a caller that leaves only once nothing is left to read.
@@ -176,7 +202,7 @@ fn post(
             );
         }
     }
-    connection.touch(gateway.clock.now_ms());
+    connection.touch(&gateway.clock);
     success(StatusCode::OK, Some(String::new()))
 }
 

@@ -13,11 +13,11 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -32,6 +32,7 @@ use crate::faults::{Marks, Verdict};
 use crate::gateway::{Gateway, refuse};
 use crate::integration::{Answer, Failure};
 use crate::listener::Peer;
+use crate::quotas::REFUSALS_BEFORE_CLOSE;
 use crate::terraform::Route;
 use crate::{ids, log};
 
@@ -72,6 +73,10 @@ pub(crate) async fn handshake(
         Ok(key) => derive_accept_key(key.as_bytes()),
         Err(refusal) => return refusal.into_response(),
     };
+    if !gateway.quotas.admit_connection(&gateway.clock.working) {
+        log::event("throttled", "", json!({ "route": "$connect" }));
+        return refuse(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
+    }
     let headers = request.headers();
     let text = |name| {
         headers
@@ -81,7 +86,7 @@ pub(crate) async fn handshake(
     };
     let client = Client {
         connection_id: ids::generate(),
-        connected_at: gateway.clock.now_ms(),
+        connected_at: gateway.clock.wall_ms(),
         source_ip: peer.address.ip().to_string(),
         user_agent: text(header::USER_AGENT),
         domain_name: text(header::HOST).unwrap_or_default(),
@@ -90,7 +95,7 @@ pub(crate) async fn handshake(
     let event = event::connect(
         &gateway.api,
         &client,
-        gateway.clock.now_ms(),
+        gateway.clock.wall_ms(),
         headers,
         (peer.scheme(), gateway.port),
         request.uri().query(),
@@ -203,23 +208,18 @@ async fn connect(
     upgrade: OnUpgrade,
 ) -> Result<Option<String>, Refusal> {
     let serving = gateway.serving.subscribe();
+    let opened = gateway.clock.waiting.now();
     // Without a $connect route every connection is accepted.
     let subprotocol = match gateway.api.routes.get("$connect") {
         None => None,
         Some(route) => match invoke_connect(&gateway, &client, &mut faults, route, &event).await {
             Ok(answer) if (200..300).contains(&answer.status) => answer.subprotocol,
             Ok(answer) => {
-                log::line(
-                    "$connect",
-                    &format!("{} refused with {}", client.connection_id, answer.status),
-                );
+                refused(&client, json!({ "status": answer.status }));
                 return Err(Refusal::by_function(answer.status));
             }
             Err(failure) => {
-                log::line(
-                    "$connect",
-                    &format!("{} failed: {}", client.connection_id, failure.message()),
-                );
+                refused(&client, json!({ "error": failure.message() }));
                 return Err(Refusal::by_gateway(
                     failure.handshake_status(),
                     failure.message(),
@@ -233,7 +233,7 @@ async fn connect(
         return Ok(subprotocol);
     }
     // It exists from now on, before the client can know: what is posted in between waits for the socket.
-    let (connection, outbox) = Connection::new(client);
+    let (connection, outbox) = Connection::new(client, opened);
     let connection = Arc::new(connection);
     gateway.connections.insert(Arc::clone(&connection));
     if let Some(cause) = faults.cut() {
@@ -265,6 +265,12 @@ async fn invoke_connect(
     let disconnected = disconnect(gateway, client, &lost);
     let ((), answer) = tokio::join!(disconnected, faults.connect(gateway, route, event));
     answer
+}
+
+fn refused(client: &Client, why: Value) {
+    let mut fields = why;
+    fields["connectionId"] = client.connection_id.as_str().into();
+    log::event("refuse", "", fields);
 }
 
 /// How a connection ended.
@@ -334,9 +340,10 @@ async fn serve(
     let socket =
         WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
     let (sink, mut stream) = socket.split();
-    log::line(
-        "connection",
-        &format!("{} opened", connection.client.connection_id),
+    log::event(
+        "open",
+        "",
+        json!({ "connectionId": connection.client.connection_id }),
     );
 
     let (goodbye, wanted) = watch::channel(None);
@@ -376,15 +383,10 @@ async fn say_goodbye(
 async fn ended(gateway: &Gateway, connection: &Connection, end: End) {
     let client = &connection.client;
     gateway.connections.remove(&client.connection_id);
-    log::line(
-        "connection",
-        &format!(
-            "{} closed with {} {}",
-            client.connection_id,
-            end.code,
-            // What a client wrote may hold anything.
-            end.reason.escape_debug()
-        ),
+    log::event(
+        "close",
+        "",
+        json!({ "connectionId": client.connection_id, "code": end.code, "reason": end.reason }),
     );
     disconnect(gateway, client, &end).await;
 }
@@ -394,14 +396,16 @@ async fn disconnect(gateway: &Gateway, client: &Client, end: &End) {
     let Some(route) = gateway.api.routes.get("$disconnect") else {
         return;
     };
-    let now_ms = gateway.clock.now_ms();
+    let now_ms = gateway.clock.wall_ms();
     let event = event::disconnect(&gateway.api, client, now_ms, end.code, &end.reason);
     let faults = &gateway.faults;
     let answers = faults.disconnect(gateway, client, route, &event).await;
     for failure in answers.into_iter().flatten().filter_map(Result::err) {
-        log::line(
-            "$disconnect",
-            &format!("{} failed: {}", client.connection_id, failure.message()),
+        let error = failure.message();
+        log::event(
+            "disconnect",
+            "",
+            json!({ "connectionId": client.connection_id, "error": error }),
         );
     }
 }
@@ -413,17 +417,17 @@ async fn read(
     stream: &mut SplitStream<Socket>,
 ) -> End {
     let clock = &gateway.clock;
-    let dies_at = clock.instant(connection.client.connected_at, gateway.max_lifetime);
+    let dies_at = connection.opened + gateway.max_lifetime;
     let closed = connection.closed();
     tokio::pin!(closed);
     loop {
-        let idle_at = clock.instant(connection.last_active_ms(), gateway.idle_timeout);
+        let idle_at = connection.last_active() + gateway.idle_timeout;
         let message = tokio::select! {
             message = stream.next() => message,
             cause = &mut closed => return End::from_cause(cause),
-            () = sleep_until(dies_at.min(idle_at)) => {
+            () = clock.waiting.sleep_until(dies_at.min(idle_at)) => {
                 // A message sent to the client in the meantime counts as activity.
-                let still_idle = clock.instant(connection.last_active_ms(), gateway.idle_timeout) <= idle_at;
+                let still_idle = connection.last_active() + gateway.idle_timeout <= idle_at;
                 if dies_at <= idle_at || still_idle {
                     return End::from_cause(Cause::GOING_AWAY);
                 }
@@ -432,7 +436,7 @@ async fn read(
         };
         match message {
             Some(Ok(Message::Text(body))) => {
-                connection.touch(clock.now_ms());
+                connection.touch(clock);
                 let verdict = gateway.faults.message(gateway, &connection.client, &body);
                 let (gateway, connection) = (Arc::clone(gateway), Arc::clone(connection));
                 tokio::spawn(dispatch(gateway, connection, body, verdict));
@@ -517,7 +521,16 @@ async fn dispatch(
         );
         return;
     };
-    let event = event::message(api, client, gateway.clock.now_ms(), route_key, &body);
+    if !gateway
+        .quotas
+        .admit_request(route_key, &gateway.clock.working)
+    {
+        throttled(&gateway, &connection, route_key);
+        return;
+    }
+    connection.admitted();
+    let started = Instant::now();
+    let event = event::message(api, client, gateway.clock.wall_ms(), route_key, &body);
     let fail = |message| {
         let request_id = event["requestContext"]["requestId"]
             .as_str()
@@ -528,34 +541,70 @@ async fn dispatch(
             own_frame(message, client, request_id),
             Some(route_key),
         );
+        Some(message)
     };
     let answers = invocations::message(&gateway, &connection, verdict, route, &event);
+    let mut error = None;
     for answer in answers.await.into_iter().flatten() {
         match answer {
             Ok(answer) => match answer.body.filter(|body| route.two_way && !body.is_empty()) {
                 // What AWS makes of a function's answer that is too large to be sent is not known.
-                Some(body) if body.len() > MAX_MESSAGE_BYTES => fail("Internal server error"),
+                Some(body) if body.len() > MAX_MESSAGE_BYTES => {
+                    error = fail("Internal server error");
+                }
                 Some(body) => reply(&gateway, &connection, body, Some(route_key)),
                 None => {}
             },
-            Err(failure) => fail(failure.message()),
+            Err(failure) => error = fail(failure.message()),
         }
+    }
+    let mut fields = json!({
+        "connectionId": client.connection_id,
+        "route": route_key,
+        "bytes": body.len(),
+        "ms": millis(started),
+    });
+    if let Some(error) = error {
+        fields["error"] = error.into();
+    }
+    log::event("message", "", fields);
+}
+
+fn millis(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 100_000.0).round() / 100.0
+}
+
+/// Refuses a message. A client that goes on all the same is cut off, as by AWS.
+fn throttled(gateway: &Gateway, connection: &Arc<Connection>, route_key: &str) {
+    let client = &connection.client;
+    let refusals = connection.refused();
+    log::event(
+        "throttled",
+        "",
+        json!({ "connectionId": client.connection_id, "route": route_key }),
+    );
+    if refusals >= REFUSALS_BEFORE_CLOSE {
+        connection.close(Cause::TOO_MANY_REQUESTS);
+    } else {
+        let frame = own_frame("Too Many Requests", client, &ids::generate());
+        reply(gateway, connection, frame, Some(route_key));
     }
 }
 
 fn reply(gateway: &Gateway, connection: &Arc<Connection>, frame: String, route: Option<&str>) {
-    connection.touch(gateway.clock.now_ms());
+    connection.touch(&gateway.clock);
     if gateway
         .faults
         .send(connection, frame.into(), route)
         .is_err()
     {
-        log::line(
-            "connection",
-            &format!(
-                "{} reads nothing: a reply was dropped",
-                connection.client.connection_id
-            ),
+        log::event(
+            "reply",
+            "",
+            json!({
+                "connectionId": connection.client.connection_id,
+                "error": "the client reads nothing, and the reply was dropped",
+            }),
         );
     }
 }

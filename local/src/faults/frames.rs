@@ -44,9 +44,11 @@ impl Faults {
             verdict.wait().await;
             if act(&connection, message, verdict.fault).is_err() {
                 let id = &connection.client.connection_id;
-                log::line(
-                    "fault",
-                    &format!("{id} reads nothing: a message was dropped"),
+                let error = "the client reads nothing, and the message was dropped";
+                log::event(
+                    "reply",
+                    "",
+                    serde_json::json!({ "connectionId": id, "error": error }),
                 );
             }
         });

@@ -378,26 +378,30 @@ impl Live {
     /// Counts an application and logs it.
     fn apply(&mut self, point: &Point<'_>, seen: &Match, seed: u64, wait: Option<Duration>) {
         self.applied += 1;
-        let mut fields = vec![
-            format!("rule={}", self.rule.name),
-            format!("on={}", point.place.name()),
-            format!("do={}", self.rule.does()),
-        ];
+        let mut fields = json!({
+            "rule": self.rule.name,
+            "on": point.place.name(),
+            "do": self.rule.does(),
+            "occurrence": seen.n,
+            "seed": seed,
+        });
         let mut field = |name: &str, value: Option<&str>| {
-            fields.extend(value.map(|value| format!("{name}={}", value.escape_debug())));
+            if let Some(value) = value {
+                fields[name] = value.into();
+            }
         };
         field("route", point.route);
-        field("connection", point.connection);
+        field("connectionId", point.connection);
         field("function", point.function.map(|function| function.key));
         field("operation", point.operation);
-        for table in point.tables {
-            field("table", Some(table));
-        }
         field("index", point.index);
-        fields.extend(wait.map(|wait| format!("ms={}", wait.as_millis())));
-        fields.push(format!("occurrence={}", seen.n));
-        fields.push(format!("seed={seed}"));
-        log::line("fault", &fields.join(" "));
+        if !point.tables.is_empty() {
+            fields["tables"] = json!(point.tables);
+        }
+        if let Some(wait) = wait {
+            fields["ms"] = json!(wait.as_millis());
+        }
+        log::event("fault", "", fields);
     }
 }
 

@@ -4,17 +4,17 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use chrono::Utc;
 use nix::sys::signal::{Signal as Unix, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::callers::Registered;
 use super::runtime_api::{self, Invocation, RuntimeApi, Signal};
 use super::{ACCOUNT_ID, Answer, FunctionError, Spec, TIMED_OUT, report};
+use crate::clock::Moment;
 use crate::{ids, log};
 
 /// Lambda's limit for the Init phase of an on-demand function.
@@ -27,7 +27,8 @@ pub(super) struct Environment {
     /// How long Init took, until the first invocation has reported it.
     init: Option<Duration>,
     peak_memory_mb: u64,
-    pub(super) idle_since: Instant,
+    /// As processes without work age.
+    pub(super) idle_since: Moment,
 }
 
 impl Environment {
@@ -56,7 +57,7 @@ impl Environment {
                 None => Some(FunctionError::new("Runtime.Unknown", "the Runtime API ended")),
             },
             status = process.child.wait() => Some(exit_error(status)),
-            () = sleep_until(started + limit) => {
+            () = spec.clock.working.sleep(limit) => {
                 let message = format!("Init took longer than {:.2} seconds", limit.as_secs_f64());
                 Some(FunctionError::new(TIMED_OUT, &message))
             }
@@ -64,14 +65,13 @@ impl Environment {
         match failure {
             Some(error) => Err(error),
             None => {
-                let (init, idle_since) = (Some(started.elapsed()), Instant::now());
                 let peak_memory_mb = process.peak_memory_mb();
                 Ok(Environment {
                     process,
                     runtime,
-                    init,
+                    init: Some(started.elapsed()),
                     peak_memory_mb,
-                    idle_since,
+                    idle_since: spec.clock.waiting.now(),
                 })
             }
         }
@@ -105,13 +105,16 @@ impl Environment {
         let request_id = uuid::Uuid::new_v4().to_string();
         self.process.registered.caller.begins(&request_id);
         let started = Instant::now();
-        let deadline = started + function.timeout;
-        let timeout_ms = i64::try_from(function.timeout.as_millis()).unwrap_or(i64::MAX);
+        let clock = &spec.clock.working;
+        let deadline = clock.now() + function.timeout;
+        // For the function, which reads the system's clock, that is so far away.
+        let real_timeout = clock.real(function.timeout).as_millis();
+        let timeout_ms = i64::try_from(real_timeout).unwrap_or(i64::MAX);
         let (answer, mut answered) = oneshot::channel();
         let invocation = Invocation {
             request_id: request_id.clone(),
             event,
-            deadline_ms: Utc::now().timestamp_millis().saturating_add(timeout_ms),
+            deadline_ms: spec.clock.wall_ms().saturating_add(timeout_ms),
             function_arn: format!(
                 "arn:aws:lambda:{}:{ACCOUNT_ID}:function:{}",
                 spec.region, function.function_name
@@ -119,6 +122,7 @@ impl Environment {
             trace_id: format!("{};Sampled=0", ids::trace_root()),
             answer,
         };
+        self.process.thaw(spec.freeze);
         // A process that has just died has closed nothing here; the wait below finds out.
         let _ = self.runtime.invocations.send(invocation).await;
 
@@ -128,7 +132,7 @@ impl Environment {
                 Err(FunctionError::new("Runtime.NoResponse", "the function asked for its next event without answering"))
             }),
             status = self.process.child.wait() => Err(exit_error(status)),
-            () = sleep_until(deadline) => Err(timed_out(function.timeout)),
+            () = clock.sleep_until(deadline) => Err(timed_out(function.timeout)),
         };
         // A process that has ended says nothing any more; then it is what it said last.
         self.peak_memory_mb = self.peak_memory_mb.max(self.process.peak_memory_mb());
@@ -141,7 +145,7 @@ impl Environment {
             _ => tokio::select! {
                 signal = self.runtime.signals.recv() => matches!(signal, Some(Signal::Ready)),
                 _ = self.process.child.wait() => false,
-                () = sleep_until(deadline) => false,
+                () = clock.sleep_until(deadline) => false,
             },
         };
         self.process.registered.caller.ends();
@@ -163,7 +167,8 @@ impl Environment {
                 &format!("RequestId: {request_id} Error: {error}"),
             );
         }
-        self.idle_since = Instant::now();
+        self.idle_since = spec.clock.waiting.now();
+        self.process.freeze(spec.freeze);
         alive.then_some(self)
     }
 }
@@ -224,6 +229,28 @@ impl Process {
         })
     }
 
+    /// Stops everything the process and its children do, if asked to: on Lambda, too, what goes on after the answer is
+    /// caught in the middle.
+    fn freeze(&self, wanted: bool) {
+        if wanted {
+            self.signal(Unix::SIGSTOP);
+        }
+    }
+
+    /// Lets it go on.
+    fn thaw(&self, frozen: bool) {
+        if frozen {
+            self.signal(Unix::SIGCONT);
+        }
+    }
+
+    fn signal(&self, signal: Unix) {
+        if let Some(group) = self.group {
+            // Nobody is left in the group when it has already ended.
+            let _ = killpg(group, signal);
+        }
+    }
+
     /// The most memory the process has had resident, in MB; 0 where the system does not say.
     fn peak_memory_mb(&self) -> u64 {
         let status = self
@@ -246,10 +273,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Some(group) = self.group {
-            // Nobody is left in the group when it has already ended.
-            let _ = killpg(group, Unix::SIGKILL);
-        }
+        self.signal(Unix::SIGKILL);
     }
 }
 

@@ -12,13 +12,15 @@ mod runtimes;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
+use serde::Serialize;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::log;
 use crate::terraform::Function;
 use callers::Callers;
@@ -28,9 +30,6 @@ pub(crate) use runtimes::Runtimes;
 
 /// The account everything belongs to.
 pub(crate) const ACCOUNT_ID: &str = "000000000000";
-
-/// Lambda's default limit of concurrent invocations for an account and Region, here of each function.
-const ACCOUNT_CONCURRENCY: usize = 1000;
 
 /// How Lambda calls a function that took too long.
 const TIMED_OUT: &str = "Sandbox.Timedout";
@@ -76,6 +75,9 @@ pub(crate) struct Spec {
     pub(crate) overrides: BTreeMap<String, String>,
     /// Where its processes are known by what they sign with.
     pub(crate) callers: Arc<Callers>,
+    pub(crate) clock: Arc<Clock>,
+    /// Whether a process is stopped while it has nothing to do, as on Lambda.
+    pub(crate) freeze: bool,
 }
 
 impl Spec {
@@ -124,22 +126,68 @@ pub(crate) struct Pool {
     processes: Semaphore,
     /// How many invocations Lambda would run at once; more are throttled.
     concurrency: Arc<Semaphore>,
+    counts: Counts,
+}
+
+/// What has happened in a pool.
+#[derive(Debug, Default)]
+struct Counts {
+    running: AtomicUsize,
+    waiting: AtomicUsize,
+    invocations: AtomicU64,
+    cold_starts: AtomicU64,
+    errors: AtomicU64,
+    throttled: AtomicU64,
+}
+
+/// A function's pool as the status page shows it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PoolStatus {
+    pub(crate) running: usize,
+    /// Invocations that wait for a process.
+    pub(crate) waiting: usize,
+    /// Processes without work.
+    pub(crate) idle: usize,
+    pub(crate) invocations: u64,
+    pub(crate) cold_starts: u64,
+    pub(crate) errors: u64,
+    pub(crate) throttled: u64,
+}
+
+/// A number that is one higher while this lives.
+struct Held<'a>(&'a AtomicUsize);
+
+impl<'a> Held<'a> {
+    fn new(count: &'a AtomicUsize) -> Held<'a> {
+        count.fetch_add(1, Ordering::Relaxed);
+        Held(count)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Pool {
-    pub(crate) fn new(spec: Spec, processes: usize) -> Arc<Pool> {
+    /// A function without concurrency reserved for it shares the account's, `unreserved`.
+    pub(crate) fn new(spec: Spec, processes: usize, unreserved: &Arc<Semaphore>) -> Arc<Pool> {
         let reserved = spec
             .function
             .reserved_concurrency
             .and_then(|n| usize::try_from(n).ok());
-        let concurrency = reserved
-            .unwrap_or(ACCOUNT_CONCURRENCY)
-            .min(Semaphore::MAX_PERMITS);
+        let concurrency = match reserved {
+            Some(n) => Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS))),
+            None => Arc::clone(unreserved),
+        };
         Arc::new(Pool {
             spec,
             idle: Mutex::default(),
             processes: Semaphore::new(processes),
-            concurrency: Arc::new(Semaphore::new(concurrency)),
+            concurrency,
+            counts: Counts::default(),
         })
     }
 
@@ -148,13 +196,29 @@ impl Pool {
         &self.spec.function.key
     }
 
+    /// What it does and has done.
+    pub(crate) fn status(&self) -> PoolStatus {
+        let counts = &self.counts;
+        PoolStatus {
+            running: counts.running.load(Ordering::Relaxed),
+            waiting: counts.waiting.load(Ordering::Relaxed),
+            idle: self.idle().len(),
+            invocations: counts.invocations.load(Ordering::Relaxed),
+            cold_starts: counts.cold_starts.load(Ordering::Relaxed),
+            errors: counts.errors.load(Ordering::Relaxed),
+            throttled: counts.throttled.load(Ordering::Relaxed),
+        }
+    }
+
     /// Invokes the function and waits for its answer. The invocation goes on when the caller stops waiting, as
     /// Lambda's does.
     ///
     /// # Errors
     /// [`InvokeError::Throttled`] at the concurrency limit, [`InvokeError::Function`] when the function fails.
     pub(crate) async fn invoke(self: &Arc<Self>, event: Bytes) -> Answer {
+        self.counts.invocations.fetch_add(1, Ordering::Relaxed);
         let Ok(concurrency) = Arc::clone(&self.concurrency).try_acquire_owned() else {
+            self.counts.throttled.fetch_add(1, Ordering::Relaxed);
             return Err(InvokeError::Throttled);
         };
         let (caller, answer) = oneshot::channel();
@@ -163,21 +227,31 @@ impl Pool {
             pool.run(event, caller).await;
             drop(concurrency);
         });
-        answer.await.unwrap_or_else(|_| {
+        let answer = answer.await.unwrap_or_else(|_| {
             Err(InvokeError::Function(FunctionError::new(
                 "Runtime.Unknown",
                 "the gateway is stopping",
             )))
-        })
+        });
+        if answer.is_err() {
+            self.counts.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
     }
 
     async fn run(&self, event: Bytes, caller: oneshot::Sender<Answer>) {
+        let waiting = Held::new(&self.counts.waiting);
         let Ok(_process) = self.processes.acquire().await else {
             return;
         };
+        drop(waiting);
+        let _running = Held::new(&self.counts.running);
         let environment = match self.take_idle() {
             Some(environment) => Ok(environment),
-            None => Environment::start_or_retry(&self.spec).await,
+            None => {
+                self.counts.cold_starts.fetch_add(1, Ordering::Relaxed);
+                Environment::start_or_retry(&self.spec).await
+            }
         };
         match environment {
             Ok(environment) => {
@@ -205,9 +279,9 @@ impl Pool {
 
     /// Ends processes that have had nothing to do for that long.
     pub(crate) fn reap(&self, idle_for: Duration) {
-        let now = Instant::now();
+        let now = self.spec.clock.waiting.now();
         self.idle().retain_mut(|environment| {
-            now.duration_since(environment.idle_since) < idle_for && environment.is_alive()
+            now.saturating_sub(environment.idle_since) < idle_for && environment.is_alive()
         });
     }
 

@@ -70,6 +70,19 @@ impl Instance {
             .transpose()
     }
 
+    /// A number.
+    pub(crate) fn optional_f64(&self, name: &str) -> Result<Option<f64>> {
+        self.get(name)?
+            .map(|value| {
+                let text = value.as_str().and_then(|text| text.parse().ok());
+                value
+                    .as_f64()
+                    .or(text)
+                    .ok_or_else(|| anyhow!("{}: `{name}` is {value}, not a number", self.address))
+            })
+            .transpose()
+    }
+
     /// A map of strings; empty when absent. Numbers and booleans become strings, as Terraform makes them.
     pub(crate) fn string_map(&self, name: &str) -> Result<BTreeMap<String, String>> {
         match self.get(name)? {

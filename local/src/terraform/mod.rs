@@ -9,6 +9,7 @@ mod functions;
 mod instance;
 mod module;
 mod table;
+mod throttle;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub(crate) use archive::Archive;
 use instance::Instance;
 use module::Module;
 pub(crate) use table::Table;
+pub(crate) use throttle::Throttle;
 
 /// The id of the one API a gateway serves: ten lower-case letters and digits, as API Gateway's are.
 pub(crate) const API_ID: &str = "local00000";
@@ -75,6 +77,8 @@ pub(crate) struct Route {
     pub(crate) timeout: Duration,
     /// Whether what the integration returns is sent to the client: a route response `$default` exists.
     pub(crate) two_way: bool,
+    /// What the stage allows; only `--quota routes` keeps it.
+    pub(crate) throttle: Option<Throttle>,
 }
 
 #[derive(Debug)]
@@ -153,7 +157,9 @@ fn api_of(module: &Module) -> Result<Api> {
     let stage = only(module, "aws_apigatewayv2_stage")?;
     let mut routes = BTreeMap::new();
     for declared in module.resources("aws_apigatewayv2_route")? {
-        routes.insert(declared.string("route_key")?, route(module, declared)?);
+        let route_key = declared.string("route_key")?;
+        let throttle = throttle::of_route(stage, &route_key)?;
+        routes.insert(route_key, route(module, declared, throttle)?);
     }
     Ok(Api {
         stage: stage.string("name")?,
@@ -187,7 +193,7 @@ fn referring<'a>(
     Ok(referring)
 }
 
-fn route(module: &Module, route: &Instance) -> Result<Route> {
+fn route(module: &Module, route: &Instance, throttle: Option<Throttle>) -> Result<Route> {
     let target = route.string("target")?;
     let integrations = module.resources("aws_apigatewayv2_integration")?;
     let integration = integrations
@@ -207,6 +213,7 @@ fn route(module: &Module, route: &Instance) -> Result<Route> {
     let timeout_ms = integration.optional_u64("timeout_milliseconds")?;
     Ok(Route {
         two_way: two_way && selection.as_deref() == Some("$default"),
+        throttle,
         timeout: Duration::from_millis(timeout_ms.unwrap_or(INTEGRATION_TIMEOUT_MS)),
         integration: match integration.string("integration_type")?.as_str() {
             "AWS_PROXY" => Integration::Lambda(invoked_function(module, integration)?),

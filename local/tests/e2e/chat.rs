@@ -248,7 +248,7 @@ fn who_leaves_is_no_member_any_more() {
     let bob = gateway.join("lobby", "bob");
     assert_eq!(gateway.rows().len(), 2);
     bob.leave();
-    gateway.wait_for_line("closed with 1005");
+    gateway.wait_for_line("code=1005");
     crate::harness::eventually("bob's row is deleted", || {
         (gateway.rows().len() == 1).then_some(())
     });

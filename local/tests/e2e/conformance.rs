@@ -664,6 +664,6 @@ fn a_clients_words_do_not_forge_the_log() {
         reason: "bye\nReady\u{1b}[31m".into(),
     };
     client.socket.close(Some(frame)).unwrap();
-    let line = gateway.wait_for_line("closed with 4001");
+    let line = gateway.wait_for_line("code=4001");
     assert!(line.ends_with(r"bye\nReady\u{1b}[31m"), "{line}");
 }

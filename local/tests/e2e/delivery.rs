@@ -85,7 +85,7 @@ fn a_client_killed_without_a_word_leaves_no_trace() {
     let bob = gateway.join("lobby", "bob");
     // What the kernel does for a process that is killed: the socket ends without a close frame.
     drop(bob);
-    gateway.wait_for_line("closed with 1006");
+    gateway.wait_for_line("code=1006");
     eventually("bob's row is deleted", || {
         (gateway.rows().len() == 1).then_some(())
     });

@@ -102,14 +102,15 @@ impl Gateway {
             port: 0,
             dynamodb: String::new(),
         };
+        if flags.contains(&"json") {
+            let ready: Value = serde_json::from_str(&gateway.wait_for_line("\"ready\"")).unwrap();
+            let text = |name: &str| ready[name].as_str().unwrap().to_owned();
+            gateway.port = port_of(&text("websocket"));
+            gateway.dynamodb = text("dynamodb");
+            return gateway;
+        }
         gateway.wait_for_line("Ready");
-        gateway.port = gateway
-            .wait_for_line("ws://")
-            .rsplit([':', '/'])
-            .nth(1)
-            .unwrap()
-            .parse()
-            .unwrap();
+        gateway.port = port_of(&gateway.wait_for_line("ws://"));
         let dynamodb = gateway.wait_for_line("DynamoDB ");
         gateway.dynamodb = dynamodb.split_whitespace().nth(1).unwrap().to_owned();
         gateway
@@ -199,6 +200,33 @@ impl Gateway {
             error_type.unwrap_or_default(),
             response.body_mut().read_to_string().unwrap(),
         )
+    }
+
+    /// The port of the admin endpoint.
+    pub(crate) fn admin_port(&self) -> String {
+        let line = self.wait_for_line("Admin ");
+        line.rsplit(':').next().unwrap().to_owned()
+    }
+
+    /// A call of the admin endpoint, whatever its status.
+    pub(crate) fn admin(&self, method: &str, path: &str, body: &Value) -> Value {
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("http://127.0.0.1:{}{path}", self.admin_port()))
+            .header("content-type", "application/json")
+            .body(if body.is_null() {
+                String::new()
+            } else {
+                body.to_string()
+            })
+            .unwrap();
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true)
+            .build()
+            .into();
+        let mut response = agent.run(request).unwrap();
+        response.body_mut().read_json().unwrap()
     }
 
     /// A DynamoDB call.
@@ -311,6 +339,11 @@ impl Drop for Gateway {
     }
 }
 
+/// The port of a URL that ends in a stage.
+fn port_of(url: &str) -> u16 {
+    url.rsplit([':', '/']).nth(1).unwrap().parse().unwrap()
+}
+
 /// The gateway's command line, on free ports unless `flags` say otherwise.
 pub(crate) fn command(terraform: &Path, flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_roomchat-local"));
@@ -318,6 +351,7 @@ pub(crate) fn command(terraform: &Path, flags: &[&str]) -> Command {
     for (flag, value) in [
         ("--functions", functions().display().to_string()),
         ("--port", "0".to_owned()),
+        ("--log", "text".to_owned()),
     ] {
         if !flags.contains(&flag) {
             command.args([flag, &value]);

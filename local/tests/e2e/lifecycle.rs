@@ -85,7 +85,7 @@ fn an_idle_connection_and_an_old_one_are_closed() {
     let gateway = Gateway::start(&["--idle-timeout", "1"]);
     let mut alice = gateway.join("lobby", "alice");
     assert_eq!(alice.closed().unwrap().code, CloseCode::Away);
-    gateway.wait_for_line("closed with 1001 Going away");
+    gateway.wait_for_line("code=1001 reason=Going away");
     eventually("$disconnect has run", || {
         gateway.rows().is_empty().then_some(())
     });

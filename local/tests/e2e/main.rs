@@ -6,6 +6,7 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod admin;
 mod chat;
 mod conformance;
 mod declaration;
@@ -15,6 +16,7 @@ mod harness;
 mod lifecycle;
 mod options;
 mod protocol;
+mod quotas;
 mod runtimes;
 mod table_faults;
 mod tls;

@@ -16,6 +16,16 @@ variable "integration_timeout" {
   default = 29000
 }
 
+variable "probe_rate" {
+  type    = number
+  default = 100
+}
+
+variable "probe_burst" {
+  type    = number
+  default = 50
+}
+
 variable "concurrency" {
   type    = number
   default = -1
@@ -96,5 +106,11 @@ resource "aws_apigatewayv2_stage" "probe" {
 
   stage_variables = {
     colour = "green"
+  }
+
+  route_settings {
+    route_key              = "probe"
+    throttling_rate_limit  = var.probe_rate
+    throttling_burst_limit = var.probe_burst
   }
 }

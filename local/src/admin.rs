@@ -1,0 +1,172 @@
+//! The admin endpoint: what goes on, and the levers of a test. Only there with `--admin-port`.
+//!
+//! It is for programs and people on this machine. A web page in somebody's browser could reach it too, so requests
+//! that come from one (`Origin`) or by another name than this machine's (`Host`) are refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::gateway::Gateway;
+use crate::log;
+use crate::status::Status;
+
+/// The service; `more` are the routes of other modules.
+pub(crate) fn router(gateway: Arc<Gateway>, more: Router) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/status", get(status))
+        .route("/status.txt", get(status_text))
+        .route("/clock", post(clock))
+        .with_state(gateway)
+        .merge(more)
+        .layer(middleware::from_fn(only_this_machine))
+}
+
+async fn only_this_machine(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    if !matches!(name, "127.0.0.1" | "localhost") || headers.contains_key(header::ORIGIN) {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "The admin endpoint is for programs on this machine: call it as 127.0.0.1, and not from a web page.",
+        );
+    }
+    next.run(request).await
+}
+
+/// An error that says what to do.
+pub(crate) fn refuse(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({ "message": message }))).into_response()
+}
+
+async fn status(State(gateway): State<Arc<Gateway>>) -> Response {
+    match look(gateway).await {
+        Some(status) => Json(status).into_response(),
+        None => cannot_look(),
+    }
+}
+
+async fn status_text(State(gateway): State<Arc<Gateway>>) -> Response {
+    match look(gateway).await {
+        Some(status) => status.text().into_response(),
+        None => cannot_look(),
+    }
+}
+
+/// The same for a browser, once a second.
+async fn page(State(gateway): State<Arc<Gateway>>) -> Response {
+    let Some(status) = look(gateway).await else {
+        return cannot_look();
+    };
+    let text = status
+        .text()
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    Html(format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=1>\
+         <title>roomchat-local</title><pre>{text}</pre></html>"
+    ))
+    .into_response()
+}
+
+/// On a thread of its own: it reads tables.
+async fn look(gateway: Arc<Gateway>) -> Option<Status> {
+    tokio::task::spawn_blocking(move || Status::now(&gateway))
+        .await
+        .ok()
+}
+
+fn cannot_look() -> Response {
+    refuse(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "The status could not be read.",
+    )
+}
+
+/// How time is to be moved; what is not given stays.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Move {
+    /// Seconds that pass at once, everywhere.
+    advance: Option<f64>,
+    time_scale: Option<f64>,
+    timeout_scale: Option<f64>,
+}
+
+/// The furthest jump: a hundred years.
+const LONGEST_ADVANCE: f64 = 3.2e9;
+
+async fn clock(
+    State(gateway): State<Arc<Gateway>>,
+    body: Result<Json<Move>, axum::extract::rejection::JsonRejection>,
+) -> Response {
+    let Json(wanted) = match body {
+        Ok(wanted) => wanted,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.body_text()),
+    };
+    let clock = &gateway.clock;
+    for (name, scale) in [
+        ("timeScale", wanted.time_scale),
+        ("timeoutScale", wanted.timeout_scale),
+    ] {
+        if scale.is_some_and(|scale| !is_scale(scale)) {
+            let message = format!("{name} must be a number from 0.000001 to 1000000");
+            return refuse(StatusCode::BAD_REQUEST, &message);
+        }
+    }
+    if wanted
+        .advance
+        .is_some_and(|seconds| !(0.0..=LONGEST_ADVANCE).contains(&seconds))
+    {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "advance must be a number of seconds, 0 or more: time does not run backwards",
+        );
+    }
+    if let Some(scale) = wanted.time_scale {
+        clock.waiting.set_speed(scale);
+    }
+    if let Some(scale) = wanted.timeout_scale {
+        clock.working.set_speed(scale);
+    }
+    if let Some(seconds) = wanted.advance {
+        clock.advance(Duration::from_secs_f64(seconds));
+    }
+    let (time_scale, timeout_scale) = (clock.waiting.speed(), clock.working.speed());
+    let fields = json!({ "advance": wanted.advance, "timeScale": time_scale, "timeoutScale": timeout_scale });
+    log::event("clock", "", fields.clone());
+    Json(fields).into_response()
+}
+
+/// Whether time can pass at that speed.
+pub(crate) fn is_scale(scale: f64) -> bool {
+    (1e-6..=1e6).contains(&scale)
+}
+
+/// What the gateway with that admin port is doing, for `--status`.
+///
+/// # Errors
+/// When no gateway answers there.
+pub(crate) fn ask(port: u16) -> anyhow::Result<String> {
+    let url = format!("http://127.0.0.1:{port}/status.txt");
+    match ureq::get(&url).call() {
+        Ok(mut answer) => Ok(answer.body_mut().read_to_string()?),
+        Err(error) => anyhow::bail!(
+            "no gateway answers on admin port {port} ({error}): start one with --admin-port {port}"
+        ),
+    }
+}

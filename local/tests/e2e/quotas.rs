@@ -1,0 +1,103 @@
+//! AWS's quotas, kept when asked for.
+
+use serde_json::json;
+
+use crate::harness::{Gateway, eventually, root};
+
+/// Time hardly passes for the throttles, so that no bucket fills by itself.
+const STANDSTILL: [&str; 4] = ["--timeout-scale", "0.000001", "--admin-port", "0"];
+
+fn probe(flags: &[&str]) -> Gateway {
+    let flags = [&STANDSTILL, flags].concat();
+    Gateway::start_with(&root().join("local/tests/probe"), &flags)
+}
+
+fn pass_a_second(gateway: &Gateway) {
+    gateway.admin("POST", "/clock", &json!({"advance": 1}));
+}
+
+#[test]
+fn new_connections_a_second() {
+    let gateway = probe(&["--quota", "connections=2"]);
+    let _first = gateway.connect("/prod");
+    let _second = gateway.connect("/prod");
+    assert_eq!(gateway.try_connect("/prod").err(), Some(429));
+    pass_a_second(&gateway);
+    let _third = gateway.connect("/prod");
+}
+
+#[test]
+fn messages_and_callbacks_share_the_accounts_bucket() {
+    let gateway = probe(&["--quota", "account=1/3"]);
+    let mut client = gateway.connect("/prod");
+    let event = client.ask(&json!({"action": "probe"}));
+    let id = event["requestContext"]["connectionId"].as_str().unwrap();
+    assert_eq!(gateway.management("POST", id, "last").0, 200);
+    assert_eq!(client.receive_text(), "last");
+    // Handshake, message and callback were three.
+    let (status, error_type, _) = gateway.management("POST", id, "too much");
+    assert_eq!(
+        (status, error_type.as_str()),
+        (429, "LimitExceededException")
+    );
+    client.send(&json!({"action": "probe"}));
+    let frame = client.receive_text();
+    let start =
+        format!(r#"{{"message": "Too Many Requests", "connectionId":"{id}", "requestId":""#);
+    assert!(frame.starts_with(&start), "{frame}");
+    assert_eq!(gateway.try_connect("/prod").err(), Some(429));
+    pass_a_second(&gateway);
+    assert_eq!(gateway.management("POST", id, "again").0, 200);
+}
+
+#[test]
+fn a_route_is_throttled_as_terraform_declares() {
+    let declared = ["--var", "probe_rate=1", "--var", "probe_burst=1"];
+    let gateway = probe(&[&declared[..], &["--quota", "routes"]].concat());
+    let mut client = gateway.connect("/prod");
+    client.ask(&json!({"action": "probe"}));
+    let frame = client.ask(&json!({"action": "probe"}));
+    assert_eq!(frame["message"], "Too Many Requests", "{frame}");
+    // Other routes have buckets of their own.
+    client.send(&json!({"action": "oneway"}));
+    gateway.wait_for_line("ONEWAY");
+    pass_a_second(&gateway);
+    client.ask(&json!({"action": "probe"}));
+
+    // Declared, but not asked for.
+    let gateway = probe(&declared);
+    let mut client = gateway.connect("/prod");
+    for _ in 0..3 {
+        let event = client.ask(&json!({"action": "probe"}));
+        assert!(event["requestContext"].is_object(), "{event}");
+    }
+}
+
+#[test]
+fn a_client_that_does_not_stop_is_cut_off() {
+    let gateway = probe(&["--quota", "account=1/1"]);
+    let mut client = gateway.connect("/prod");
+    for _ in 0..100 {
+        client.send(&json!({"action": "probe"}));
+    }
+    assert_eq!(u16::from(client.closed().unwrap().code), 1008);
+    gateway.wait_for_line("DISCONNECTED 1008 ''");
+}
+
+#[test]
+fn concurrent_invocations_of_all_functions() {
+    let gateway = probe(&["--quota", "concurrency=1", "--var", "probe_timeout=60"]);
+    let mut client = gateway.connect("/prod");
+    // $connect's own invocation may not be quite over: its process has yet to ask for the next event.
+    eventually("the function hangs", || {
+        let hangs = gateway.output().iter().any(|line| line.contains("HANGING"));
+        if !hangs {
+            client.send(&json!({"action": "oneway", "do": "hang"}));
+        }
+        hangs.then_some(())
+    });
+    let frame = client.ask(&json!({"action": "probe"}));
+    assert_eq!(frame["message"], "Internal server error", "{frame}");
+    assert_eq!(gateway.try_connect("/prod").err(), Some(500));
+    gateway.end_at_once();
+}

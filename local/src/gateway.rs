@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::connections::Connections;
+use crate::dynamodb::Counters;
 use crate::faults::Faults;
 use crate::lambda::Pool;
 use crate::lambda::callers::Callers;
@@ -41,6 +42,8 @@ pub(crate) struct Gateway {
     pub(crate) quotas: Quotas,
     pub(crate) tables: Vec<Table>,
     pub(crate) database: Database,
+    /// There when something stands between the functions and the tables.
+    pub(crate) table_calls: Option<Arc<Counters>>,
     pub(crate) port: u16,
     /// A connection without a message for that long is closed.
     pub(crate) idle_timeout: Duration,

@@ -193,6 +193,7 @@ async fn run(options: &Options) -> Result<()> {
         quotas,
         tables,
         database: store.database.clone(),
+        table_calls: dynamodb.counters.clone(),
         port: address.port(),
         idle_timeout: Duration::from_secs(options.idle_timeout),
         max_lifetime: Duration::from_secs(options.max_lifetime),

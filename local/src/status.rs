@@ -7,6 +7,7 @@ use dynoxide::Database;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::dynamodb::Counts;
 use crate::gateway::Gateway;
 use crate::lambda::PoolStatus;
 use crate::quotas;
@@ -35,6 +36,8 @@ pub(crate) struct Status {
     functions: BTreeMap<String, PoolStatus>,
     /// Those that are kept.
     quotas: BTreeMap<String, quotas::Status>,
+    /// Calls by table.
+    tables: BTreeMap<String, Counts>,
     /// Rows by partition key of each global secondary index, most first: of `room-index`, the members of each room.
     indexes: BTreeMap<String, Partitions>,
 }
@@ -90,6 +93,11 @@ impl Status {
                 .map(|(name, pool)| (name.clone(), pool.status()))
                 .collect(),
             quotas: gateway.quotas.status(),
+            tables: gateway
+                .table_calls
+                .as_ref()
+                .map(|counters| counters.snapshot())
+                .unwrap_or_default(),
             indexes: gateway
                 .tables
                 .iter()
@@ -145,6 +153,16 @@ impl Status {
         }
         for (name, quota) in &self.quotas {
             writeln!(text, "  {name:<28} {quota}")?;
+        }
+        if !self.tables.is_empty() {
+            writeln!(text, "\ntables")?;
+        }
+        for (name, calls) in &self.tables {
+            writeln!(
+                text,
+                "  {name:<28} {} reads  {} writes  {} throttled",
+                calls.reads, calls.writes, calls.throttles
+            )?;
         }
         for (name, index) in &self.indexes {
             let more = if index.and_more { " and more" } else { "" };

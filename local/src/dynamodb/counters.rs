@@ -54,7 +54,6 @@ impl Counters {
         }
     }
 
-    #[allow(dead_code, reason = "the status page shows it")]
     pub(crate) fn snapshot(&self) -> BTreeMap<String, Counts> {
         self.lock().clone()
     }

@@ -24,7 +24,7 @@ use crate::faults::Faults;
 use crate::lambda::callers::Callers;
 use crate::terraform::Table;
 
-pub(crate) use counters::Counters;
+pub(crate) use counters::{Counters, Counts};
 use front::Front;
 
 /// The file in the `--data` folder.
@@ -34,7 +34,6 @@ const FILE: &str = "dynamodb.sqlite";
 pub(crate) struct DynamoDb {
     pub(crate) endpoint: String,
     /// What the front has counted; nothing without one.
-    #[allow(dead_code, reason = "the status page shows it")]
     pub(crate) counters: Option<Arc<Counters>>,
     front: Option<JoinHandle<Infallible>>,
     engine: Engine,

@@ -164,3 +164,33 @@ fn who_has_left_is_still_listed() {
     // Whoever deletes it again changes nothing: the index learns in the order of the writes.
     assert_eq!(gateway.indexed("lobby").len(), 2);
 }
+
+#[test]
+fn rules_can_change_while_the_gateway_runs() {
+    let gateway = Gateway::start(&["--admin-port", "0"]);
+    let lag = json!({"on": "table", "function": "connect", "do": "lag", "ms": 3_600_000});
+    let mut alice = gateway.join("lobby", "alice");
+    gateway.admin("PUT", "/faults", &lag);
+    let mut bob = gateway.join("lobby", "bob");
+    assert_eq!(gateway.indexed("lobby"), ["alice"]);
+    assert_eq!(alice.publish(&json!("one"))["delivered"], 0);
+    gateway.admin("DELETE", "/faults", &Value::Null);
+    assert_eq!(alice.publish(&json!("two"))["delivered"], 1);
+    assert_eq!(bob.receive()["data"], "two");
+
+    let calls = |gateway: &Gateway| {
+        gateway.admin("GET", "/status", &Value::Null)["tables"]["roomchat-prod-messages"].clone()
+    };
+    let before = calls(&gateway);
+    assert!(before["reads"].as_u64() > Some(0) && before["writes"].as_u64() > Some(0));
+    assert_eq!(before["throttles"], 0);
+    let throttle = json!({"on": "table", "operation": "PutItem", "do": "throttle"});
+    gateway.admin("PUT", "/faults", &throttle);
+    assert_eq!(
+        alice.ask(&json!({"action": "publish", "data": "three"}))["name"],
+        "slow_down"
+    );
+    let after = calls(&gateway);
+    assert!(after["throttles"].as_u64() >= Some(3), "{after}");
+    assert_eq!(after["writes"], before["writes"]);
+}

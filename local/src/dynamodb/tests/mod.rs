@@ -10,7 +10,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::counters::Counts;
 use super::*;
 use crate::faults::Document;
 

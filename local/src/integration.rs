@@ -26,7 +26,7 @@ pub(crate) struct Answer {
 pub(crate) enum Failure {
     /// The function failed, or its answer has not the form of one.
     Broken,
-    /// Lambda refused to run the function.
+    /// Lambda refused to run the function, or a MOCK's templates make no answer.
     Refused,
     /// The integration's limit passed.
     TimedOut,
@@ -64,12 +64,15 @@ pub(crate) async fn call(
     event: &Value,
 ) -> Result<Answer, Failure> {
     let function = match &route.integration {
-        Integration::Mock(template) => {
-            let body = template.render(&event["requestContext"]);
+        Integration::Mock(mock) => {
+            let (status, body) = mock.answer(event).map_err(|reason| {
+                log::line("mock", &reason);
+                Failure::Refused
+            })?;
             return Ok(Answer {
-                status: 200,
+                status,
                 subprotocol: None,
-                body: Some(body),
+                body,
             });
         }
         Integration::Lambda(function) => function,

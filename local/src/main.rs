@@ -22,6 +22,7 @@ mod quotas;
 mod redact;
 mod selection;
 mod status;
+mod template;
 mod terraform;
 mod tls;
 mod websocket;

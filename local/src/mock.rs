@@ -1,79 +1,161 @@
-//! MOCK integrations: the gateway itself answers, from a mapping template.
+//! MOCK integrations: the gateway itself answers, from mapping templates.
+//!
+//! The request template makes a JSON object of the message. Its `statusCode` is the response's status, which selects an
+//! integration response; that one's template makes the answer, and its `$input` is what the request template has made.
+//!
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-data-transformations.html>
 
-use anyhow::{Result, bail};
+use std::collections::BTreeMap;
 
-/// A mapping template of plain text and `$context.NAME` variables.
-///
-/// Of the template language that is the part a constant answer needs. A template that uses more is refused when it is
-/// read, rather than sent half rendered.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Template(Vec<Part>);
+use anyhow::{Context as _, Result, bail};
+use regex_lite::Regex;
+use serde_json::Value;
 
-#[derive(Debug, Clone, PartialEq)]
-enum Part {
-    Text(String),
-    Context(String),
+use crate::selection::{DEFAULT_ROUTE, SelectionExpression};
+use crate::template::{Inputs, Template};
+
+/// The key of the template, and of the integration response, for everything no other one is for.
+const DEFAULT: &str = DEFAULT_ROUTE;
+
+/// A MOCK integration and its responses.
+#[derive(Debug)]
+pub(crate) struct Mock {
+    pub(crate) requests: Templates,
+    pub(crate) passthrough: Passthrough,
+    pub(crate) responses: Vec<Response>,
 }
 
-impl Template {
-    /// Parses a template.
-    ///
+/// What becomes of a message for which there is no request template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passthrough {
+    /// It is itself the integration's request.
+    WhenNoMatch,
+    /// The same, but only if there is no request template at all.
+    WhenNoTemplates,
+    Never,
+}
+
+impl Passthrough {
     /// # Errors
-    /// When it holds a directive (`#set`, `#if` …) or a variable other than `$context.NAME`.
-    pub(crate) fn parse(text: &str) -> Result<Template> {
-        const DIRECTIVES: [&str; 6] = ["#set", "#if", "#else", "#end", "#foreach", "##"];
-        if let Some(directive) = DIRECTIVES
-            .into_iter()
-            .find(|directive| text.contains(directive))
-        {
-            bail!("the directive {directive} does not run here, only text and $context variables");
-        }
-        let mut pieces = text.split('$');
-        let mut parts = vec![Part::Text(pieces.next().unwrap_or_default().to_owned())];
-        for piece in pieces {
-            let (braced, piece) = piece
-                .strip_prefix('{')
-                .map_or((false, piece), |inner| (true, inner));
-            let Some(variable) = piece.strip_prefix("context.") else {
-                bail!("the variable ${piece} does not run here, only $context variables");
-            };
-            let end = variable
-                .find(|c: char| !c.is_ascii_alphanumeric() && c != '.')
-                .unwrap_or(variable.len());
-            // A full stop that ends the name ends the sentence.
-            let name = variable[..end].trim_end_matches('.');
-            let after = &variable[name.len()..];
-            parts.push(Part::Context(name.to_owned()));
-            parts.push(Part::Text(
-                after
-                    .strip_prefix('}')
-                    .filter(|_| braced)
-                    .unwrap_or(after)
-                    .to_owned(),
-            ));
-        }
-        Ok(Template(parts))
+    /// When it is none of API Gateway's three.
+    pub(crate) fn parse(text: &str) -> Result<Passthrough> {
+        Ok(match text {
+            "WHEN_NO_MATCH" => Passthrough::WhenNoMatch,
+            "WHEN_NO_TEMPLATES" => Passthrough::WhenNoTemplates,
+            "NEVER" => Passthrough::Never,
+            _ => bail!("\"{text}\" is none of WHEN_NO_MATCH, WHEN_NO_TEMPLATES and NEVER"),
+        })
+    }
+}
+
+/// Templates by key, and the expression that says which one it is.
+#[derive(Debug)]
+pub(crate) struct Templates {
+    selection: SelectionExpression,
+    by_key: BTreeMap<String, Template>,
+}
+
+impl Templates {
+    /// # Errors
+    /// When the expression or a template holds what does not run here.
+    pub(crate) fn parse(
+        selection: Option<&str>,
+        texts: &BTreeMap<String, String>,
+    ) -> Result<Templates> {
+        let selection = match selection {
+            // The key as it is: it is no variable, though it looks like one.
+            None | Some(DEFAULT) => SelectionExpression::parse(r"\$default"),
+            Some(text) => SelectionExpression::parse_for_response(text),
+        };
+        let template = |(key, text): (&String, &String)| {
+            let template = Template::parse(text).with_context(|| format!("\"{key}\""))?;
+            Ok((key.clone(), template))
+        };
+        Ok(Templates {
+            selection: selection.context("`template_selection_expression`")?,
+            by_key: texts.iter().map(template).collect::<Result<_>>()?,
+        })
     }
 
-    /// The answer, with `$context` taken from the event's `requestContext`. What is not there becomes "".
-    pub(crate) fn render(&self, request_context: &serde_json::Value) -> String {
-        let mut out = String::new();
-        for part in &self.0 {
-            match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Context(name) => {
-                    match name
-                        .split('.')
-                        .try_fold(request_context, |value, step| value.get(step))
-                    {
-                        Some(serde_json::Value::String(text)) => out.push_str(text),
-                        Some(value) => out.push_str(&value.to_string()),
-                        None => {}
-                    }
-                }
+    fn select(&self, message: &str, status: i64) -> Option<&Template> {
+        let key = self.selection.evaluate_for_response(message, status);
+        self.by_key.get(&key).or_else(|| self.by_key.get(DEFAULT))
+    }
+}
+
+/// An integration response.
+#[derive(Debug)]
+pub(crate) struct Response {
+    /// `None` is `$default`.
+    status: Option<Regex>,
+    templates: Templates,
+}
+
+impl Response {
+    /// `key` is `$default`, or an expression that a whole status must match: `/200/`, `/2\d\d/`.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub(crate) fn parse(key: &str, templates: Templates) -> Result<Response> {
+        let expression = key.strip_prefix('/').and_then(|key| key.strip_suffix('/'));
+        let status = match expression {
+            Some(expression) => Some(
+                Regex::new(&format!("^(?:{expression})$"))
+                    .with_context(|| format!("\"{key}\" is no regular expression"))?,
+            ),
+            None if key == DEFAULT => None,
+            None => bail!("\"{key}\" must be $default or of the form /expression/"),
+        };
+        Ok(Response { status, templates })
+    }
+}
+
+impl Mock {
+    /// The status and the body of the answer to an event; there is no body where nothing declares one.
+    ///
+    /// # Errors
+    /// Why the templates make no answer, without what they have made: it may hold somebody's message.
+    pub(crate) fn answer(&self, event: &Value) -> Result<(i64, Option<String>), String> {
+        let message = event["body"].as_str().unwrap_or_default();
+        let inputs = |body| Inputs {
+            context: &event["requestContext"],
+            stage_variables: &event["stageVariables"],
+            body,
+        };
+        let request = match (self.requests.select(message, 0), self.passthrough) {
+            (Some(template), _) => template
+                .render(inputs(message))
+                .map_err(|error| error.to_string())?,
+            (None, Passthrough::WhenNoMatch) => message.to_owned(),
+            (None, Passthrough::WhenNoTemplates) if self.requests.by_key.is_empty() => {
+                message.to_owned()
             }
-        }
-        out
+            (None, _) => return Err("there is no request template for this message".to_owned()),
+        };
+        let request_json: Value = serde_json::from_str(&request).unwrap_or_default();
+        let Some(status) = request_json.get("statusCode").and_then(Value::as_i64) else {
+            return Err("its request is no JSON object with an integer statusCode".to_owned());
+        };
+        let text = status.to_string();
+        let matching = |response: &&Response| {
+            let status = response.status.as_ref();
+            status.is_some_and(|status| status.is_match(&text))
+        };
+        let response = self.responses.iter().find(matching).or_else(|| {
+            let mut responses = self.responses.iter();
+            responses.find(|response| response.status.is_none())
+        });
+        let Some(response) = response else {
+            return match self.responses.is_empty() {
+                true => Ok((status, None)),
+                false => Err(format!(
+                    "no integration response is for the status {status}"
+                )),
+            };
+        };
+        let template = response.templates.select(message, status);
+        let body = template.map(|template| template.render(inputs(&request)));
+        Ok((status, body.transpose().map_err(|error| error.to_string())?))
     }
 }
 
@@ -82,28 +164,110 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn text_and_context_variables_are_rendered() {
-        let context =
-            json!({"connectionId": "abc=", "connectedAt": 5, "identity": {"sourceIp": "::1"}});
-        let check = |template: &str, expected: &str| {
-            assert_eq!(
-                Template::parse(template).unwrap().render(&context),
-                expected,
-                "{template}"
-            );
-        };
-        check(r#"{"type":"pong"}"#, r#"{"type":"pong"}"#);
-        check(r#"{"id":"$context.connectionId"}"#, r#"{"id":"abc="}"#);
-        check("${context.connectedAt}ms", "5ms");
-        check("I am $context.connectionId.", "I am abc=.");
-        check("$context.identity.sourceIp|$context.nothing|", "::1||");
+    fn templates<const N: usize>(selection: Option<&str>, texts: [(&str, &str); N]) -> Templates {
+        let texts = texts.map(|(key, text)| (key.to_owned(), text.to_owned()));
+        Templates::parse(selection, &texts.into_iter().collect()).unwrap()
+    }
+
+    fn answer(mock: &Mock, body: &str) -> Result<(i64, Option<String>), String> {
+        mock.answer(&json!({
+            "body": body,
+            "requestContext": {"connectionId": "abc="},
+            "stageVariables": {"colour": "green"},
+        }))
     }
 
     #[test]
-    fn what_it_cannot_render_is_refused() {
-        for template in ["#set($x = 1)", "$input.body", "price: $5"] {
-            assert!(Template::parse(template).is_err(), "{template}");
+    fn a_status_selects_the_response_and_its_template_makes_the_answer() {
+        let request = r#"{"statusCode": $input.path('$.status'), "n": $input.json('$.n')}"#;
+        let response = |key, text| Response::parse(key, templates(None, [("$default", text)]));
+        let mock = Mock {
+            requests: templates(None, [("$default", request)]),
+            passthrough: Passthrough::Never,
+            responses: vec![
+                response("$default", "other").unwrap(),
+                response("/200/", "$input.path('$.n') $context.connectionId").unwrap(),
+                response(r"/4\d\d/", "wrong: $stageVariables.colour").unwrap(),
+            ],
+        };
+        let check = |body: &str, expected: (i64, &str)| {
+            let (status, answer) = answer(&mock, body).unwrap();
+            assert_eq!((status, answer.as_deref()), (expected.0, Some(expected.1)));
+        };
+        check(r#"{"status":200,"n":7}"#, (200, "7 abc="));
+        check(r#"{"status":404}"#, (404, "wrong: green"));
+        // The whole status must match.
+        check(r#"{"status":2001}"#, (2001, "other"));
+        for body in [r#"{"status":"no"}"#, r#"{"status":20.5}"#, "{}", ""] {
+            assert!(answer(&mock, body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn expressions_select_the_templates() {
+        let request = [
+            ("a", r#"{"statusCode":201}"#),
+            ("$default", r#"{"statusCode":202}"#),
+        ];
+        let response = templates(
+            Some("$integration.response.statuscode"),
+            [("201", "first"), ("202", "second")],
+        );
+        let mock = Mock {
+            requests: templates(Some("$request.body.kind"), request),
+            passthrough: Passthrough::Never,
+            responses: vec![Response::parse("$default", response).unwrap()],
+        };
+        let check = |body: &str, expected: (i64, &str)| {
+            let expected = (expected.0, Some(expected.1.to_owned()));
+            assert_eq!(answer(&mock, body), Ok(expected), "{body}");
+        };
+        check(r#"{"kind":"a"}"#, (201, "first"));
+        check(r#"{"kind":"b"}"#, (202, "second"));
+    }
+
+    #[test]
+    fn without_a_template_the_message_itself_may_be_the_request() {
+        let mock = |passthrough, texts: &[(&str, &str)]| Mock {
+            requests: Templates::parse(
+                Some("$request.body.kind"),
+                &texts
+                    .iter()
+                    .map(|(key, text)| ((*key).to_owned(), (*text).to_owned()))
+                    .collect(),
+            )
+            .unwrap(),
+            passthrough,
+            responses: Vec::new(),
+        };
+        let body = r#"{"statusCode":200}"#;
+        let one = [("a", body)];
+        assert_eq!(
+            answer(&mock(Passthrough::WhenNoMatch, &one), body),
+            Ok((200, None))
+        );
+        assert!(answer(&mock(Passthrough::WhenNoTemplates, &one), body).is_err());
+        assert_eq!(
+            answer(&mock(Passthrough::WhenNoTemplates, &[]), body),
+            Ok((200, None))
+        );
+        assert!(answer(&mock(Passthrough::Never, &[]), body).is_err());
+    }
+
+    #[test]
+    fn a_status_without_a_response_is_a_failure_where_there_are_responses() {
+        let mock = Mock {
+            requests: templates(None, [("$default", r#"{"statusCode":500}"#)]),
+            passthrough: Passthrough::Never,
+            responses: vec![Response::parse("/200/", templates(None, [])).unwrap()],
+        };
+        assert!(answer(&mock, "").is_err());
+    }
+
+    #[test]
+    fn a_key_is_default_or_an_expression() {
+        for key in ["200", "/(/", "", "default", "/"] {
+            assert!(Response::parse(key, templates(None, [])).is_err(), "{key}");
         }
     }
 }

@@ -19,6 +19,8 @@ enum Part {
     Literal(String),
     /// A path into the body.
     Body(Vec<Step>),
+    /// The status of the integration's response.
+    Status,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +35,18 @@ impl SelectionExpression {
     /// # Errors
     /// When it names a variable other than the request's body, which is all a WebSocket route can select by.
     pub(crate) fn parse(text: &str) -> Result<SelectionExpression> {
+        SelectionExpression::parse_any(text, false)
+    }
+
+    /// Parses an expression that selects by an integration's response: it may hold the response's status, too.
+    ///
+    /// # Errors
+    /// When it names any other variable.
+    pub(crate) fn parse_for_response(text: &str) -> Result<SelectionExpression> {
+        SelectionExpression::parse_any(text, true)
+    }
+
+    fn parse_any(text: &str, for_response: bool) -> Result<SelectionExpression> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -51,13 +65,16 @@ impl SelectionExpression {
                         variable.split_at(variable.find(is_delimiter).unwrap_or(variable.len()))
                     }
                 };
-                let Some(path) = path.strip_prefix("request.body.") else {
-                    bail!("\"{text}\": ${path} is not of the form $request.body.NAME");
-                };
                 if !literal.is_empty() {
                     parts.push(Part::Literal(std::mem::take(&mut literal)));
                 }
-                parts.push(Part::Body(steps(path)));
+                parts.push(match path.strip_prefix("request.body.") {
+                    Some(path) => Part::Body(steps(path)),
+                    None if for_response && path == "integration.response.statuscode" => {
+                        Part::Status
+                    }
+                    None => bail!("\"{text}\": ${path} is not of the form $request.body.NAME"),
+                });
                 rest = after;
             } else {
                 literal.push(c);
@@ -72,6 +89,11 @@ impl SelectionExpression {
 
     /// What the expression says of a message. A body that is not JSON, and a path that leads nowhere, count as "".
     pub(crate) fn evaluate(&self, body: &str) -> String {
+        self.evaluate_for_response(body, 0)
+    }
+
+    /// What it says of a message and the status of the integration's response to it.
+    pub(crate) fn evaluate_for_response(&self, body: &str, status: i64) -> String {
         let mut out = String::new();
         for part in &self.0 {
             match part {
@@ -81,6 +103,7 @@ impl SelectionExpression {
                     let value = found.and_then(|found| serde_json::from_str(found).ok());
                     stringify(&value.unwrap_or(Value::Null), &mut out);
                 }
+                Part::Status => stringify(&status.into(), &mut out),
             }
         }
         out
@@ -256,6 +279,18 @@ mod tests {
         ] {
             assert!(SelectionExpression::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_response_is_selected_by_its_status_too() {
+        let expression = SelectionExpression::parse_for_response(
+            "${integration.response.statuscode}-${request.body.kind}",
+        );
+        let selected = expression
+            .unwrap()
+            .evaluate_for_response(r#"{"kind":"x"}"#, 404);
+        assert_eq!(selected, "404-x");
+        assert!(SelectionExpression::parse("$integration.response.statuscode").is_err());
     }
 
     proptest! {

@@ -7,6 +7,7 @@ mod archive;
 mod computed;
 mod functions;
 mod instance;
+mod mock;
 mod module;
 mod table;
 mod throttle;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use crate::mock::Template;
+use crate::mock::Mock;
 use crate::selection::SelectionExpression;
 pub(crate) use archive::Archive;
 use instance::Instance;
@@ -85,7 +86,7 @@ pub(crate) struct Route {
 pub(crate) enum Integration {
     /// The name of a function.
     Lambda(String),
-    Mock(Template),
+    Mock(Mock),
 }
 
 /// A Lambda function.
@@ -210,14 +211,15 @@ fn route(module: &Module, route: &Instance, throttle: Option<Throttle>) -> Resul
         two_way |= response.string("route_response_key")? == "$default";
     }
     let selection = route.optional_string("route_response_selection_expression")?;
+    let two_way = two_way && selection.as_deref() == Some("$default");
     let timeout_ms = integration.optional_u64("timeout_milliseconds")?;
     Ok(Route {
-        two_way: two_way && selection.as_deref() == Some("$default"),
+        two_way,
         throttle,
         timeout: Duration::from_millis(timeout_ms.unwrap_or(INTEGRATION_TIMEOUT_MS)),
         integration: match integration.string("integration_type")?.as_str() {
             "AWS_PROXY" => Integration::Lambda(invoked_function(module, integration)?),
-            "MOCK" => Integration::Mock(mock_template(module, integration)?),
+            "MOCK" => Integration::Mock(mock::read(module, integration, two_way)?),
             other => bail!(
                 "{}: integration_type {other} does not run here, only AWS_PROXY and MOCK",
                 integration.address
@@ -254,31 +256,6 @@ fn invoked_function(module: &Module, integration: &Instance) -> Result<String> {
         "{}: integration_uri invokes no aws_lambda_function declared here",
         integration.address
     )
-}
-
-/// The body a MOCK integration answers with: the one template of its integration response.
-fn mock_template(module: &Module, integration: &Instance) -> Result<Template> {
-    let responses = referring(
-        module,
-        "aws_apigatewayv2_integration_response",
-        "integration_id",
-        integration,
-    )?;
-    let [response] = responses.as_slice() else {
-        bail!(
-            "{}: a MOCK integration needs exactly one aws_apigatewayv2_integration_response here",
-            integration.address
-        );
-    };
-    let templates = response.string_map("response_templates")?;
-    let mut texts = templates.values();
-    let (Some(text), None) = (texts.next(), texts.next()) else {
-        bail!(
-            "{}: `response_templates` must hold exactly one template here",
-            response.address
-        );
-    };
-    Template::parse(text).with_context(|| format!("{}: `response_templates`", response.address))
 }
 
 /// The file that an object in S3 is made from, if that is where the function's package comes from.

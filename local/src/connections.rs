@@ -234,11 +234,7 @@ mod tests {
     fn a_client_that_does_not_read_fills_its_buffer() {
         let client = Client {
             connection_id: "T0aBceHkDoECIQw=".to_owned(),
-            connected_at: 0,
-            source_ip: String::new(),
-            user_agent: None,
-            domain_name: String::new(),
-            marks: Default::default(),
+            ..Client::default()
         };
         let (connection, mut outbox) = Connection::new(client, Moment::ZERO);
         let message = Utf8Bytes::from("x".repeat(128 * 1024));

@@ -14,7 +14,7 @@ use crate::ids;
 use crate::terraform::{API_ID, Api};
 
 /// What is known of a client from its handshake.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Client {
     pub(crate) connection_id: String,
     /// Epoch milliseconds.
@@ -25,6 +25,16 @@ pub(crate) struct Client {
     pub(crate) domain_name: String,
     /// What fault rules know of it.
     pub(crate) marks: Marks,
+    /// What the Lambda authorizer has said of it.
+    pub(crate) authorizer: Option<Value>,
+    pub(crate) api_key: Option<ApiKey>,
+}
+
+/// The API key a client has connected with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApiKey {
+    pub(crate) value: String,
+    pub(crate) id: String,
 }
 
 /// The `$connect` event.
@@ -144,7 +154,11 @@ fn request_context(
     if let Some(user_agent) = &client.user_agent {
         identity["userAgent"] = user_agent.as_str().into();
     }
-    json!({
+    if let Some(key) = &client.api_key {
+        identity["apiKey"] = key.value.as_str().into();
+        identity["apiKeyId"] = key.id.as_str().into();
+    }
+    let mut context = json!({
         "routeKey": route_key,
         "eventType": event_type,
         "extendedRequestId": request_id,
@@ -158,7 +172,11 @@ fn request_context(
         "domainName": client.domain_name,
         "connectionId": client.connection_id,
         "apiId": API_ID,
-    })
+    });
+    if let Some(authorizer) = &client.authorizer {
+        context["authorizer"] = authorizer.clone();
+    }
+    context
 }
 
 fn with_stage_variables(api: &Api, mut event: Map<String, Value>) -> Value {
@@ -212,10 +230,13 @@ fn conventional_case(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::selection::SelectionExpression;
+    use crate::terraform::Access;
     use axum::http::HeaderValue;
 
     fn api() -> Api {
         Api {
+            region: "eu-central-1".to_owned(),
+            access: Access::default(),
             stage: "prod".to_owned(),
             stage_variables: BTreeMap::new(),
             selection: SelectionExpression::parse("$request.body.action").unwrap(),
@@ -228,9 +249,8 @@ mod tests {
             connection_id: "T0aBceHkDoECIQw=".to_owned(),
             connected_at: 1_707_471_007_396,
             source_ip: "127.0.0.1".to_owned(),
-            user_agent: None,
             domain_name: "127.0.0.1:3000".to_owned(),
-            marks: Marks::default(),
+            ..Client::default()
         }
     }
 

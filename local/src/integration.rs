@@ -80,15 +80,7 @@ pub(crate) async fn call(
     let Some(pool) = gateway.functions.get(function) else {
         return Err(Failure::Refused);
     };
-    let printed = log::settings();
-    if printed.verbose {
-        let event = if printed.bodies {
-            event.clone()
-        } else {
-            redacted(event)
-        };
-        log::event("event", function, json!({ "input": event }));
-    }
+    print_event(function, event);
     let invocation = pool.invoke(event.to_string().into());
     let answer = gateway.clock.working.timeout(route.timeout, invocation);
     match answer.await {
@@ -103,6 +95,19 @@ pub(crate) async fn call(
             Err(Failure::Refused)
         }
         None => Err(Failure::TimedOut),
+    }
+}
+
+/// Prints the event of a function that is about to be invoked, if events are wanted.
+pub(crate) fn print_event(function: &str, event: &Value) {
+    let printed = log::settings();
+    if printed.verbose {
+        let event = if printed.bodies {
+            event.clone()
+        } else {
+            redacted(event)
+        };
+        log::event("event", function, json!({ "input": event }));
     }
 }
 

@@ -4,6 +4,7 @@
 //! child processes over the Lambda Runtime API, and keeps the declared tables. See ARCHITECTURE.md.
 
 mod admin;
+mod authorizer;
 mod clock;
 mod connections;
 mod dynamodb;
@@ -21,6 +22,7 @@ mod options;
 mod quotas;
 mod redact;
 mod selection;
+mod signature;
 mod status;
 mod template;
 mod terraform;
@@ -52,7 +54,7 @@ use lambda::{Pool, Runtimes, Spec, package};
 use listener::{Listener, Peer};
 use options::Options;
 use quotas::Quotas;
-use terraform::{Api, Deployment, Function};
+use terraform::{Api, Authorization, Deployment, Function};
 use tls::Identity;
 
 /// How long a stop waits for `$disconnect` of the open connections and for running invocations.
@@ -148,8 +150,13 @@ async fn run(options: &Options) -> Result<()> {
     warnings.iter().for_each(|warning| log::plain(warning));
     for route_key in kinder_than_aws {
         log::plain(&format!(
-            "Unlike AWS, the route {route_key} is open to everybody here: authorizers and API keys are not checked."
+            "Unlike AWS, the route {route_key} is open to everybody here: API keys are only checked on $connect."
         ));
+    }
+    if matches!(api.access.authorization, Authorization::Iam) && !options.check_signatures {
+        log::plain(
+            "Unlike AWS, the route $connect is open to everybody here: signatures are only checked with --check-signatures.",
+        );
     }
 
     let address = listener.local_addr()?;
@@ -195,6 +202,7 @@ async fn run(options: &Options) -> Result<()> {
         tables,
         database: store.database.clone(),
         table_calls: dynamodb.counters.clone(),
+        check_signatures: options.check_signatures,
         port: address.port(),
         idle_timeout: Duration::from_secs(options.idle_timeout),
         max_lifetime: Duration::from_secs(options.max_lifetime),

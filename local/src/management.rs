@@ -17,7 +17,7 @@ use crate::connections::{BufferFull, Cause, Connection};
 use crate::faults::{Fault, Place, Point};
 use crate::gateway::Gateway;
 use crate::integration::Failure;
-use crate::{ids, log};
+use crate::{ids, log, signature};
 
 /// 128 KB, API Gateway's largest message.
 const MAX_POST_BYTES: usize = 128 * 1024;
@@ -46,6 +46,14 @@ async fn call(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
             Some("Missing Authentication Token"),
         );
     }
+    // Read in any case: the server notices a caller that leaves only once nothing is left to read.
+    let message = axum::body::to_bytes(body, MAX_POST_BYTES).await.ok();
+    // One that is too large is refused below as what it is: of its signature nothing can be said.
+    if let Some(message) = message.as_deref().filter(|_| gateway.check_signatures)
+        && let Err(rejected) = signature::check(&head, message, &gateway.api.region)
+    {
+        return rejected.into_response();
+    }
     if !ids::is_well_formed(id) {
         let message = format!("Invalid connectionId: {id}");
         return error(
@@ -66,8 +74,6 @@ async fn call(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
             Some("Too Many Requests"),
         );
     }
-    // Read in any case: the server notices a caller that leaves only once nothing is left to read.
-    let message = axum::body::to_bytes(body, MAX_POST_BYTES).await.ok();
     let (place, operation) = match head.method {
         Method::POST => (Place::Post, "PostToConnection"),
         Method::GET => (Place::Get, "GetConnection"),

@@ -33,8 +33,8 @@ use crate::gateway::{Gateway, refuse};
 use crate::integration::{Answer, Failure};
 use crate::listener::Peer;
 use crate::quotas::REFUSALS_BEFORE_CLOSE;
-use crate::terraform::Route;
-use crate::{ids, log};
+use crate::terraform::{Authorization, Route};
+use crate::{authorizer, ids, log, signature};
 
 /// API Gateway's limits for what a client sends.
 const MAX_FRAME_BYTES: usize = 32 * 1024;
@@ -77,6 +77,14 @@ pub(crate) async fn handshake(
         log::event("throttled", "", json!({ "route": "$connect" }));
         return refuse(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
     }
+    if gateway.check_signatures && matches!(gateway.api.access.authorization, Authorization::Iam) {
+        let (head, body) = request.into_parts();
+        // An upgrade request has no body.
+        if let Err(rejected) = signature::check(&head, b"", &gateway.api.region) {
+            return rejected.into_response();
+        }
+        request = Request::from_parts(head, body);
+    }
     let headers = request.headers();
     let text = |name| {
         headers
@@ -91,6 +99,7 @@ pub(crate) async fn handshake(
         user_agent: text(header::USER_AGENT),
         domain_name: text(header::HOST).unwrap_or_default(),
         marks: Marks::new(request.uri().query()),
+        ..Client::default()
     };
     let event = event::connect(
         &gateway.api,
@@ -202,13 +211,17 @@ fn check(request: &Request) -> Result<String, Refusal> {
 /// subprotocol to answer with.
 async fn connect(
     gateway: Arc<Gateway>,
-    client: Client,
+    mut client: Client,
     mut faults: Handshake,
-    event: Value,
+    mut event: Value,
     upgrade: OnUpgrade,
 ) -> Result<Option<String>, Refusal> {
     let serving = gateway.serving.subscribe();
     let opened = gateway.clock.waiting.now();
+    if let Err(denied) = authorizer::admit(&gateway, &mut client, &mut event).await {
+        refused(&client, json!({ "error": denied.message() }));
+        return Err(Refusal::by_gateway(denied.status(), denied.message()));
+    }
     // Without a $connect route every connection is accepted.
     let subprotocol = match gateway.api.routes.get("$connect") {
         None => None,

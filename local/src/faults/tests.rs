@@ -16,9 +16,9 @@ fn client(id: &str, query: &str) -> Client {
         connection_id: id.to_owned(),
         connected_at: 0,
         source_ip: String::new(),
-        user_agent: None,
         domain_name: String::new(),
         marks: Marks::new(Some(query)),
+        ..Client::default()
     }
 }
 

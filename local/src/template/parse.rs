@@ -250,8 +250,8 @@ impl<'a> Parser<'a> {
         let root = match name.as_str() {
             "context" => Root::Context,
             "stageVariables" => Root::StageVariables,
-            "input" => self.input()?,
-            "util" => self.util()?,
+            "input" => self.input(start)?,
+            "util" => self.util(start)?,
             _ => Root::Variable(name),
         };
         let mut steps = Vec::new();
@@ -288,8 +288,8 @@ impl<'a> Parser<'a> {
         None
     }
 
-    fn input(&mut self) -> Result<Root> {
-        let place = self.at;
+    /// The rest of a reference that began with `$input` at `place`.
+    fn input(&mut self, place: usize) -> Result<Root> {
         match self.property() {
             Some("body") => Ok(Root::InputBody),
             Some(name @ ("json" | "path")) => {
@@ -313,8 +313,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn util(&mut self) -> Result<Root> {
-        let place = self.at;
+    /// The rest of a reference that began with `$util` at `place`.
+    fn util(&mut self, place: usize) -> Result<Root> {
         let function = match self.property() {
             Some("escapeJavaScript") => Util::EscapeJavaScript,
             Some("base64Encode") => Util::Base64Encode,

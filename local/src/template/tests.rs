@@ -182,7 +182,7 @@ fn what_does_not_run_is_refused_with_its_place() {
     check("#foo('x')", "line 1, column 1: #foo is no directive");
     check(
         "{\n  \"a\": $input.params('x')\n}",
-        "line 2, column 14: of $input",
+        "line 2, column 8: of $input",
     );
     check("$input", "of $input");
     check("$util.qr('x')", "of $util");
@@ -200,7 +200,7 @@ fn what_does_not_run_is_refused_with_its_place() {
     );
     check("#set($x.y = 1)", "a whole variable");
     check("#set($x 1)", "wants a =");
-    check("#set($x = \"a$input\")", "line 1, column 19: of $input");
+    check("#set($x = \"a$input\")", "line 1, column 13: of $input");
     check("#if(true)a", "#if has no #end");
     check("#foreach($x in [1])a#else#end", "#foreach has no #end");
     check("a#end", "no #if or #foreach");

@@ -3,6 +3,7 @@
 //! The gateway has no configuration of its own: routes, integrations, functions and tables are read from the very
 //! resources that `terraform apply` creates, so the two worlds cannot drift apart.
 
+mod access;
 mod archive;
 mod computed;
 mod functions;
@@ -20,6 +21,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::mock::Mock;
 use crate::selection::SelectionExpression;
+pub(crate) use access::{Access, ApiKeys, Authorization, Authorizer, IdentitySource, KeySource};
 pub(crate) use archive::Archive;
 use instance::Instance;
 use module::Module;
@@ -44,7 +46,7 @@ pub(crate) struct Deployment {
     /// By function name.
     pub(crate) functions: BTreeMap<String, Function>,
     pub(crate) tables: Vec<Table>,
-    /// The keys of routes that have an authorizer or want an API key, neither of which is checked.
+    /// The keys of routes that want an API key which is not checked.
     pub(crate) kinder_than_aws: Vec<String>,
     /// Sentences about what is declared and not to be had here.
     pub(crate) warnings: Vec<String>,
@@ -53,11 +55,13 @@ pub(crate) struct Deployment {
 /// A WebSocket API and its stage.
 #[derive(Debug)]
 pub(crate) struct Api {
+    pub(crate) region: String,
     pub(crate) stage: String,
     pub(crate) stage_variables: BTreeMap<String, String>,
     pub(crate) selection: SelectionExpression,
     /// By route key.
     pub(crate) routes: BTreeMap<String, Route>,
+    pub(crate) access: Access,
 }
 
 impl Api {
@@ -138,7 +142,7 @@ impl Deployment {
             api: api_of(&module)?,
             tables: tables.into_iter().map(table::read).collect::<Result<_>>()?,
             functions,
-            kinder_than_aws: unguarded_routes(&module)?,
+            kinder_than_aws: access::unchecked_keys(&module)?,
             warnings,
             region: module.region,
         })
@@ -162,8 +166,11 @@ fn api_of(module: &Module) -> Result<Api> {
         let throttle = throttle::of_route(stage, &route_key)?;
         routes.insert(route_key, route(module, declared, throttle)?);
     }
+    let name = stage.string("name")?;
     Ok(Api {
-        stage: stage.string("name")?,
+        region: module.region.clone(),
+        access: access::read(module, api, &name)?,
+        stage: name,
         stage_variables: stage.string_map("stage_variables")?,
         selection: SelectionExpression::parse(&expression)
             .with_context(|| format!("{}: route_selection_expression", api.address))?,
@@ -218,7 +225,9 @@ fn route(module: &Module, route: &Instance, throttle: Option<Throttle>) -> Resul
         throttle,
         timeout: Duration::from_millis(timeout_ms.unwrap_or(INTEGRATION_TIMEOUT_MS)),
         integration: match integration.string("integration_type")?.as_str() {
-            "AWS_PROXY" => Integration::Lambda(invoked_function(module, integration)?),
+            "AWS_PROXY" => {
+                Integration::Lambda(invoked_function(module, integration, "integration_uri")?)
+            }
             "MOCK" => Integration::Mock(mock::read(module, integration, two_way)?),
             other => bail!(
                 "{}: integration_type {other} does not run here, only AWS_PROXY and MOCK",
@@ -228,23 +237,9 @@ fn route(module: &Module, route: &Instance, throttle: Option<Throttle>) -> Resul
     })
 }
 
-/// The routes that AWS would let nobody take without an authorizer or an API key, which are not checked here.
-fn unguarded_routes(module: &Module) -> Result<Vec<String>> {
-    let mut unguarded = Vec::new();
-    for route in module.resources("aws_apigatewayv2_route")? {
-        let authorization = route.get("authorization_type").ok().flatten();
-        let key_required = route.get("api_key_required").ok().flatten();
-        if authorization.is_some_and(|kind| kind.as_str() != Some("NONE"))
-            || key_required.and_then(hcl::Value::as_bool) == Some(true)
-        {
-            unguarded.push(route.string("route_key")?);
-        }
-    }
-    Ok(unguarded)
-}
-
-fn invoked_function(module: &Module, integration: &Instance) -> Result<String> {
-    let uri = integration.string("integration_uri")?;
+/// The function whose invoke ARN an argument holds.
+fn invoked_function(module: &Module, invoking: &Instance, argument: &str) -> Result<String> {
+    let uri = invoking.string(argument)?;
     for function in module.resources("aws_lambda_function")? {
         // The invoke ARN ends in the function's own: `…/functions/arn:aws:lambda:…:function:NAME/invocations`.
         let name = function.string("function_name")?;
@@ -253,8 +248,8 @@ fn invoked_function(module: &Module, integration: &Instance) -> Result<String> {
         }
     }
     bail!(
-        "{}: integration_uri invokes no aws_lambda_function declared here",
-        integration.address
+        "{}: {argument} invokes no aws_lambda_function declared here",
+        invoking.address
     )
 }
 

@@ -25,7 +25,7 @@ def pytest_configure(config):
 @pytest.fixture(scope="session")
 def service():
     process = subprocess.Popen(
-        [ROOT / "scripts/local.sh", "--port", "0", "--log", "text"],
+        [ROOT / "scripts/local.sh", "--port", "0", "--log", "text", "--check-signatures"],
         stdout=subprocess.PIPE,
         text=True,
         # As from another folder and terminal: its signals are its own.

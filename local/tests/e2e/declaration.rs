@@ -21,7 +21,7 @@ pub(crate) fn copy_of_terraform() -> TempDir {
 }
 
 /// Replaces text in a file, which must hold it.
-fn edit(path: &Path, from: &str, to: &str) {
+pub(crate) fn edit(path: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(path).unwrap();
     assert!(
         text.contains(from),
@@ -232,11 +232,11 @@ fn what_is_not_checked_here_is_said() {
     edit(
         &terraform.path().join("api.tf"),
         "resource \"aws_apigatewayv2_route\" \"main\" {",
-        "resource \"aws_apigatewayv2_route\" \"main\" {\n  authorization_type = each.key == \"connect\" ? \"CUSTOM\" : \"NONE\"",
+        "resource \"aws_apigatewayv2_route\" \"main\" {\n  api_key_required = each.key == \"publish\"",
     );
     let gateway = Gateway::start_with(terraform.path(), &[]);
     let line = gateway.wait_for_line("open to everybody");
-    assert!(line.contains("$connect"), "{line}");
+    assert!(line.contains("route publish"), "{line}");
     assert_eq!(
         gateway
             .output()

@@ -12,6 +12,7 @@ mod conformance;
 mod declaration;
 mod delivery;
 mod faults;
+mod front_door;
 mod harness;
 mod lifecycle;
 mod options;

@@ -7,22 +7,25 @@ use std::error::Error;
 use std::time::Duration;
 
 use anyhow::bail;
-use aws_config::environment::{
-    EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider,
-};
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_apigatewaymanagement::config::interceptors::InterceptorContext;
 use aws_sdk_apigatewaymanagement::config::retry::{
     ClassifyRetry, RetryAction, RetryPartition, TokenBucket,
 };
+use aws_sdk_dynamodb::config::SharedCredentialsProvider;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::connections::Connections;
 use crate::gateway::Gateway;
 use crate::log::Log;
-use crate::settings::{Delivery, History, Table};
+use crate::settings::{self, Delivery, History, Table};
+
+mod roots;
 
 /// Pinned, so that an update of the SDK changes no timeout or retry under us.
 pub fn behavior_version() -> BehaviorVersion {
@@ -31,18 +34,46 @@ pub fn behavior_version() -> BehaviorVersion {
 
 /// The configuration of this process.
 ///
+/// Built by hand: the loader of `aws-config` has the whole chain of sources in it, of which none is ever asked.
+///
 /// # Errors
 ///
 /// One sentence when no Region is set.
-pub async fn config() -> anyhow::Result<SdkConfig> {
-    let loader = aws_config::defaults(behavior_version())
-        .credentials_provider(EnvironmentVariableCredentialsProvider::new())
-        .region(EnvironmentVariableRegionProvider::new());
-    let config = Box::pin(loader.load()).await;
-    if config.region().is_none() {
+pub fn config() -> anyhow::Result<SdkConfig> {
+    let env: settings::Lookup<'_> = &process;
+    let Some(region) = env("AWS_REGION").or_else(|| env("AWS_DEFAULT_REGION")) else {
         bail!("AWS_REGION is not set: it must hold the Region of the tables");
+    };
+    let region = Region::new(region);
+    let mut config = SdkConfig::builder()
+        .behavior_version(behavior_version())
+        .credentials_provider(SharedCredentialsProvider::new(
+            EnvironmentVariableCredentialsProvider::new(),
+        ))
+        .identity_cache(IdentityCache::lazy().build())
+        .service_config(Endpoints);
+    config.set_http_client(roots::amazon_client(env, &region)?);
+    config.set_endpoint_url(env("AWS_ENDPOINT_URL"));
+    let is_true = |name: &str| env(name).map(|value| value.eq_ignore_ascii_case("true"));
+    config.set_use_fips(is_true("AWS_USE_FIPS_ENDPOINT"));
+    config.set_use_dual_stack(is_true("AWS_USE_DUALSTACK_ENDPOINT"));
+    Ok(config.region(region).build())
+}
+
+/// The SDK's variables for the settings of one service: `AWS_ENDPOINT_URL_DYNAMODB` and the like.
+#[derive(Debug)]
+struct Endpoints;
+
+impl LoadServiceConfig for Endpoints {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        let service = key.service_id().to_uppercase().replace(' ', "_");
+        process(&format!("{}_{service}", key.env()))
     }
-    Ok(config)
+}
+
+/// A variable that is empty is none.
+fn process(name: &str) -> Option<String> {
+    settings::process(name).filter(|value| !value.is_empty())
 }
 
 /// The table of connections.

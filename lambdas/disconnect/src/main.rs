@@ -9,7 +9,7 @@ use chat::{aws, run};
 async fn main() -> ExitCode {
     run::main(async {
         let table = Table::read(&settings::process)?;
-        let connections = aws::connections(&aws::config().await?, table);
+        let connections = aws::connections(&aws::config()?, table);
         run::serve(async |request| chat::disconnect(&connections, &request).await).await
     })
     .await

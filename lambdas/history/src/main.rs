@@ -10,7 +10,7 @@ async fn main() -> ExitCode {
     run::main(async {
         let table = Table::read(&settings::process)?;
         let history = History::read(&settings::process)?;
-        let config = aws::config().await?;
+        let config = aws::config()?;
         let connections = aws::connections(&config, table);
         let log = aws::log(&config, history);
         run::serve(async |request| chat::history(&connections, &log, &request).await).await

@@ -11,7 +11,7 @@ async fn main() -> ExitCode {
         let table = Table::read(&settings::process)?;
         let history = History::read(&settings::process)?;
         let delivery = Delivery::read(&settings::process)?;
-        let app = App::new(&aws::config().await?, table, history, delivery);
+        let app = App::new(&aws::config()?, table, history, delivery);
         run::serve(async |request| chat::publish(&app, &request).await).await
     })
     .await

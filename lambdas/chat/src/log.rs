@@ -90,12 +90,16 @@ impl Log {
     /// DynamoDB's, after the SDK's tries. So for every function of this type that says nothing else.
     pub async fn headers(&self, room: &str, range: Range) -> Result<Vec<Header>, TableError> {
         const DOING: &str = "reading the tail of the log";
-        let query = match range {
-            Range::From(first) => self
-                .query(room, "room = :room AND seq >= :first")
-                .expression_attribute_values(":first", AttributeValue::N(first.to_string()))
-                .set_limit(self.page_size),
-            Range::Last => self.newest_first(room),
+        let (query, most) = match range {
+            Range::From(first) => {
+                let query = self
+                    .query(room, "room = :room AND seq >= :first")
+                    .expression_attribute_values(":first", AttributeValue::N(first.to_string()))
+                    .set_limit(self.page_size);
+                (query, usize::MAX)
+            }
+            Range::Last => (self.newest_first(room, LOOK_BACK), LOOK_BACK as usize),
+            Range::Tail => (self.newest_first(room, 1), 1),
         };
         let query = query
             .projection_expression("seq, epoch, id, #user, nonce, #at, expiresAt")
@@ -108,11 +112,11 @@ impl Log {
                 DOING,
                 item.map_err(|error| TableError::new(DOING, &error))?,
             )?);
-            if range == Range::Last && rows.len() == LOOK_BACK as usize {
+            if rows.len() == most {
                 break;
             }
         }
-        if range == Range::Last {
+        if !matches!(range, Range::From(_)) {
             rows.reverse();
         }
         Ok(rows)
@@ -220,8 +224,8 @@ impl Log {
         }
     }
 
-    fn newest_first(&self, room: &str) -> QueryFluentBuilder {
-        let most = i32::try_from(LOOK_BACK).unwrap_or(i32::MAX);
+    fn newest_first(&self, room: &str, most: u32) -> QueryFluentBuilder {
+        let most = i32::try_from(most).unwrap_or(i32::MAX);
         self.query(room, "room = :room")
             .scan_index_forward(false)
             .limit(self.page_size.unwrap_or(most).min(most))

@@ -59,7 +59,7 @@ pub async fn publish(app: &App, request: &Request) -> Reply {
 
 async fn say(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, Failure> {
     let (data, id) = (frame.data()?, frame.id()?);
-    let range = Range::covering(frame.after()?);
+    let range = Range::covering(id.as_deref(), frame.after()?);
     let stop = before(request.deadline, STOP_BEFORE_DEADLINE);
 
     let opened = timeout_at(stop, open(app, request, frame.room()?, range)).await;

@@ -33,12 +33,21 @@ pub enum Range {
     From(u64),
     /// The last [`LOOK_BACK`].
     Last,
+    /// The last one alone.
+    Tail,
 }
 
 impl Range {
     /// What to read first, for a client that has seen everything up to `after`.
-    pub fn covering(after: Option<u64>) -> Self {
-        after.map_or(Self::Last, Self::From)
+    ///
+    /// A message without an `id` has no earlier copy that could be told from it. Rows are paid for by their size, so
+    /// looking for one would cost as much as the last messages are long.
+    pub fn covering(id: Option<&str>, after: Option<u64>) -> Self {
+        match (id, after) {
+            (None, _) => Self::Tail,
+            (Some(_), Some(after)) => Self::From(after),
+            (Some(_), None) => Self::Last,
+        }
     }
 }
 
@@ -137,7 +146,7 @@ impl Append {
             return match range {
                 // The client's `after` is of another epoch, or DynamoDB has deleted all since.
                 Range::From(_) => Step::Read(Range::Last),
-                Range::Last => Step::Put(Slot::genesis(&self.nonce)),
+                Range::Last | Range::Tail => Step::Put(Slot::genesis(&self.nonce)),
             };
         };
         let mut unbroken = from_expired(rows, self.now_s());
@@ -249,7 +258,7 @@ fn hole(range: Range, rows: &[Header], now_s: i64) -> Option<(u64, &[Header])> {
     let from = match range {
         Range::From(known) => known.max(1),
         Range::Last if rows.len() < LOOK_BACK as usize => 1,
-        Range::Last => return None,
+        Range::Last | Range::Tail => return None,
     };
     rows.first()
         .filter(|first| first.seq > from && !first.is_expired(now_s))

@@ -77,7 +77,7 @@ impl Writer {
             tries,
             losses,
         };
-        writer.take(Step::Read(Range::covering(message.after)), log);
+        writer.take(Step::Read(Range::covering(message.id, message.after)), log);
         writer
     }
 
@@ -90,7 +90,10 @@ impl Writer {
         self.tries -= 1;
         self.invocation += 1;
         self.append = fresh(self.message, self.invocation);
-        self.take(Step::Read(Range::covering(self.message.after)), log);
+        self.take(
+            Step::Read(Range::covering(self.message.id, self.message.after)),
+            log,
+        );
     }
 
     fn take(&mut self, step: Step, log: &Log) {
@@ -101,6 +104,7 @@ impl Writer {
                 next: match range {
                     Range::From(first) => first,
                     Range::Last => 0,
+                    Range::Tail => end,
                 },
                 // What is written behind this while the read goes on may be found or not.
                 end: end + 2,
@@ -188,6 +192,9 @@ fn successors(state: &State) -> Vec<State> {
                         rows,
                     };
                 } else {
+                    if range == Range::Tail {
+                        rows.drain(..rows.len().saturating_sub(1));
+                    }
                     let step = writer.append.read(range, &rows);
                     writer.take(step, &next.log);
                 }
@@ -408,4 +415,13 @@ fn who_gives_no_id_is_written_once_for_each_invocation() {
         ],
     );
     assert!(states > 100, "{states}");
+    let states = race(
+        talk(),
+        &[
+            (says("alice", None, None), 0, 1),
+            (says("bob", None, None), 0, 1),
+            (says("carol", None, None), 0, 1),
+        ],
+    );
+    assert!(states > 1_000, "{states}");
 }

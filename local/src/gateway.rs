@@ -100,6 +100,12 @@ async fn handle(
                 )
             }
         }
+        // Without a stage the id is none, either.
+        ["@connections", _] => management::error(
+            StatusCode::FORBIDDEN,
+            "ForbiddenException",
+            Some("Forbidden"),
+        ),
         [stage] | [stage, ""] => {
             if !websocket::is_upgrade(request.headers()) {
                 refuse(StatusCode::UPGRADE_REQUIRED, "Upgrade Required")

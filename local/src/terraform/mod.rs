@@ -10,6 +10,7 @@ mod functions;
 mod instance;
 mod mock;
 mod module;
+mod references;
 mod table;
 mod throttle;
 

@@ -4,6 +4,7 @@
 //! evaluated until nothing changes any more. What stays unknown, because it hangs on a data source or on an attribute
 //! only AWS could compute, is remembered with its reason and only matters when somebody asks for it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -13,12 +14,13 @@ use hcl::{Block, Expression, Map, Value};
 
 use super::computed;
 use super::instance::Instance;
+use super::references::References;
 
 /// A provider is told its Region; without one this is AWS's own default.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// Locals may hang on resources and resources on locals: each pass can only settle one more link of such a chain.
-const MAX_PASSES: usize = 100;
+/// How often each local and resource is evaluated at most. Terraform itself refuses those that hang on each other.
+const MAX_EVALUATIONS: usize = 100;
 
 /// A root module, evaluated.
 pub(crate) struct Module {
@@ -246,94 +248,112 @@ impl Scope {
         })
     }
 
-    /// Evaluates locals and the attributes resources can be asked for, until a pass changes nothing.
+    /// Evaluates locals and the attributes resources can be asked for, each again when something has changed that it
+    /// refers to, until nothing changes any more.
     fn settle(&mut self, source: &Source) {
-        for _ in 0..MAX_PASSES {
-            let before = (self.locals.clone(), self.resources.clone());
-            self.context
-                .declare_var("local", Value::Object(self.locals.clone()));
-            for (name, expr) in &source.locals {
-                if let Ok(value) = expr.evaluate(&self.context) {
-                    self.locals.insert(name.clone(), value);
-                }
-            }
-            self.context
-                .declare_var("local", Value::Object(self.locals.clone()));
-            let mut resources: Map<String, Value> = Map::new();
-            for resource in &source.resources {
-                // One whose instances are unknown is unknown to others too.
-                let Ok(instances) = self.instances(resource) else {
-                    continue;
-                };
-                let exported = instances.into_iter().map(|instance| {
-                    (
-                        instance.key.clone(),
-                        self.exported(&resource.kind, &instance),
-                    )
-                });
-                let value = if argument(&resource.body, "for_each").is_some() {
-                    Some(Value::Object(exported.collect()))
-                } else if argument(&resource.body, "count").is_some() {
-                    Some(exported.map(|(_, value)| value).collect())
-                } else {
-                    exported.map(|(_, value)| value).next()
-                };
-                let path = resource.kind.split('.').chain([resource.name.as_str()]);
-                insert(&mut resources, path, value.unwrap_or(Value::Null));
-            }
-            for (name, value) in &resources {
-                self.context.declare_var(name.as_str(), value.clone());
-            }
-            self.resources = resources;
-            if (&self.locals, &self.resources) == (&before.0, &before.1) {
+        let locals = source.locals.len();
+        let references = References::new(
+            source
+                .locals
+                .iter()
+                .map(|(name, expr)| (format!("local.{name}"), expr.to_string()))
+                .chain(source.resources.iter().map(|resource| {
+                    let text = hcl::to_string(&resource.body).unwrap_or_default();
+                    (format!("{}.{}", resource.kind, resource.name), text)
+                })),
+        );
+        self.context.declare_var("local", Value::Object(Map::new()));
+        let all = locals + source.resources.len();
+        let mut outdated: BTreeSet<usize> = (0..all).collect();
+        for _ in 0..all * MAX_EVALUATIONS {
+            let Some(index) = outdated.pop_first() else {
                 return;
+            };
+            let has_changed = match source.locals.get(index) {
+                Some((name, expr)) => self.settle_local(name, expr),
+                None => self.settle_resource(&source.resources[index - locals]),
+            };
+            if has_changed {
+                outdated.extend(references.to(index));
             }
         }
     }
 
+    fn settle_local(&mut self, name: &str, expr: &Expression) -> bool {
+        let Ok(value) = expr.evaluate(&self.context) else {
+            return false;
+        };
+        if self.locals.get(name) == Some(&value) {
+            return false;
+        }
+        self.locals.insert(name.to_owned(), value);
+        self.context
+            .declare_var("local", Value::Object(self.locals.clone()));
+        true
+    }
+
+    fn settle_resource(&mut self, resource: &Resource) -> bool {
+        // One whose instances are unknown is unknown to others too.
+        let Ok(instances) = self.instances(resource) else {
+            return false;
+        };
+        let exported = instances.into_iter().map(|instance| {
+            (
+                instance.key.clone(),
+                self.exported(&resource.kind, &instance),
+            )
+        });
+        let value = if argument(&resource.body, "for_each").is_some() {
+            Some(Value::Object(exported.collect()))
+        } else if argument(&resource.body, "count").is_some() {
+            Some(exported.map(|(_, value)| value).collect())
+        } else {
+            exported.map(|(_, value)| value).next()
+        };
+        let path = resource.kind.split('.').chain([resource.name.as_str()]);
+        if !insert(&mut self.resources, path, value.unwrap_or(Value::Null)) {
+            return false;
+        }
+        let root = resource.kind.split('.').next().unwrap_or_default();
+        if let Some(value) = self.resources.get(root) {
+            self.context.declare_var(root, value.clone());
+        }
+        true
+    }
+
     /// The instances of a resource, or why its `for_each` or `count` is unknown.
-    fn instances(&self, resource: &Resource) -> Result<Vec<Instance>, String> {
+    fn instances(&mut self, resource: &Resource) -> Result<Vec<Instance>, String> {
         let address = format!("{}.{}", resource.kind, resource.name);
+        let context = &mut self.context;
         if let Some(expr) = argument(&resource.body, "for_each") {
             let unknown =
                 |reason| format!("{address}: `for_each` cannot be evaluated without AWS: {reason}");
-            let value = evaluate(expr, &self.context).map_err(unknown)?;
+            let value = evaluate(expr, context).map_err(unknown)?;
             let each = |(key, value): (String, Value)| {
-                let context = with_each(&self.context, "each", &key, value);
-                instance(
-                    &resource.body,
-                    &format!("{address}[\"{key}\"]"),
-                    &key,
-                    &context,
-                )
+                let address = format!("{address}[\"{key}\"]");
+                with_each(context, "each", &key, value, |context| {
+                    instance(&resource.body, &address, &key, context)
+                })
             };
             Ok(entries(value).into_iter().map(each).collect())
         } else if let Some(expr) = argument(&resource.body, "count") {
             let unknown =
                 |reason| format!("{address}: `count` cannot be evaluated without AWS: {reason}");
-            let count = evaluate(expr, &self.context).map_err(unknown)?;
+            let count = evaluate(expr, context).map_err(unknown)?;
             let count = count
                 .as_u64()
                 .ok_or_else(|| unknown(format!("{count} is no number")))?;
             let each = |index: u64| {
-                let mut context = self.context.clone();
                 let value = Map::from_iter([("index".to_owned(), index.into())]);
-                context.declare_var("count", Value::Object(value));
-                instance(
-                    &resource.body,
-                    &format!("{address}[{index}]"),
-                    &resource.name,
-                    &context,
-                )
+                let address = format!("{address}[{index}]");
+                with(context, "count", Value::Object(value), |context| {
+                    instance(&resource.body, &address, &resource.name, context)
+                })
             };
             Ok((0..count).map(each).collect())
         } else {
-            Ok(vec![instance(
-                &resource.body,
-                &address,
-                &resource.name,
-                &self.context,
-            )])
+            let instance = instance(&resource.body, &address, &resource.name, context);
+            Ok(vec![instance])
         }
     }
 
@@ -370,26 +390,52 @@ fn evaluate(expr: &Expression, context: &Context<'_>) -> Result<Value, String> {
     })
 }
 
-/// Puts a value at a path of keys.
-fn insert<'a>(map: &mut Map<String, Value>, mut path: impl Iterator<Item = &'a str>, value: Value) {
-    let Some(key) = path.next() else { return };
+/// Puts a value at a path of keys; says whether that has changed anything.
+fn insert<'a>(
+    map: &mut Map<String, Value>,
+    mut path: impl Iterator<Item = &'a str>,
+    value: Value,
+) -> bool {
+    let Some(key) = path.next() else { return false };
     let mut path = path.peekable();
     if path.peek().is_none() {
+        let changes = map.get(key) != Some(&value);
         map.insert(key.to_owned(), value);
-    } else if let Value::Object(inner) = map
+        return changes;
+    }
+    let inner = map
         .entry(key.to_owned())
-        .or_insert_with(|| Value::Object(Map::new()))
-    {
-        insert(inner, path.collect::<Vec<_>>().into_iter(), value);
+        .or_insert_with(|| Value::Object(Map::new()));
+    match inner {
+        Value::Object(inner) => insert(inner, path.collect::<Vec<_>>().into_iter(), value),
+        _ => false,
     }
 }
 
-/// A scope in which `name` has a key and a value, as in `for_each`.
-fn with_each(context: &Context<'static>, name: &str, key: &str, value: Value) -> Context<'static> {
-    let mut context = context.clone();
+/// Evaluates something where `name` has a key and a value, as in `for_each`.
+fn with_each<T>(
+    context: &mut Context<'static>,
+    name: &str,
+    key: &str,
+    value: Value,
+    evaluate: impl FnOnce(&mut Context<'static>) -> T,
+) -> T {
     let each = Map::from_iter([("key".to_owned(), key.into()), ("value".to_owned(), value)]);
-    context.declare_var(name, Value::Object(each));
-    context
+    with(context, name, Value::Object(each), evaluate)
+}
+
+/// Evaluates something where `name` has a value, and has none afterwards: to copy the scope each time would cost far
+/// more than the evaluation.
+fn with<T>(
+    context: &mut Context<'static>,
+    name: &str,
+    value: Value,
+    evaluate: impl FnOnce(&mut Context<'static>) -> T,
+) -> T {
+    context.declare_var(name, value);
+    let evaluated = evaluate(context);
+    context.declare_var(name, Value::Null);
+    evaluated
 }
 
 /// What `for_each` runs over: a map's entries or a set's elements, each its own key.
@@ -415,7 +461,7 @@ fn entries(value: Value) -> Vec<(String, Value)> {
     }
 }
 
-fn instance(body: &Body, address: &str, key: &str, context: &Context<'static>) -> Instance {
+fn instance(body: &Body, address: &str, key: &str, context: &mut Context<'static>) -> Instance {
     let mut instance = Instance {
         address: address.to_owned(),
         key: key.to_owned(),
@@ -453,25 +499,20 @@ fn dynamic_blocks(
     name: &str,
     body: &Body,
     address: &str,
-    context: &Context<'static>,
+    context: &mut Context<'static>,
 ) -> Result<Vec<Instance>, String> {
     let iterator = argument(body, "iterator").map_or_else(|| name.to_owned(), ToString::to_string);
     let each = argument(body, "for_each").ok_or("its `for_each` is missing")?;
     let content = body.blocks().find(|block| block.identifier() == "content");
     let content = content.ok_or("its `content` is missing")?;
+    let value = evaluate(each, context)?;
     let block = |(key, value): (String, Value)| {
-        let context = with_each(context, &iterator, &key, value);
-        instance(
-            content.body(),
-            &format!("{address}.{name}[\"{key}\"]"),
-            &key,
-            &context,
-        )
+        let address = format!("{address}.{name}[\"{key}\"]");
+        with_each(context, &iterator, &key, value, |context| {
+            instance(content.body(), &address, &key, context)
+        })
     };
-    Ok(entries(evaluate(each, context)?)
-        .into_iter()
-        .map(block)
-        .collect())
+    Ok(entries(value).into_iter().map(block).collect())
 }
 
 /// `--var name=text`: text for a variable of type string, an HCL expression for any other type, as with Terraform.

@@ -1,9 +1,11 @@
 //! What the command line answers when something is wrong: one sentence, exit code 2, nothing started.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Output;
 
 use crate::harness::{Gateway, command, root};
+use crate::protocol::blocks;
 
 fn run(terraform: &Path, flags: &[&str]) -> Output {
     command(terraform, flags).output().unwrap()
@@ -150,21 +152,35 @@ fn two_gateways_on_one_data_folder() {
 }
 
 #[test]
-fn help_names_every_flag() {
+fn the_documentation_names_every_flag_and_no_other() {
     let output = run(&root().join("terraform"), &["--help"]);
-    let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0));
-    for flag in [
-        "--terraform",
-        "--functions",
-        "--port",
-        "--dynamodb-port",
-        "--data",
-        "--var",
-        "--env",
-        "--processes",
-    ] {
-        assert!(text.contains(flag), "{flag}");
+    let help = String::from_utf8(output.stdout).unwrap();
+    let documentation = std::fs::read_to_string(root().join("docs/local.md")).unwrap();
+    // What follows other programs' flags there belongs to them.
+    let table = documentation.split("## Watching").next().unwrap();
+    assert_eq!(long_flags(table), long_flags(&help));
+}
+
+fn long_flags(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !(c.is_ascii_lowercase() || c == '-'))
+        .filter(|word| {
+            word.strip_prefix("--")
+                .is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
+        })
+        .collect()
+}
+
+#[test]
+fn the_fault_rules_of_the_documentation_are_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let examples = blocks("docs/local.md", "json rules");
+    assert!(examples.len() >= 3);
+    for (line, block) in examples {
+        let file = folder.path().join(format!("line-{line}.json"));
+        std::fs::write(&file, block.join("\n")).unwrap();
+        let gateway = Gateway::start(&["--faults", file.to_str().unwrap()]);
+        gateway.wait_for_line("Faults ");
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{Client, Gateway, eventually, root};
 
 /// The fenced blocks of a language, each with the line it begins on.
-fn blocks(document: &str, language: &str) -> Vec<(usize, Vec<String>)> {
+pub(crate) fn blocks(document: &str, language: &str) -> Vec<(usize, Vec<String>)> {
     let text = fs::read_to_string(root().join(document)).unwrap();
     let mut blocks = Vec::new();
     let mut lines = text.lines().enumerate();

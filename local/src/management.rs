@@ -7,6 +7,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
 use chrono::{DateTime, SecondsFormat};
@@ -74,6 +75,14 @@ async fn call(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
             Some("Too Many Requests"),
         );
     }
+    if gateway.faults.is_active() {
+        return faulty(gateway, id, &head, message).await;
+    }
+    act(gateway, id, &head.method, message, None)
+}
+
+/// Answers a call whose form is right, as the fault rules will have it.
+async fn faulty(gateway: &Gateway, id: &str, head: &Parts, message: Option<Bytes>) -> Response {
     let (place, operation) = match head.method {
         Method::POST => (Place::Post, "PostToConnection"),
         Method::GET => (Place::Get, "GetConnection"),
@@ -87,11 +96,11 @@ async fn call(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
         operation: Some(operation),
         ..Point::at(place).called_by(caller.as_deref())
     };
-    let call_point = Point {
+    let outbound = Point {
         place: Place::Call,
         ..point
     };
-    let call = gateway.faults.call(&call_point, caller.as_ref()).await;
+    let call = gateway.faults.call(&outbound, caller.as_ref()).await;
     let mut verdict = gateway.faults.decide(&point);
     verdict.wait().await;
     let response = answer(gateway, id, &head.method, message, verdict.fault).await;
@@ -100,7 +109,7 @@ async fn call(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
     response
 }
 
-/// Answers a call whose form is right: truly, as far as no fault rule wants another answer.
+/// Answers truly, as far as the fault does not want another answer.
 async fn answer(
     gateway: &Gateway,
     id: &str,

@@ -78,3 +78,113 @@ fn answer(status: StatusCode, body: &Value) -> Response {
     let body = format!("{body:#}\n");
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::{Place, Point};
+
+    /// A request to a server of these routes: the status and the body.
+    async fn ask(
+        address: std::net::SocketAddr,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> (u16, Value) {
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("http://{address}{path}"))
+            .body(body.to_owned())
+            .unwrap();
+        let ask = move || {
+            let agent: ureq::Agent = ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                .allow_non_standard_methods(true)
+                .build()
+                .into();
+            let mut response = agent.run(request).unwrap();
+            let status = response.status().as_u16();
+            (status, response.body_mut().read_json().unwrap())
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn rules_are_seen_replaced_added_and_removed() {
+        let faults = Arc::new(Faults::new(Document::default(), 7));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = admin_routes(Arc::clone(&faults));
+        tokio::spawn(async { axum::serve(listener, routes).await });
+
+        let none = json!({"seed": 7, "rules": []});
+        assert_eq!(
+            ask(address, "GET", "/faults", "").await,
+            (200, none.clone())
+        );
+        let lossy = json!({"name": "lossy", "on": "post", "do": "drop", "nth": 2});
+        let document = json!({"seed": 8, "rules": [lossy]}).to_string();
+        let (status, seen) = ask(address, "PUT", "/faults", &document).await;
+        let with = |counts: [u64; 2]| json!({"seed": 8, "rules": [{"name": "lossy", "matched": counts[0], "applied": counts[1], "rule": lossy}]});
+        assert_eq!((status, seen), (200, with([0, 0])));
+        for _ in 0..3 {
+            let _ = faults.decide(&Point::at(Place::Post));
+        }
+        assert_eq!(
+            ask(address, "GET", "/faults", "").await,
+            (200, with([3, 1]))
+        );
+
+        // What is refused changes nothing.
+        for (method, path, body, status, message) in [
+            ("PUT", "/faults", "{", 400, "it is not JSON"),
+            (
+                "POST",
+                "/faults",
+                r#"[{"on": "get"}]"#,
+                400,
+                "rule 1: \"do\" is missing",
+            ),
+            (
+                "POST",
+                "/faults",
+                &lossy.to_string(),
+                409,
+                "there is already a rule \"lossy\"",
+            ),
+            (
+                "POST",
+                "/faults",
+                r#"{"seed": 1, "rules": []}"#,
+                400,
+                "a seed can only be given",
+            ),
+            (
+                "DELETE",
+                "/faults/other",
+                "",
+                404,
+                "there is no rule \"other\"",
+            ),
+        ] {
+            let (seen, answer) = ask(address, method, path, body).await;
+            let text = answer["message"].as_str().unwrap();
+            assert!(
+                seen == status && text.starts_with(message),
+                "{body}: {seen} {text}"
+            );
+        }
+        assert_eq!(
+            ask(address, "GET", "/faults", "").await,
+            (200, with([3, 1]))
+        );
+
+        let (status, seen) =
+            ask(address, "POST", "/faults", r#"{"on": "get", "do": "gone"}"#).await;
+        assert_eq!((status, &seen["rules"][1]["name"]), (200, &json!("rule-1")));
+        let (status, seen) = ask(address, "DELETE", "/faults/rule-1", "").await;
+        assert_eq!((status, seen), (200, with([3, 1])));
+        let (status, seen) = ask(address, "DELETE", "/faults", "").await;
+        assert_eq!((status, seen), (200, json!({"seed": 8, "rules": []})));
+    }
+}

@@ -4,36 +4,29 @@
 //! depends on the seed, its name and the number of the match alone: neither on other rules nor on time. The same seed
 //! and the same order of occurrences give the same faults.
 
-#![allow(
-    dead_code,
-    reason = "the admin port and the tables' front call the rest"
-)]
-
 pub(crate) mod admin;
 mod calls;
+mod fields;
 mod frames;
 pub(crate) mod invocations;
+mod live;
 mod parse;
 mod point;
 mod rule;
+mod verdict;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
 
-use crate::lambda::callers::Caller;
-use crate::log;
+use live::Live;
 pub(crate) use parse::Document;
 pub(crate) use point::{FunctionName, Marks, Point, Tally};
-use rule::{Act, Per, Rule, Spread, When};
+use rule::{Act, Rule, When};
 pub(crate) use rule::{Fault, Place};
+pub(crate) use verdict::Verdict;
 
 /// The rules that hold now, and how far each has counted.
 #[derive(Debug)]
@@ -51,56 +44,6 @@ struct State {
     /// The last one given to a rule.
     serial: u64,
     rules: Vec<Live>,
-}
-
-/// A rule and its counters.
-#[derive(Debug)]
-struct Live {
-    rule: Rule,
-    /// No other rule of this process ever has it.
-    serial: u64,
-    matched: u64,
-    applied: u64,
-    /// By what the rule counts by: the occurrence that is held back until others are through.
-    held: HashMap<String, Held>,
-}
-
-#[derive(Debug)]
-struct Held {
-    /// The one held back goes on when all copies are dropped.
-    gate: mpsc::Sender<()>,
-    /// How many it still lets by.
-    by: u64,
-}
-
-/// What is to happen at a point. The default is nothing.
-#[derive(Debug, Default)]
-#[must_use]
-pub(crate) struct Verdict {
-    delay: Duration,
-    held_back: Vec<(mpsc::Receiver<()>, Duration)>,
-    /// Others are held back until this is dropped: it is kept until the occurrence is through.
-    lets_by: Vec<mpsc::Sender<()>>,
-    /// Once it has waited. Of several rules the first one's.
-    pub(crate) fault: Option<Fault>,
-}
-
-impl Verdict {
-    /// Waits as long as the rules want the occurrence to wait.
-    pub(crate) async fn wait(&mut self) {
-        for (mut gate, at_most) in self.held_back.drain(..) {
-            // It is closed, nothing is ever sent.
-            let _ = timeout(at_most, gate.recv()).await;
-        }
-        if !self.delay.is_zero() {
-            sleep(self.delay).await;
-        }
-    }
-
-    /// Whether it has to wait.
-    pub(crate) fn waits(&self) -> bool {
-        !self.delay.is_zero() || !self.held_back.is_empty()
-    }
 }
 
 /// Why rules could not be changed.
@@ -275,146 +218,9 @@ impl State {
             }
             rule.source["name"] = rule.name.as_str().into();
             self.serial += 1;
-            self.rules.push(Live {
-                rule,
-                serial: self.serial,
-                matched: 0,
-                applied: 0,
-                held: HashMap::new(),
-            });
+            self.rules.push(Live::new(rule, self.serial));
         }
     }
-}
-
-/// An occurrence that matches a rule.
-struct Match {
-    /// Its number among those that are counted together.
-    n: u64,
-    taken: bool,
-    random: StdRng,
-}
-
-impl Match {
-    fn draw(&mut self, spread: &Spread) -> Duration {
-        Duration::from_millis(self.random.random_range(spread.clone()))
-    }
-}
-
-impl Live {
-    /// Counts the occurrence if it matches, and says whether the rule takes it.
-    fn count(&mut self, point: &Point<'_>, seed: u64) -> Option<Match> {
-        let rule = &self.rule;
-        if rule.on != point.place || !rule.matcher.matches(point) {
-            return None;
-        }
-        let n = match rule.which.per {
-            None => self.matched + 1,
-            Some(Per::Connection) => point.client?.marks.tally.next(self.serial),
-            Some(Per::Invocation) => point.caller?.count(self.serial)?,
-        };
-        self.matched += 1;
-        let mut random = StdRng::seed_from_u64(mix(seed, &rule.name, self.matched));
-        // Drawn in any case, so that a delay is the same with and without a probability.
-        let chance: f64 = random.random();
-        let likely = rule.which.probability.is_none_or(|p| chance < p);
-        let taken = likely && rule.which.takes(n, self.applied);
-        Some(Match { n, taken, random })
-    }
-
-    fn judge(&mut self, point: &Point<'_>, seed: u64, verdict: &mut Verdict) {
-        let Some(mut seen) = self.count(point, seed) else {
-            return;
-        };
-        match self.rule.act.clone() {
-            // Whatever matches goes by one that is held back.
-            Act::Reorder { .. } if self.let_by(point, verdict) => {}
-            _ if !seen.taken => {}
-            Act::Reorder { by, at_most } => {
-                let (gate, closed) = mpsc::channel(1);
-                self.held.insert(self.scope(point), Held { gate, by });
-                verdict.held_back.push((closed, at_most));
-                self.apply(point, &seen, seed, None);
-            }
-            Act::Delay(spread) => {
-                let delay = seen.draw(&spread);
-                verdict.delay += delay;
-                self.apply(point, &seen, seed, Some(delay));
-            }
-            Act::Do(fault) if verdict.fault.is_none() => {
-                verdict.fault = Some(fault);
-                self.apply(point, &seen, seed, None);
-            }
-            // An earlier rule has done something else. Lag is asked for by itself.
-            Act::Do(_) | Act::Lag(_) => {}
-        }
-    }
-
-    /// Has the occurrence go by one that is held back; false when there is none.
-    fn let_by(&mut self, point: &Point<'_>, verdict: &mut Verdict) -> bool {
-        // Those that no longer wait.
-        self.held.retain(|_, held| !held.gate.is_closed());
-        let scope = self.scope(point);
-        let Some(held) = self.held.get_mut(&scope) else {
-            return false;
-        };
-        verdict.lets_by.push(held.gate.clone());
-        held.by -= 1;
-        if held.by == 0 {
-            self.held.remove(&scope);
-        }
-        true
-    }
-
-    /// What the occurrence is counted with.
-    fn scope(&self, point: &Point<'_>) -> String {
-        let scope = match self.rule.which.per {
-            None => None,
-            Some(Per::Connection) => point.connection.map(str::to_owned),
-            Some(Per::Invocation) => point.caller.and_then(Caller::invocation),
-        };
-        scope.unwrap_or_default()
-    }
-
-    /// Counts an application and logs it.
-    fn apply(&mut self, point: &Point<'_>, seen: &Match, seed: u64, wait: Option<Duration>) {
-        self.applied += 1;
-        let mut fields = json!({
-            "rule": self.rule.name,
-            "on": point.place.name(),
-            "do": self.rule.does(),
-            "occurrence": seen.n,
-            "seed": seed,
-        });
-        let mut field = |name: &str, value: Option<&str>| {
-            if let Some(value) = value {
-                fields[name] = value.into();
-            }
-        };
-        field("route", point.route);
-        field("connectionId", point.connection);
-        field("function", point.function.map(|function| function.key));
-        field("operation", point.operation);
-        field("index", point.index);
-        if !point.tables.is_empty() {
-            fields["tables"] = json!(point.tables);
-        }
-        if let Some(wait) = wait {
-            fields["ms"] = json!(wait.as_millis());
-        }
-        log::event("fault", "", fields);
-    }
-}
-
-/// What the n-th match of a rule draws from: FNV-1a over all three.
-fn mix(seed: u64, name: &str, n: u64) -> u64 {
-    let bytes = seed
-        .to_le_bytes()
-        .into_iter()
-        .chain(name.bytes())
-        .chain(n.to_le_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ fn path(name: &str) -> String {
     format!("/prod?name={name}&do=say&text={name}")
 }
 
-/// What the log says of the faults that were applied, without times.
+/// What the log says of the faults that were applied, without times and connections.
 fn applied(gateway: &Gateway) -> Vec<String> {
     let faults = gateway.output().into_iter();
     faults

@@ -78,7 +78,7 @@ fn frames() {
     // Only what answers a message of that route.
     let (mut client, id) = open(&gateway, "replies");
     client.send(&json!({"action": "probe"}));
-    fault(&gateway, "drop route=probe");
+    gateway.wait_for_line(" on=frame route=probe ");
     assert_eq!(post(&gateway, &id, "posted"), accepted());
     assert_eq!(client.receive_text(), "posted");
 }

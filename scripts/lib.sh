@@ -33,32 +33,37 @@ venv() {
   printf '%s\n' "$dir"
 }
 
-# wscat_bin: installs the wscat that scripts/package-lock.json pins, if it is not there, and prints its path.
-wscat_bin() {
-  local modules=$root/scripts/node_modules pins=$root/scripts/package-lock.json
+# npm_modules FOLDER: makes FOLDER/node_modules hold exactly what its package-lock.json pins.
+npm_modules() {
+  local modules=$1/node_modules pins=$1/package-lock.json
   need node "Install Node.js 18 or newer: https://nodejs.org"
   if ! cmp -s "$pins" "$modules/.pins"; then
     need npm "It comes with Node.js: https://nodejs.org"
     # Two terminals may get here at once: the second waits for the first.
-    local lock=$tools/wscat.lock waited=0
+    local lock=$tools/npm.lock waited=0
     mkdir -p "$tools"
     until mkdir "$lock" 2>/dev/null; do
       waited=$((waited + 1))
-      [ "$waited" -le 120 ] || die "Another install of wscat does not end; if there is none, remove $lock."
+      [ "$waited" -le 120 ] || die "Another install by npm does not end; if there is none, remove $lock."
       sleep 1
     done
     # Expanded now: the trap outlives this function's variables.
     # shellcheck disable=SC2064
     trap "rmdir '$lock'" EXIT
     if ! cmp -s "$pins" "$modules/.pins"; then
-      npm ci --prefix "$root/scripts" --silent --no-fund --no-audit >&2 ||
-        die "npm could not install wscat. Is the npm registry reachable?"
+      npm ci --prefix "$1" --silent --no-fund --no-audit >&2 ||
+        die "npm could not install what $pins pins. Is the npm registry reachable?"
       cp "$pins" "$modules/.pins"
     fi
     rmdir "$lock"
     trap - EXIT
   fi
-  printf '%s\n' "$modules/.bin/wscat"
+}
+
+# wscat_bin: installs the wscat that scripts/package-lock.json pins, if it is not there, and prints its path.
+wscat_bin() {
+  npm_modules "$root/scripts"
+  printf '%s\n' "$root/scripts/node_modules/.bin/wscat"
 }
 
 # functions: the folders of lambdas/ that are functions, not the library they share.

@@ -8,7 +8,7 @@ usage() {
 Usage: scripts/test.sh [--no-terraform]
 
 Formatting, lints, unit and end-to-end tests, clients of other languages, and the Terraform ladder. What it needs from
-the package registries it installs into .tools/ and scripts/node_modules/.
+the package registries it installs into .tools/ and the node_modules/ of scripts/ and local/examples/node/.
 
   --no-terraform   leave out the Terraform ladder, which needs terraform and takes a few minutes
 TEXT
@@ -51,6 +51,7 @@ cargo test --locked --workspace
 
 step "Clients of other languages against scripts/local.sh"
 wscat_bin >/dev/null
+npm_modules "$root/local/examples/node"
 python=$(venv test scripts/requirements/test.txt)/bin/python
 markers=()
 [ -n "$terraform" ] || markers=(-m "not terraform")

@@ -159,9 +159,9 @@ fn node_handlers_of_every_form() {
         &format!(
             r#"{NODE_ANSWER}
             exports.handler = (event, context, callback) => {{ callback(null, answer("called")); callback("twice"); }};
-            let done = 0;
             exports.patient = (event, context, callback) => {{
-                setTimeout(() => {{ done += 1; }}, 100);
+                let done = 0;
+                setTimeout(() => {{ done = 1; }}, 100);
                 const value = answer("waited");
                 callback(null, {{ ...value, get body() {{ return JSON.stringify(done); }} }});
             }};
@@ -194,15 +194,7 @@ fn node_handlers_of_every_form() {
     ] {
         // The second time in a process that has run already.
         for _ in 0..2 {
-            let expected = match function {
-                "patient" => continue,
-                _ => &expected,
-            };
-            assert_eq!(&ask(&mut client, function), expected, "{function}");
-        }
-        if function == "patient" {
-            assert_eq!(ask(&mut client, function), expected);
-            assert_eq!(ask(&mut client, function), json!(2));
+            assert_eq!(ask(&mut client, function), expected, "{function}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Starts what the tests talk to, and talks to it.
 
-use std::io::ErrorKind;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -66,10 +66,27 @@ pub(crate) fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) ->
     }
 }
 
+type Lines = Arc<Mutex<Vec<String>>>;
+
+/// Keeps what comes out of a stream, and does something with each line.
+fn collect(stream: impl Read + Send + 'static, each: impl Fn(&str) + Send + 'static) -> Lines {
+    let lines = Lines::default();
+    let collected = Arc::clone(&lines);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            let Ok(line) = line else { break };
+            each(&line);
+            collected.lock().unwrap().push(line);
+        }
+    });
+    lines
+}
+
 /// A running gateway; it ends with the test.
 pub(crate) struct Gateway {
     process: Child,
-    output: Arc<Mutex<Vec<String>>>,
+    output: Lines,
+    errors: Lines,
     pub(crate) port: u16,
     pub(crate) dynamodb: String,
 }
@@ -84,21 +101,15 @@ impl Gateway {
     pub(crate) fn start_with(terraform: &Path, flags: &[&str]) -> Gateway {
         let mut process = command(terraform, flags)
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdout = process.stdout.take().unwrap();
-        let output = Arc::new(Mutex::new(Vec::new()));
-        let lines = Arc::clone(&output);
-        std::thread::spawn(move || {
-            for line in std::io::BufRead::lines(std::io::BufReader::new(stdout)) {
-                let Ok(line) = line else { break };
-                lines.lock().unwrap().push(line);
-            }
-        });
+        let output = collect(process.stdout.take().unwrap(), |_| {});
+        let errors = collect(process.stderr.take().unwrap(), |line| eprintln!("{line}"));
         let mut gateway = Gateway {
             process,
             output,
+            errors,
             port: 0,
             dynamodb: String::new(),
         };
@@ -158,6 +169,11 @@ impl Gateway {
     /// Everything printed so far.
     pub(crate) fn output(&self) -> Vec<String> {
         self.output.lock().unwrap().clone()
+    }
+
+    /// What it has said of failures: nothing, unless a part of it has panicked.
+    pub(crate) fn errors(&self) -> Vec<String> {
+        self.errors.lock().unwrap().clone()
     }
 
     /// The first line that holds `text`, as soon as it is printed.
@@ -227,6 +243,26 @@ impl Gateway {
             .into();
         let mut response = agent.run(request).unwrap();
         response.body_mut().read_json().unwrap()
+    }
+
+    /// Moves the time of a gateway with an admin port.
+    pub(crate) fn pass(&self, seconds: u32) {
+        self.admin("POST", "/clock", &json!({ "advance": seconds }));
+    }
+
+    /// Waits until every process has asked for its next event: moving time takes it from those that work.
+    pub(crate) fn at_rest(&self) {
+        eventually("nothing runs", || {
+            let status = self.admin("GET", "/status", &Value::Null);
+            let functions = status["functions"].as_object().unwrap();
+            let rests = |pool: &Value| pool["running"] == 0 && pool["waiting"] == 0;
+            functions.values().all(rests).then_some(())
+        });
+    }
+
+    /// What the system knows of the gateway's process: a folder of `/proc`.
+    pub(crate) fn proc(&self) -> PathBuf {
+        Path::new("/proc").join(self.process.id().to_string())
     }
 
     /// A DynamoDB call.

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{at_rest, id_of, pass, probe};
+use super::{id_of, probe};
 use crate::harness::{Client, Gateway};
 
 const MASK: [u8; 4] = [1, 2, 3, 4];
@@ -123,8 +123,8 @@ fn a_ping_is_no_activity() {
     let mut talking = gateway.connect("/prod");
     let mut listening = gateway.connect("/prod");
     let id = id_of(&mut listening);
-    at_rest(&gateway);
-    pass(&gateway, 500);
+    gateway.at_rest();
+    gateway.pass(500);
     pinging
         .socket
         .send(Message::Ping("still here".into()))
@@ -133,8 +133,8 @@ fn a_ping_is_no_activity() {
     talking.ask(&json!({"action": "probe"}));
     assert_eq!(gateway.management("POST", &id, "news").0, 200);
     assert_eq!(listening.receive_text(), "news");
-    at_rest(&gateway);
-    pass(&gateway, 101);
+    gateway.at_rest();
+    gateway.pass(101);
     assert_eq!(u16::from(pinging.closed().unwrap().code), 1001);
     gateway.wait_for_line("DISCONNECTED 1001 'Going away'");
     // A message in either direction is.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{KEY, bare, pass, probe, raw, upgrade};
+use super::{KEY, bare, probe, raw, upgrade};
 use crate::harness::eventually;
 
 #[test]
@@ -54,7 +54,7 @@ fn a_refusal_says_no_more_than_aws() {
     std::thread::scope(|scope| {
         let hanging = scope.spawn(|| refused("/prod?do=hang"));
         gateway.wait_for_line("HANGING");
-        pass(&gateway, 30);
+        gateway.pass(30);
         let expected = (504, json("Endpoint request timed out"));
         assert_eq!(hanging.join().unwrap(), expected);
     });

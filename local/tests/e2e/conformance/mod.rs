@@ -33,7 +33,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Gateway, PATIENCE, eventually, root};
+use crate::harness::{Client, Gateway, PATIENCE, root};
 
 fn probe(flags: &[&str]) -> Gateway {
     Gateway::start_with(&root().join("local/tests/probe"), flags)
@@ -104,21 +104,4 @@ fn id_of(client: &mut Client) -> String {
 fn process_of(client: &mut Client) -> String {
     client.send(&json!({"action": "probe", "do": "sleep", "seconds": 0}));
     client.receive_text()
-}
-
-/// Moves the gateway's time.
-fn pass(gateway: &Gateway, seconds: u32) {
-    gateway.admin("POST", "/clock", &json!({ "advance": seconds }));
-}
-
-/// Waits until every process has asked for its next event: moving time takes it from those that work.
-fn at_rest(gateway: &Gateway) {
-    eventually("nothing runs", || {
-        let status = gateway.admin("GET", "/status", &Value::Null);
-        let functions = status["functions"].as_object().unwrap();
-        functions
-            .values()
-            .all(|pool| pool["running"] == 0)
-            .then_some(())
-    });
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{bare, id_of, pass, probe};
+use super::{bare, id_of, probe};
 use crate::harness::eventually;
 
 #[test]
@@ -81,7 +81,7 @@ fn the_gateways_own_frames_are_aws_byte_for_byte() {
         client.send_text(request);
         if request.contains("hang") {
             gateway.wait_for_line("HANGING");
-            pass(&gateway, 30);
+            gateway.pass(30);
         }
         let frame = client.receive_text();
         let head = format!(r#"{{"message": "{message}", "connectionId":"{id}", "requestId":""#);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{ask, at_rest, bare, id_of, pass, probe, process_of};
+use super::{ask, bare, id_of, probe, process_of};
 use crate::harness::eventually;
 
 /// A client has its answer before the process asks for more. With one process the next message waits for it instead of
@@ -192,11 +192,11 @@ fn an_answer_after_the_integrations_limit_is_nobodys() {
     let gate = folder.path().join("gate");
     client.send(&json!({"action": "probe", "do": "gate", "path": gate}));
     gateway.wait_for_line("WAITING");
-    pass(&gateway, 30);
+    gateway.pass(30);
     assert_eq!(client.receive()["message"], "Endpoint request timed out");
     std::fs::write(&gate, "").unwrap();
     // The process goes on, answers, and is as good as new.
-    at_rest(&gateway);
+    gateway.at_rest();
     assert_eq!(process_of(&mut client), process);
 }
 
@@ -222,8 +222,8 @@ fn a_process_without_work_waits_for_as_long_as_it_takes() {
     let mut client = gateway.connect("/prod");
     let process = process_of(&mut client);
     for _ in 0..8 {
-        at_rest(&gateway);
-        pass(&gateway, 500);
+        gateway.at_rest();
+        gateway.pass(500);
         assert_eq!(process_of(&mut client), process);
     }
 }
@@ -249,7 +249,7 @@ fn an_init_that_fails_is_tried_once_more() {
         eventually("it initialises", || {
             (attempts("hang") == attempt).then_some(())
         });
-        pass(&gateway, limit);
+        gateway.pass(limit);
     }
     assert_eq!(client.receive()["message"], "Internal server error");
     gateway.wait_for_line("Init took longer than 5.00 seconds");

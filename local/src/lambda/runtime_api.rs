@@ -124,7 +124,18 @@ impl Runtime {
     }
 }
 
-async fn next(State(runtime): State<Arc<Runtime>>) -> Response {
+async fn next(State(runtime): State<Arc<Runtime>>, body: Body) -> Response {
+    // The server notices a runtime that leaves only once nothing is left to read; until then it would be sent events.
+    if axum::body::to_bytes(body, MAX_RESPONSE_BYTES)
+        .await
+        .is_err()
+    {
+        return refused(
+            StatusCode::BAD_REQUEST,
+            "InvalidRequest",
+            "The request ends before its body does",
+        );
+    }
     // A runtime that asks for more without having answered has dropped that invocation; its caller hears so at once.
     runtime
         .current

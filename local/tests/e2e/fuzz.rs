@@ -160,16 +160,16 @@ fn method() -> impl Strategy<Value = String> {
 fn header_value() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         4 => vec(0x20_u8..=0x7e, 0..40),
-        2 => vec(0x80_u8..=0xff, 0..20),
+        4 => vec(0x80_u8..=0xff, 0..20),
         1 => vec(any::<u8>(), 0..20),
-        1 => Just(vec![b'x'; 12_000]),
+        1 => Just(vec![b'x'; 3_000]),
     ]
 }
 
 fn headers() -> impl Strategy<Value = Vec<u8>> {
     let name = prop_oneof![
-        2 => "[a-zA-Z][a-zA-Z0-9-]{0,20}",
-        2 => select(vec![
+        8 => "[a-zA-Z][a-zA-Z0-9-]{0,20}",
+        3 => select(vec![
             "Host", "Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "Expect", "Sec-WebSocket-Key",
             "Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Authorization", "X-Forwarded-For", "User-Agent",
         ])
@@ -297,6 +297,7 @@ fn any_management_call() {
     enum Id {
         Own,
         Encoded,
+        Similar(char),
         Longer(String),
         Shorter(usize),
         Other(String),
@@ -304,6 +305,7 @@ fn any_management_call() {
     let id = prop_oneof![
         Just(Id::Own),
         Just(Id::Encoded),
+        prop::char::range('A', 'Z').prop_map(Id::Similar),
         "(%[0-9a-fA-F]{2}|[!-~&&[^ #?]]){1,5}".prop_map(Id::Longer),
         (0_usize..16).prop_map(Id::Shorter),
         "(%[0-9a-fA-F]{0,2}|[!-~&&[^ #?]]){0,24}".prop_map(Id::Other),
@@ -329,6 +331,7 @@ fn any_management_call() {
             let id = match id {
                 Id::Own => own.to_owned(),
                 Id::Encoded => own.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+                Id::Similar(first) => format!("{first}{}", &own[1..]),
                 Id::Longer(more) => own.to_owned() + &more,
                 Id::Shorter(length) => own[..length].to_owned(),
                 Id::Other(other) => other,
@@ -374,6 +377,12 @@ fn any_call_of_the_runtime_api() {
             .unwrap();
         let (_, port) = runtime.rsplit_once(':').unwrap();
         scene.gateway.at_rest();
+        // What waits behind a request for an event hides from the server that its sender has gone, and the event with it.
+        let body = if path.ends_with("/next") {
+            Vec::new()
+        } else {
+            body
+        };
         let length = length.unwrap_or(body.len());
         let mut request =
             format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n")

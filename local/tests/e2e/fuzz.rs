@@ -23,7 +23,7 @@ const STRANGERS_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Runs a property against one gateway with its witnesses.
 fn check<S: Strategy>(strategy: &S, case: impl Fn(&Scene, S::Value) -> TestCaseResult) {
-    let cases = std::env::var("ROOMCHAT_FUZZ_CASES").map_or(24, |cases| cases.parse().unwrap());
+    let cases = std::env::var("ROOMCHAT_FUZZ_CASES").map_or(40, |cases| cases.parse().unwrap());
     let config = Config {
         cases,
         failure_persistence: None,
@@ -190,14 +190,14 @@ fn headers() -> impl Strategy<Value = Vec<u8>> {
 
 fn path() -> impl Strategy<Value = String> {
     let query = prop_oneof![
-        3 => Just(String::new()),
+        8 => Just(String::new()),
         3 => "\\?([a-z]{0,3}(=[ -~&&[^ #]]{0,8})?&?){0,5}",
         2 => "\\?(%[0-9a-fA-F]{0,2}|[!-~&&[^#]]){0,30}",
         1 => "\\?\\PC{0,20}",
         1 => Just(format!("?{}", "a=b&".repeat(1500))),
     ];
     let path = prop_oneof![
-        4 => Just("/prod".to_owned()),
+        8 => Just("/prod".to_owned()),
         1 => "/prod(/|%2[fF]|[a-z@.]){0,8}",
         1 => "(%[0-9a-fA-F]{2}|[!-~]){0,20}",
     ];
@@ -220,12 +220,18 @@ fn any_bytes_at_the_port() {
 #[test]
 fn any_handshake() {
     let upgrade = prop_oneof![
-        5 => Just("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        8 => Just("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: c2FtcGxlLXNhbXBsZS0xNg==\r\n"),
         1 => Just("Connection: Upgrade\r\nUpgrade: websocket\r\n"),
         1 => Just(""),
     ];
-    let requests = (method(), path(), headers(), upgrade, any::<bool>());
+    let requests = (
+        method(),
+        path(),
+        headers(),
+        upgrade,
+        prop::bool::weighted(0.8),
+    );
     check(&requests, |scene, (method, path, headers, upgrade, get)| {
         let method = if get { "GET" } else { &method };
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n").into_bytes();
@@ -303,12 +309,12 @@ fn any_management_call() {
         Other(String),
     }
     let id = prop_oneof![
-        Just(Id::Own),
-        Just(Id::Encoded),
-        prop::char::range('A', 'Z').prop_map(Id::Similar),
-        "(%[0-9a-fA-F]{2}|[!-~&&[^ #?]]){1,5}".prop_map(Id::Longer),
-        (0_usize..16).prop_map(Id::Shorter),
-        "(%[0-9a-fA-F]{0,2}|[!-~&&[^ #?]]){0,24}".prop_map(Id::Other),
+        1 => Just(Id::Own),
+        1 => Just(Id::Encoded),
+        3 => prop::char::range('A', 'Z').prop_map(Id::Similar),
+        1 => "(%[0-9a-fA-F]{2}|[!-~&&[^ #?]]){1,5}".prop_map(Id::Longer),
+        1 => (0_usize..16).prop_map(Id::Shorter),
+        1 => "(%[0-9a-fA-F]{0,2}|[!-~&&[^ #?]]){0,24}".prop_map(Id::Other),
     ];
     let collection = prop_oneof![
         6 => Just("/prod/@connections/".to_owned()),
@@ -321,7 +327,9 @@ fn any_management_call() {
         1 => Just(vec![b'x'; 131_073]),
     ];
     let length = prop_oneof![5 => Just(None), 1 => any::<usize>().prop_map(Some)];
-    let calls = (method(), collection, id, headers(), length, body);
+    let method = prop_oneof![1 => Just("POST".to_owned()), 1 => method()];
+    let headers = prop_oneof![1 => Just(Vec::new()), 1 => headers()];
+    let calls = (method, collection, id, headers, length, body);
     check(
         &calls,
         |scene, (method, collection, id, headers, length, body)| {

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 
 import botocore
 import pexpect
@@ -213,5 +214,44 @@ def test_boto3_posts_looks_and_disconnects(service):
         with pytest.raises(botocore.exceptions.ClientError) as malformed:
             api.get_connection(ConnectionId="nonsense")
         assert malformed.value.response["Error"]["Code"] == "BadRequestException"
+
+    asyncio.run(scenario())
+
+
+# --- The AWS CLI on @connections ------------------------------------------------------------------------------------
+
+
+def cli(service, command, connection_id, *more):
+    """A call of the AWS CLI: its exit status, what it answers, and what it complains of."""
+    endpoint = service.management.meta.endpoint_url
+    arguments = ["apigatewaymanagementapi", command, f"--connection-id={connection_id}", "--endpoint-url", endpoint]
+    credentials = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "awscli", *arguments, *more],
+        env=os.environ | credentials,
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_aws_cli_posts_looks_and_disconnects(service):
+    async def scenario():
+        def call(*arguments):
+            return asyncio.to_thread(cli, service, *arguments)
+
+        async with join(service, "cli", "alice") as alice:
+            connection_id = service.connection_in("cli")
+            assert await call("post-to-connection", connection_id, "--data", "from the CLI") == (0, "", "")
+            assert await alice.recv() == "from the CLI"
+            status, seen, _ = await call("get-connection", connection_id)
+            assert (status, json.loads(seen)["Identity"]["SourceIp"]) == (0, "127.0.0.1")
+            assert await call("delete-connection", connection_id) == (0, "", "")
+            with pytest.raises(websockets.exceptions.ConnectionClosed):
+                await alice.recv()
+            status, _, complaint = await call("get-connection", connection_id)
+            assert status != 0 and "GoneException" in complaint
+        status, _, complaint = await call("get-connection", "nonsense")
+        assert status != 0 and "Invalid connectionId: nonsense" in complaint
 
     asyncio.run(scenario())

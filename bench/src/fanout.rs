@@ -1,0 +1,179 @@
+//! Section b: a publish with 10 ms a post, beside a bare loop over the SDK's post.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::function::{Function, Invocation, event};
+use crate::report::Report;
+use crate::service::{Engine, Places};
+use crate::standin::StandIn;
+use crate::tables::{self, CONCURRENCY};
+use crate::{load, system};
+
+/// How long a post takes: what API Gateway is said to need.
+pub(crate) const POST: Duration = Duration::from_millis(10);
+
+/// Who publishes; the posts go to the others.
+pub(crate) const SENDER: &str = "thesenderhimself";
+
+/// The function, and what it talks to.
+pub(crate) struct Bench {
+    pub(crate) stand_in: StandIn,
+    pub(crate) engine: Engine,
+}
+
+impl Bench {
+    /// An engine with the tables, and a stand-in before it.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub(crate) async fn start(places: &Places) -> Result<Bench> {
+        let engine = Engine::start(places, "engine", true).await?;
+        tables::create(&engine.endpoint).await?;
+        let stand_in = StandIn::start(&places.scratch, &engine.endpoint, POST).await?;
+        Ok(Bench { stand_in, engine })
+    }
+}
+
+/// What a client sends: 64 bytes.
+pub(crate) fn said(room: &str) -> String {
+    let data = "x".repeat(load::MESSAGE_BYTES);
+    json!({"action": "publish", "room": room, "data": data}).to_string()
+}
+
+/// What members get, for the loop that only posts.
+fn posted(room: &str) -> String {
+    let data = "x".repeat(load::MESSAGE_BYTES);
+    json!({
+        "type": "message", "room": room, "seq": 1, "epoch": "01KAKZ8Q3V6T2M4W9XN5R7CYHB", "from": "alice",
+        "data": data, "received": 1_793_246_400, "at": 1_793_246_400_123_u64,
+    })
+    .to_string()
+}
+
+/// Publishes to a room and checks that each of its members was posted to once.
+///
+/// # Errors
+/// When one was not.
+pub(crate) async fn publish(
+    bench: &Bench,
+    function: &mut Function,
+    room: &str,
+    members: usize,
+) -> Result<Invocation> {
+    let invocation = function
+        .invoke(event("publish", SENDER, Some(&said(room))))
+        .await?;
+    let ack: Value = invocation.answer["body"]
+        .as_str()
+        .and_then(|body| serde_json::from_str(body).ok())
+        .unwrap_or_default();
+    ensure!(
+        ack["delivered"] == members,
+        "publish answers {}",
+        invocation.answer
+    );
+    bench.stand_in.check_posts(members)?;
+    Ok(invocation)
+}
+
+/// # Errors
+/// When a post is missing or doubled, or a function fails.
+pub(crate) async fn run(
+    report: &mut Report,
+    places: &Places,
+    sizes: &[usize],
+    rounds: usize,
+) -> Result<()> {
+    let bench = Bench::start(places).await?;
+    let environment = tables::environment();
+    for &members in sizes {
+        let room = format!("room-{members}");
+        tables::fill(&bench.engine.endpoint, &room, SENDER, members).await?;
+        let mut ours = Function::start(places, &bench.stand_in, "publish", &environment).await?;
+        let mut bare = Function::start(places, &bench.stand_in, "bare-posts", &environment).await?;
+        let loops = json!({"members": members, "concurrency": CONCURRENCY, "body": posted(&room)});
+        let (mut our_rounds, mut bare_rounds) = (Vec::new(), Vec::new());
+        // One after the other, so that a noisy moment meets both. The first round opens the connections.
+        for _ in 0..=rounds {
+            our_rounds.push(
+                publish(&bench, &mut ours, &room, members)
+                    .await
+                    .context(room.clone())?,
+            );
+            let posts = bare.invoke(loops.clone()).await?;
+            ensure!(
+                posts.answer["delivered"] == members,
+                "the bare loop answers {}",
+                posts.answer
+            );
+            bench
+                .stand_in
+                .check_posts(members)
+                .context("the bare loop")?;
+            bare_rounds.push(posts);
+        }
+        let (our_wall, our_cpu) = middle(&our_rounds[1..]);
+        let (bare_wall, bare_cpu) = middle(&bare_rounds[1..]);
+        let ideal = members.div_ceil(CONCURRENCY) as f64 * POST.as_secs_f64();
+        let name = |what: &str| format!("b/{what}-{members}/ours");
+        let note = format!("ideal {} ms", crate::report::rounded(ideal * 1000.0));
+        report.add(&name("wall"), our_wall * 1000.0, "ms", &note);
+        report.add(
+            &format!("b/wall-{members}/bare"),
+            bare_wall * 1000.0,
+            "ms",
+            "",
+        );
+        report.add(&name("wall-ratio"), our_wall / bare_wall, "of bare", "");
+        report.add(&name("cpu-post"), our_cpu * 1e6 / members as f64, "us", "");
+        report.add(
+            &format!("b/cpu-post-{members}/bare"),
+            bare_cpu * 1e6 / members as f64,
+            "us",
+            "",
+        );
+        report.add(
+            &name("cpu-ratio"),
+            our_cpu / bare_cpu,
+            "of bare",
+            "reading members and storing the message included",
+        );
+        let first = our_rounds
+            .first()
+            .map_or(0.0, |first| first.wall.as_secs_f64());
+        report.add(
+            &name("first"),
+            first * 1000.0,
+            "ms",
+            "the first of a process",
+        );
+        let peak = system::peak_bytes(ours.running.pid())?;
+        report.add(
+            &name("memory"),
+            peak as f64 / 1e6,
+            "MB",
+            "most that was resident",
+        );
+    }
+    Ok(())
+}
+
+/// The medians of wall and processor time, in seconds.
+pub(crate) fn middle(rounds: &[Invocation]) -> (f64, f64) {
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or_default()
+    };
+    (
+        median(
+            rounds
+                .iter()
+                .map(|round| round.wall.as_secs_f64())
+                .collect(),
+        ),
+        median(rounds.iter().map(|round| round.cpu_seconds).collect()),
+    )
+}

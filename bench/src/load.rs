@@ -1,0 +1,400 @@
+//! The load client: the same code against every service. It counts each frame of each member, and a run in which one
+//! is missing, doubled or strange is an error, not a figure.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt as _, StreamExt as _, TryStreamExt as _};
+use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+/// The length of what is said, in bytes: the JSON string's text.
+pub(crate) const MESSAGE_BYTES: usize = 64;
+
+/// Only hit when something hangs, which the tests wait for.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
+
+/// How long frames that nobody waits for may come after a round.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Messages of one round at most.
+const MAX_MESSAGES: usize = 100_000;
+
+/// Handshakes under way at a time.
+pub(crate) const HANDSHAKES_AT_ONCE: usize = 16;
+
+/// Where a service listens. All services speak the protocol of PROTOCOL.md as far as the load goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    pub(crate) port: u16,
+    /// Of the URL, up to the query.
+    pub(crate) path: &'static str,
+}
+
+/// A member of a room.
+pub(crate) struct Member {
+    sink: SplitSink<WebSocketStream<TcpStream>, Message>,
+    stream: SplitStream<WebSocketStream<TcpStream>>,
+}
+
+impl Address {
+    /// Joins a room.
+    ///
+    /// # Errors
+    /// When the handshake is refused or takes longer than a minute.
+    pub(crate) async fn join(&self, room: &str, user: &str) -> Result<Member> {
+        let url = format!(
+            "ws://127.0.0.1:{}{}?room={room}&user={user}",
+            self.port, self.path
+        );
+        // The library's own buffers are 128 KB each way: ten thousand members would need 2.5 GB.
+        let config = WebSocketConfig::default()
+            .read_buffer_size(4 * 1024)
+            .write_buffer_size(4 * 1024);
+        let opening = async {
+            let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+            stream.set_nodelay(true)?;
+            let opened =
+                tokio_tungstenite::client_async_with_config(url.as_str(), stream, Some(config));
+            anyhow::Ok(opened.await?.0)
+        };
+        let socket = timeout(PATIENCE, opening)
+            .await
+            .unwrap_or_else(|_| Err(anyhow!("no answer within {PATIENCE:?}")))
+            .with_context(|| format!("the handshake of {user}"))?;
+        let (sink, stream) = socket.split();
+        Ok(Member { sink, stream })
+    }
+
+    /// Joins `count` members to a room, [`HANDSHAKES_AT_ONCE`] at a time.
+    ///
+    /// # Errors
+    /// When one of the handshakes fails.
+    pub(crate) async fn join_many(&self, room: &str, count: usize) -> Result<Vec<Member>> {
+        futures::stream::iter(0..count)
+            .map(|number| async move { self.join(room, &format!("user-{number}")).await })
+            .buffer_unordered(HANDSHAKES_AT_ONCE)
+            .try_collect()
+            .await
+    }
+}
+
+/// What a round came to.
+#[derive(Debug)]
+pub(crate) struct Round {
+    pub(crate) messages: usize,
+    pub(crate) deliveries: usize,
+    /// From the first message's departure to the last delivery.
+    pub(crate) took: Duration,
+    /// From a message's departure to its arrival at another member, microseconds, sorted.
+    pub(crate) delivery_us: Vec<u32>,
+    /// From a message's departure to its ack, microseconds, sorted.
+    pub(crate) ack_us: Vec<u32>,
+}
+
+impl Round {
+    /// Messages that arrived, per second.
+    pub(crate) fn deliveries_per_second(&self) -> f64 {
+        self.deliveries as f64 / self.took.as_secs_f64()
+    }
+}
+
+/// The value below which `share` of the sorted samples lie, in milliseconds.
+pub(crate) fn quantile_ms(sorted_us: &[u32], share: f64) -> f64 {
+    let last = sorted_us.len().saturating_sub(1);
+    let index = (last as f64 * share).round() as usize;
+    sorted_us
+        .get(index)
+        .map_or(0.0, |us| f64::from(*us) / 1000.0)
+}
+
+/// What the tasks of a round share.
+struct Board {
+    /// Tells this round's messages from another's that come late.
+    round: String,
+    members: usize,
+    started: Instant,
+    /// When each message left, microseconds after `started`.
+    sent_us: Vec<AtomicU64>,
+    /// How many frames of each message have come: one for each member, the ack among them.
+    frames: Vec<AtomicUsize>,
+    next: AtomicUsize,
+    last_us: AtomicU64,
+    /// Frames of all messages, to see whether the round goes on.
+    all_frames: AtomicUsize,
+}
+
+impl Board {
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The first `writers` members talk to the room, each its next message as soon as everybody has the last, for the time
+/// of `talk` and at least once.
+///
+/// # Errors
+/// When a frame is missing after a minute of silence, comes twice, or is none that the protocol knows; when a
+/// connection ends.
+pub(crate) async fn talk(
+    members: Vec<Member>,
+    round: &str,
+    writers: usize,
+    for_time: Duration,
+    at_most: usize,
+) -> Result<(Vec<Member>, Round)> {
+    let at_most = at_most.min(MAX_MESSAGES);
+    let board = Arc::new(Board {
+        round: round.to_owned(),
+        members: members.len(),
+        started: Instant::now(),
+        sent_us: (0..at_most).map(|_| AtomicU64::new(0)).collect(),
+        frames: (0..at_most).map(|_| AtomicUsize::new(0)).collect(),
+        next: AtomicUsize::new(0),
+        last_us: AtomicU64::new(0),
+        all_frames: AtomicUsize::new(0),
+    });
+    let complete: Arc<Vec<Notify>> = Arc::new((0..at_most).map(|_| Notify::new()).collect());
+    let (over, is_over) = watch::channel(false);
+    let (complaint, mut complaints) = mpsc::unbounded_channel();
+
+    let mut sinks = Vec::with_capacity(members.len());
+    let mut readers = Vec::with_capacity(members.len());
+    for Member { sink, stream } in members {
+        sinks.push(sink);
+        let (board, complete) = (Arc::clone(&board), Arc::clone(&complete));
+        let (is_over, complaint) = (is_over.clone(), complaint.clone());
+        readers.push(tokio::spawn(async move {
+            let mut reader = Reader::new(stream, board, complete);
+            if let Err(error) = reader.read(is_over).await {
+                let _ = complaint.send(error);
+            }
+            reader
+        }));
+    }
+    let mut talking = Vec::new();
+    for mut sink in sinks.drain(..writers) {
+        let (board, complete) = (Arc::clone(&board), Arc::clone(&complete));
+        talking.push(tokio::spawn(async move {
+            while board.started.elapsed() < for_time || board.next.load(Ordering::Relaxed) < writers
+            {
+                let number = board.next.fetch_add(1, Ordering::Relaxed);
+                let Some(sent_us) = board.sent_us.get(number) else {
+                    break;
+                };
+                let frame = frame(&board.round, number);
+                sent_us.store(board.now_us(), Ordering::Relaxed);
+                sink.send(Message::text(frame)).await?;
+                complete[number].notified().await;
+            }
+            anyhow::Ok(sink)
+        }));
+    }
+    let finished = async {
+        let mut back = Vec::new();
+        for writer in talking {
+            back.push(writer.await??);
+        }
+        anyhow::Ok(back)
+    };
+    let mut back = tokio::select! {
+        back = finished => back?,
+        Some(error) = complaints.recv() => return Err(error),
+        error = silence(&board) => return Err(error),
+    };
+    sleep(SETTLE).await;
+    let _ = over.send(true);
+    back.append(&mut sinks);
+
+    let mut members = Vec::new();
+    let mut result = Round {
+        messages: board.next.load(Ordering::Relaxed).min(at_most),
+        deliveries: 0,
+        took: Duration::from_micros(board.last_us.load(Ordering::Relaxed)),
+        delivery_us: Vec::new(),
+        ack_us: Vec::new(),
+    };
+    for (reader, sink) in readers.into_iter().zip(back) {
+        let reader = reader.await?;
+        result.delivery_us.extend(&reader.delivery_us);
+        result.ack_us.extend(&reader.ack_us);
+        members.push(Member {
+            sink,
+            stream: reader.stream,
+        });
+    }
+    // A frame too many came while everything settled.
+    if let Ok(error) = complaints.try_recv() {
+        return Err(error);
+    }
+    result.deliveries = result.delivery_us.len();
+    let expected = result.messages * (board.members - 1);
+    ensure!(
+        result.deliveries == expected && result.ack_us.len() == result.messages,
+        "{} of {expected} deliveries and {} of {} acks came",
+        result.deliveries,
+        result.ack_us.len(),
+        result.messages
+    );
+    result.delivery_us.sort_unstable();
+    result.ack_us.sort_unstable();
+    Ok((members, result))
+}
+
+/// Waits until nothing has come for a long time.
+async fn silence(board: &Board) -> anyhow::Error {
+    let mut seen = 0;
+    loop {
+        sleep(PATIENCE).await;
+        let frames = board.all_frames.load(Ordering::Relaxed);
+        if frames == seen {
+            let messages = board.next.load(Ordering::Relaxed);
+            return anyhow!(
+                "{frames} of {} frames came, and then none for {PATIENCE:?}",
+                messages * board.members
+            );
+        }
+        seen = frames;
+    }
+}
+
+/// What a writer sends.
+fn frame(round: &str, number: usize) -> String {
+    let data = format!("{round} {number} ");
+    format!(r#"{{"action":"publish","id":"{round}-{number}","data":"{data:-<MESSAGE_BYTES$}"}}"#)
+}
+
+/// A frame of a server, as far as it is counted.
+#[derive(Debug, Deserialize)]
+struct Frame<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(default)]
+    id: &'a str,
+    #[serde(default)]
+    data: &'a str,
+    delivered: Option<usize>,
+}
+
+struct Reader {
+    stream: SplitStream<WebSocketStream<TcpStream>>,
+    board: Arc<Board>,
+    complete: Arc<Vec<Notify>>,
+    /// By number of the message.
+    seen: Vec<bool>,
+    delivery_us: Vec<u32>,
+    ack_us: Vec<u32>,
+}
+
+impl Reader {
+    fn new(
+        stream: SplitStream<WebSocketStream<TcpStream>>,
+        board: Arc<Board>,
+        complete: Arc<Vec<Notify>>,
+    ) -> Reader {
+        Reader {
+            stream,
+            board,
+            complete,
+            seen: Vec::new(),
+            delivery_us: Vec::new(),
+            ack_us: Vec::new(),
+        }
+    }
+
+    async fn read(&mut self, mut is_over: watch::Receiver<bool>) -> Result<()> {
+        loop {
+            let message = tokio::select! {
+                message = self.stream.next() => message,
+                _ = is_over.wait_for(|over| *over) => return Ok(()),
+            };
+            match message {
+                Some(Ok(Message::Text(text))) => self.count(&text)?,
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(message)) => bail!("a member got {message:?}"),
+                Some(Err(error)) => {
+                    return Err(anyhow!(error).context("a member lost its connection"));
+                }
+                None => bail!("a member's connection ended"),
+            }
+        }
+    }
+
+    fn count(&mut self, text: &str) -> Result<()> {
+        let now_us = self.board.now_us();
+        let strange = || format!("a member got the frame {text}");
+        let frame: Frame<'_> = serde_json::from_str(text).with_context(strange)?;
+        let number: usize = frame
+            .id
+            .strip_prefix(self.board.round.as_str())
+            .and_then(|rest| rest.strip_prefix('-')?.parse().ok())
+            .with_context(strange)?;
+        if self.seen.len() <= number {
+            self.seen.resize(number + 1, false);
+        }
+        ensure!(!self.seen[number], "a frame came twice: {text}");
+        self.seen[number] = true;
+        let sent_us = self
+            .board
+            .sent_us
+            .get(number)
+            .with_context(strange)?
+            .load(Ordering::Relaxed);
+        let took_us = u32::try_from(now_us.saturating_sub(sent_us)).unwrap_or(u32::MAX);
+        match frame.kind {
+            "ack" => {
+                let others = self.board.members - 1;
+                ensure!(
+                    frame.delivered == Some(others),
+                    "not all of {others} got it: {text}"
+                );
+                self.ack_us.push(took_us);
+            }
+            "message" => {
+                ensure!(
+                    frame.data.len() == MESSAGE_BYTES,
+                    "not what was said: {text}"
+                );
+                self.delivery_us.push(took_us);
+                self.board.last_us.fetch_max(now_us, Ordering::Relaxed);
+            }
+            _ => bail!(strange()),
+        }
+        self.board.all_frames.fetch_add(1, Ordering::Relaxed);
+        let frames = self.board.frames[number].fetch_add(1, Ordering::Relaxed) + 1;
+        if frames == self.board.members {
+            self.complete[number].notify_one();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_of_the_length_that_is_said() {
+        for (round, number) in [("warm", 0), ("room-1000", 99_999)] {
+            let frame: serde_json::Value = serde_json::from_str(&frame(round, number)).unwrap();
+            assert_eq!(frame["data"].as_str().unwrap().len(), MESSAGE_BYTES);
+            assert_eq!(frame["id"], format!("{round}-{number}"));
+        }
+    }
+
+    #[test]
+    fn quantiles_are_of_the_samples() {
+        let samples: Vec<u32> = (0..=100).map(|n| n * 1000).collect();
+        assert_eq!(quantile_ms(&samples, 0.5), 50.0);
+        assert_eq!(quantile_ms(&samples, 0.99), 99.0);
+        assert_eq!(quantile_ms(&[], 0.5), 0.0);
+    }
+}

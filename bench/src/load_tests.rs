@@ -1,0 +1,128 @@
+//! The load client against services that are wrong in one way each.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Result;
+use futures::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::load::{Address, Round, talk};
+
+/// What is wrong with the service.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Wrong {
+    Nothing,
+    /// The last member gets every message twice.
+    Doubles,
+    /// The last member gets none.
+    Loses,
+    /// The ack says that one member more has it.
+    Boasts,
+    /// The data is not what was said.
+    Garbles,
+}
+
+/// A chat of one room, on a free port.
+async fn service(wrong: Wrong) -> Result<Address> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let port = listener.local_addr()?.port();
+    let members: Arc<Mutex<Vec<UnboundedSender<String>>>> = Arc::default();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (outbox, mut outgoing) = unbounded_channel();
+            let own = {
+                let mut members = members.lock().unwrap();
+                members.push(outbox);
+                members.len() - 1
+            };
+            let members = Arc::clone(&members);
+            tokio::spawn(async move {
+                let socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+                let (mut sink, mut stream) = socket.split();
+                loop {
+                    tokio::select! {
+                        Some(frame) = outgoing.recv() => sink.send(Message::text(frame)).await.unwrap(),
+                        Some(Ok(Message::Text(said))) = stream.next() => publish(wrong, own, &said, &members.lock().unwrap()),
+                        else => return,
+                    }
+                }
+            });
+        }
+    });
+    Ok(Address { port, path: "/" })
+}
+
+fn publish(wrong: Wrong, sender: usize, said: &str, members: &[UnboundedSender<String>]) {
+    let said: Value = serde_json::from_str(said).unwrap();
+    let data = if wrong == Wrong::Garbles {
+        json!("…")
+    } else {
+        said["data"].clone()
+    };
+    let message = json!({"type": "message", "id": said["id"], "data": data}).to_string();
+    let last = members.len() - 1;
+    for (number, member) in members
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| *number != sender)
+    {
+        let copies = match wrong {
+            Wrong::Doubles if number == last => 2,
+            Wrong::Loses if number == last => 0,
+            _ => 1,
+        };
+        for _ in 0..copies {
+            member.send(message.clone()).unwrap();
+        }
+    }
+    let delivered = if wrong == Wrong::Boasts {
+        last + 1
+    } else {
+        last
+    };
+    let ack = json!({"type": "ack", "id": said["id"], "delivered": delivered});
+    members[sender].send(ack.to_string()).unwrap();
+}
+
+async fn measure(wrong: Wrong) -> Result<Round> {
+    let address = service(wrong).await?;
+    // One after the other, so that the last of the service is not the first of ours, who speaks.
+    let mut members = Vec::new();
+    for user in ["alice", "bob", "carol"] {
+        members.push(address.join("lobby", user).await?);
+    }
+    Ok(
+        talk(members, "test", 1, Duration::from_millis(50), usize::MAX)
+            .await?
+            .1,
+    )
+}
+
+#[tokio::test]
+async fn a_service_that_does_its_work_has_figures() {
+    let round = measure(Wrong::Nothing).await.unwrap();
+    assert!(round.messages >= 1);
+    assert_eq!(round.deliveries, 2 * round.messages);
+    assert_eq!(round.delivery_us.len(), round.deliveries);
+    assert_eq!(round.ack_us.len(), round.messages);
+}
+
+#[tokio::test]
+async fn one_that_does_not_has_none() {
+    for (wrong, complaint) in [
+        (Wrong::Doubles, "came twice"),
+        (Wrong::Loses, "and then none"),
+        (Wrong::Boasts, "not all of 2 got it"),
+        (Wrong::Garbles, "not what was said"),
+    ] {
+        let error = measure(wrong).await.expect_err("a figure");
+        assert!(
+            format!("{error:#}").contains(complaint),
+            "{wrong:?}: {error:#}"
+        );
+    }
+}

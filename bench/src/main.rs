@@ -1,0 +1,299 @@
+//! Measures the service beside what people use today: `scripts/bench.sh` builds everything and starts this.
+//!
+//! Every figure comes with a ratio to something measured in the same run, and every run checks what it measures.
+
+mod cold;
+mod costs;
+mod dynamodb;
+mod fanout;
+mod function;
+mod load;
+#[cfg(test)]
+mod load_tests;
+mod local;
+mod memory;
+mod peers;
+mod plot;
+mod quota;
+mod report;
+mod service;
+mod standin;
+mod system;
+mod tables;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
+use local::Load;
+use report::Report;
+use service::{Places, Service};
+
+/// A larger room would take the peer minutes.
+const PEER_ROOM: usize = 1000;
+
+/// Eight messages at a time to a larger room end connections of serverless-offline.
+const PEER_BUSIEST: usize = 100;
+
+/// Measures the service beside what people use today
+#[derive(Debug, Parser)]
+#[command(name = "roomchat-bench")]
+struct Options {
+    /// Fewer and shorter measurements: two minutes at most
+    #[arg(long)]
+    quick: bool,
+    /// As little as shows that everything works
+    #[arg(long, hide = true)]
+    smoke: bool,
+    /// Only these sections
+    #[arg(long, value_delimiter = ',', value_name = "a,b,…")]
+    only: Vec<char>,
+    /// Write the figures there
+    #[arg(long, value_name = "FILE", default_value = ".tools/bench/bench.json")]
+    json: PathBuf,
+    /// Write the plot there
+    #[arg(long, value_name = "FILE", default_value = ".tools/bench/bench.svg")]
+    svg: PathBuf,
+    /// Where the functions' binaries are
+    #[arg(long, value_name = "DIR", default_value = "target/release")]
+    functions: PathBuf,
+    /// The local gateway
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "target/release/roomchat-local"
+    )]
+    gateway: PathBuf,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+/// What this program does when it starts itself.
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// A DynamoDB engine in memory, on a free port that it prints
+    #[command(hide = true)]
+    Engine {
+        /// Stay off the core that functions run on
+        #[arg(long)]
+        aside: bool,
+    },
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Smoke,
+    Quick,
+    Full,
+}
+
+/// The same in numbers.
+struct Scale {
+    extent: Extent,
+    load: Load,
+    /// Members of the rooms of section b.
+    fan_outs: Vec<usize>,
+    /// Publishes to each of them, and with each memory setting; one more comes first and does not count.
+    rounds: usize,
+    /// Starts of each function.
+    starts: usize,
+}
+
+impl Scale {
+    fn of(options: &Options) -> Scale {
+        if options.smoke {
+            let load = Load {
+                talk: Duration::ZERO,
+                rooms: vec![10, 20],
+                busiest: 10,
+                joining: 20,
+                idle: vec![80],
+            };
+            Scale {
+                extent: Extent::Smoke,
+                load,
+                fan_outs: vec![10],
+                rounds: 1,
+                starts: 1,
+            }
+        } else if options.quick {
+            let load = Load {
+                talk: Duration::from_secs(1),
+                rooms: vec![100, 1000],
+                busiest: 1000,
+                joining: 1000,
+                idle: vec![1000],
+            };
+            Scale {
+                extent: Extent::Quick,
+                load,
+                fan_outs: vec![10, 1000],
+                rounds: 3,
+                starts: 5,
+            }
+        } else {
+            let load = Load {
+                talk: Duration::from_secs(5),
+                rooms: vec![100, 1000, 5000],
+                busiest: 1000,
+                joining: 1000,
+                idle: vec![1000, 10_000],
+            };
+            Scale {
+                extent: Extent::Full,
+                load,
+                fan_outs: vec![10, 100, 1000, 10_000],
+                rounds: 7,
+                starts: 20,
+            }
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    // Before the runtime starts its threads, which inherit it.
+    if matches!(options.part, Some(Part::Engine { aside: true }))
+        && let Err(error) = standin::stay_on(standin::OTHER_CORE)
+    {
+        eprintln!("roomchat-bench: {error:#}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let outcome = runtime
+        .context("cannot start the async runtime")
+        .and_then(|runtime| runtime.block_on(run(&options)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("roomchat-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(options: &Options) -> Result<()> {
+    if matches!(options.part, Some(Part::Engine { .. })) {
+        return engine().await;
+    }
+    let root = std::env::current_dir()?;
+    let scratch = root.join(".tools/bench");
+    fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    let places = Places {
+        functions: root.join(&options.functions),
+        gateway: root.join(&options.gateway),
+        scratch,
+        root,
+    };
+    let scale = Scale::of(options);
+    let begun = chrono::Utc::now();
+    let load_before = system::load();
+    let load = &scale.load;
+    let mut report = Report::default();
+    let wanted = |section| options.only.is_empty() || options.only.contains(&section);
+
+    if wanted('a') {
+        let most = load
+            .rooms
+            .iter()
+            .sum::<usize>()
+            .max(load.idle.iter().copied().max().unwrap_or(0));
+        system::allow_descriptors(most as u64 + 1000)?;
+        let terraform = places.root.join("terraform");
+        eprintln!("a: the service on this machine");
+        let ours = Service::gateway(&places, "gateway", &terraform, &places.functions, &[]).await?;
+        local::speed(&mut report, 'a', "ours", &ours, load)
+            .await
+            .context("section a")?;
+        drop(ours);
+        let ours =
+            Service::gateway(&places, "gateway-idle", &terraform, &places.functions, &[]).await?;
+        local::idle_memory(&mut report, &ours, load)
+            .await
+            .context("section a, idle memory")?;
+    }
+
+    if wanted('b') {
+        eprintln!("b: fan-out with {:?} a post", fanout::POST);
+        fanout::run(&mut report, &places, &scale.fan_outs, scale.rounds)
+            .await
+            .context("section b")?;
+    }
+    if wanted('c') {
+        eprintln!("c: cold start");
+        cold::run(&mut report, &places, scale.starts, scale.extent)
+            .await
+            .context("section c")?;
+    }
+    if wanted('d') {
+        costs::run(&mut report, &places).context("section d")?;
+    }
+    if wanted('f') {
+        eprintln!("f: memory settings of publish");
+        memory::run(&mut report, &places, scale.rounds)
+            .await
+            .context("section f")?;
+    }
+    if wanted('e') {
+        system::allow_descriptors(10_000)?;
+        let rooms = load
+            .rooms
+            .iter()
+            .copied()
+            .filter(|size| *size <= PEER_ROOM)
+            .collect();
+        let load = Load {
+            rooms,
+            busiest: PEER_BUSIEST,
+            ..load.clone()
+        };
+        for way in ["one-scan", "one-by-one"] {
+            eprintln!("e: our gateway, handlers as people write them first: {way}");
+            let peer = peers::first_try(&places, way).await?;
+            local::speed(&mut report, 'e', way, &peer, &load)
+                .await
+                .context(way)?;
+        }
+        let whose = "serverless-offline";
+        eprintln!("e: {whose}");
+        let (peer, _engine) = peers::serverless_offline(&places).await?;
+        local::speed(&mut report, 'e', whose, &peer, &load)
+            .await
+            .context(whose)?;
+    }
+
+    let about = json!({
+        "date": begun.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        "seconds": (chrono::Utc::now() - begun).num_seconds(),
+        "commit": system::commit(),
+        "quick": options.quick,
+        "machine": system::machine(),
+        "loadAverage": [load_before, system::load()],
+    });
+    let text = format!("{}\n{about:#}\n", report.table());
+    // A reader that has gone away is no reason to lose the file.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    let json = serde_json::to_string_pretty(&report.json(&about))?;
+    let plot = plot::svg(&report, &about);
+    for (file, text) in [(&options.json, json + "\n"), (&options.svg, plot)] {
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Serves an engine until it is killed.
+async fn engine() -> Result<()> {
+    let database = dynoxide::Database::memory().context("cannot make a database in memory")?;
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    println!("http://{}", listener.local_addr()?);
+    let served = dynoxide::server::serve_with_shutdown(listener, database, std::future::pending());
+    served.await.map_err(anyhow::Error::msg)
+}

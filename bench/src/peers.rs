@@ -1,0 +1,87 @@
+//! Section e: the services that ours is measured beside.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use crate::dynamodb;
+use crate::load::Address;
+use crate::service::{Engine, Places, Service, free_port};
+
+/// The table of the peer, which bench/peers/serverless-offline/serverless.yml names.
+const TABLE: &str = "bench-peer";
+
+/// serverless-offline with a small app of the same kind, and the engine that has its table.
+///
+/// # Errors
+/// When one of the two does not start.
+pub(crate) async fn serverless_offline(places: &Places) -> Result<(Service, Engine)> {
+    let engine = Engine::start(places, "serverless-offline-engine", false).await?;
+    dynamodb::call(
+        &engine.endpoint,
+        "CreateTable",
+        &json!({
+            "TableName": TABLE,
+            "BillingMode": "PAY_PER_REQUEST",
+            "KeySchema": [{"AttributeName": "connectionId", "KeyType": "HASH"}],
+            "AttributeDefinitions": [
+                {"AttributeName": "connectionId", "AttributeType": "S"},
+                {"AttributeName": "room", "AttributeType": "S"},
+            ],
+            "GlobalSecondaryIndexes": [{
+                "IndexName": "room-index",
+                "KeySchema": [{"AttributeName": "room", "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "ALL"},
+            }],
+        }),
+    )
+    .await?;
+    let address = Address {
+        port: free_port()?,
+        path: "/",
+    };
+    let peers = places.root.join("bench/peers");
+    let mut command = Command::new("node");
+    command
+        .arg(peers.join("node_modules/serverless/bin/serverless.js"))
+        .args(["offline", "start"])
+        .current_dir(peers.join("serverless-offline"))
+        .env("AWS_ENDPOINT_URL_DYNAMODB", &engine.endpoint)
+        .env("AWS_ACCESS_KEY_ID", "local")
+        .env("AWS_SECRET_ACCESS_KEY", "local")
+        .env("PEER_PORT", address.port.to_string())
+        .env("PEER_HTTP_PORT", free_port()?.to_string())
+        .env("PEER_LAMBDA_PORT", free_port()?.to_string())
+        // It would ask the network for updates and report what it did.
+        .env("SLS_TELEMETRY_DISABLED", "1")
+        .env("SLS_NOTIFICATIONS_MODE", "off");
+    let service = Service::start(places, "serverless-offline", address, &mut command).await?;
+    Ok((service, engine))
+}
+
+/// Our gateway with a chat as people write it first; `way` is how it publishes.
+///
+/// # Errors
+/// When it does not start.
+pub(crate) async fn first_try(places: &Places, way: &str) -> Result<Service> {
+    let functions = places.scratch.join("first-try");
+    fs::create_dir_all(&functions)?;
+    for name in ["connect", "disconnect", "publish"] {
+        let link = functions.join(name);
+        let _ = fs::remove_file(&link);
+        symlink(places.functions.join("first-try"), &link)
+            .with_context(|| format!("cannot make {}", link.display()))?;
+    }
+    let terraform = places.root.join("bench/peers/first-try");
+    Service::gateway(
+        places,
+        way,
+        &terraform,
+        &functions,
+        &[format!("publish={way}")],
+    )
+    .await
+}

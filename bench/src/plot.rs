@@ -1,0 +1,186 @@
+//! The plot of a run: how deliveries per second and the time of a fan-out go with the size of the room.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::fanout::POST;
+use crate::report::{Report, rounded};
+use crate::tables::CONCURRENCY;
+
+const SIZES: [usize; 5] = [10, 100, 1000, 5000, 10_000];
+const WIDTH: f64 = 420.0;
+const HEIGHT: f64 = 260.0;
+const COLOURS: [&str; 5] = ["#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#999999"];
+
+/// A line of a panel: its name, and value by size of the room.
+struct Line {
+    name: String,
+    points: Vec<(f64, f64)>,
+}
+
+/// The SVG; a panel without figures has no lines.
+pub(crate) fn svg(report: &Report, about: &Value) -> String {
+    let measured = |prefix: &str, whose: &str, name: &str| Line {
+        name: name.to_owned(),
+        points: SIZES
+            .iter()
+            .filter_map(|size| {
+                Some((
+                    *size as f64,
+                    report.value(&format!("{prefix}-{size}/{whose}"))?,
+                ))
+            })
+            .collect(),
+    };
+    let deliveries = vec![
+        measured("a/deliveries", "ours", "ours"),
+        measured("e/deliveries", "serverless-offline", "serverless-offline"),
+        measured(
+            "e/deliveries",
+            "one-scan",
+            "our gateway, a scan and unbounded sends",
+        ),
+        measured(
+            "e/deliveries",
+            "one-by-one",
+            "our gateway, a query and one send after the other",
+        ),
+    ];
+    let ideal = SIZES.iter().map(|size| {
+        let rounds = size.div_ceil(CONCURRENCY) as f64;
+        (*size as f64, rounds * POST.as_secs_f64() * 1000.0)
+    });
+    let times = vec![
+        measured("b/wall", "ours", "publish"),
+        measured("b/wall", "bare", "a bare loop over the SDK's post"),
+        Line {
+            name: format!("{CONCURRENCY} posts at a time, {POST:?} each"),
+            points: ideal.collect(),
+        },
+    ];
+    let mut svg = String::new();
+    let _ = writeln!(
+        svg,
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1080 420" font-family="sans-serif" font-size="12">
+<rect width="1080" height="420" fill="white"/>"#
+    );
+    panel(
+        &mut svg,
+        70.0,
+        "Deliveries per second, one message at a time, by members of the room",
+        &deliveries,
+    );
+    panel(
+        &mut svg,
+        610.0,
+        "Fan-out, ms, by members of the room",
+        &times,
+    );
+    let text = |name: &str| about[name].as_str().unwrap_or_default().to_owned();
+    let _ = writeln!(
+        svg,
+        r##"<text x="70" y="412" fill="#666">{} · {} · {} cores, {}</text>
+</svg>"##,
+        text("date"),
+        text("commit"),
+        about["machine"]["cores"],
+        about["machine"]["processor"].as_str().unwrap_or_default()
+    );
+    svg
+}
+
+/// One panel with its corner at `left`; both axes are logarithmic.
+fn panel(svg: &mut String, left: f64, title: &str, lines: &[Line]) {
+    let top = 40.0;
+    let values = || {
+        lines
+            .iter()
+            .flat_map(|line| &line.points)
+            .map(|(_, value)| *value)
+    };
+    let lowest = values().fold(f64::INFINITY, f64::min).log10().floor();
+    let highest = values().fold(0.0, f64::max).log10().ceil();
+    let _ = writeln!(
+        svg,
+        r#"<text x="{left}" y="{}" font-weight="bold">{title}</text>"#,
+        top - 16.0
+    );
+    if !lowest.is_finite() || highest <= lowest {
+        return;
+    }
+    let x = |size: f64| left + (size.log10() - 1.0) / 3.0 * WIDTH;
+    let y = |value: f64| top + HEIGHT * (1.0 - (value.log10() - lowest) / (highest - lowest));
+    for power in (lowest as i32)..=(highest as i32) {
+        let value = 10_f64.powi(power);
+        let _ = writeln!(
+            svg,
+            r##"<path d="M{left} {0:.1}h{WIDTH}" stroke="#ddd"/><text x="{1}" y="{2:.1}" text-anchor="end">{value}</text>"##,
+            y(value),
+            left - 6.0,
+            y(value) + 4.0
+        );
+    }
+    for size in SIZES {
+        let _ = writeln!(
+            svg,
+            r##"<text x="{:.1}" y="{}" text-anchor="middle">{size}</text>"##,
+            x(size as f64),
+            top + HEIGHT + 16.0
+        );
+    }
+    let drawn = lines.iter().filter(|line| !line.points.is_empty());
+    for (number, (line, colour)) in drawn.zip(COLOURS).enumerate() {
+        let mut path = String::new();
+        for (index, (size, value)) in line.points.iter().enumerate() {
+            let letter = if index == 0 { 'M' } else { 'L' };
+            let _ = write!(path, "{letter}{:.1} {:.1}", x(*size), y(*value));
+            let _ = writeln!(
+                svg,
+                r#"<circle cx="{:.1}" cy="{:.1}" r="3" fill="{colour}"><title>{size}: {}</title></circle>"#,
+                x(*size),
+                y(*value),
+                rounded(*value)
+            );
+        }
+        let below = top + HEIGHT + 40.0 + 16.0 * number as f64;
+        let _ = writeln!(
+            svg,
+            r#"<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"/>
+<path d="M{left} {below}h20" stroke="{colour}" stroke-width="2"/><text x="{}" y="{}">{}</text>"#,
+            left + 26.0,
+            below + 4.0,
+            line.name
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_higher_value_is_drawn_higher() {
+        let mut report = Report::default();
+        report.add("a/deliveries-100/ours", 8000.0, "1/s", "");
+        report.add("a/deliveries-1000/ours", 9000.0, "1/s", "");
+        let svg = svg(&report, &Value::Null);
+        let height = |size: usize| -> f64 {
+            let circle = svg
+                .lines()
+                .find(|line| line.contains(&format!("<title>{size}: ")))
+                .unwrap();
+            circle
+                .split("cy=\"")
+                .nth(1)
+                .unwrap()
+                .split('"')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap()
+        };
+        assert!(height(1000) < height(100), "{svg}");
+        assert!(svg.ends_with("</svg>\n"));
+    }
+}

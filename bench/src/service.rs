@@ -1,0 +1,216 @@
+//! The services that are measured, as processes of their own.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use tokio::time::sleep;
+
+use crate::load::Address;
+
+/// Only hit when something hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a service may take to end by itself.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// The folders of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    /// The repository.
+    pub(crate) root: PathBuf,
+    /// Where the functions' binaries are.
+    pub(crate) functions: PathBuf,
+    pub(crate) gateway: PathBuf,
+    /// Logs, and whatever is made for a run.
+    pub(crate) scratch: PathBuf,
+}
+
+/// A started process and all that it starts; they end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    name: String,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Starts `command` with its output in a file of the scratch folder.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn start(places: &Places, name: &str, command: &mut Command) -> Result<Running> {
+        let log = places.scratch.join(format!("{name}.log"));
+        let output =
+            File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        Ok(Running {
+            child,
+            name: name.to_owned(),
+            log,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until `found` finds something, looking every millisecond.
+    ///
+    /// # Errors
+    /// When the process ends first or it takes longer than a minute.
+    pub(crate) async fn until<T>(&mut self, mut found: impl FnMut(&str) -> Option<T>) -> Result<T> {
+        let started = Instant::now();
+        loop {
+            let printed = fs::read_to_string(&self.log).unwrap_or_default();
+            if let Some(value) = found(&printed) {
+                return Ok(value);
+            }
+            let ended = self.child.try_wait()?;
+            if ended.is_some() || started.elapsed() > PATIENCE {
+                let last = printed.lines().last().unwrap_or_default().to_owned();
+                let (name, log) = (&self.name, self.log.display());
+                bail!(
+                    "{name} does not start; its last line is \"{last}\", the others are in {log}"
+                );
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Ok(pid) = i32::try_from(self.child.id()).map(Pid::from_raw) else {
+            return;
+        };
+        // Twice: the gateway takes the second for "at once", and ends its functions all the same.
+        for patience in [Duration::from_millis(100), STOP_GRACE] {
+            let _ = kill(pid, Signal::SIGTERM);
+            let asked = Instant::now();
+            while asked.elapsed() < patience && matches!(self.child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        let _ = killpg(pid, Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// A WebSocket service that takes connections.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) address: Address,
+    pub(crate) running: Running,
+    /// From its start to the first connection it has accepted.
+    pub(crate) start_up: Duration,
+}
+
+impl Service {
+    /// Our gateway with what a Terraform folder declares.
+    ///
+    /// # Errors
+    /// When it does not accept a connection.
+    pub(crate) async fn gateway(
+        places: &Places,
+        name: &str,
+        terraform: &Path,
+        functions: &Path,
+        variables: &[String],
+    ) -> Result<Service> {
+        let port = free_port()?;
+        let mut command = Command::new(&places.gateway);
+        command
+            .arg("--terraform")
+            .arg(terraform)
+            .arg("--functions")
+            .arg(functions);
+        command.args(["--port", &port.to_string()]);
+        for variable in variables {
+            command.args(["--var", variable]);
+        }
+        let address = Address {
+            port,
+            path: "/prod",
+        };
+        Service::start(places, name, address, &mut command).await
+    }
+
+    /// A service that listens on `address`.
+    ///
+    /// # Errors
+    /// When it does not accept a connection.
+    pub(crate) async fn start(
+        places: &Places,
+        name: &str,
+        address: Address,
+        command: &mut Command,
+    ) -> Result<Service> {
+        let started = Instant::now();
+        let mut running = Running::start(places, name, command)?;
+        running
+            .until(|_| std::net::TcpStream::connect(("127.0.0.1", address.port)).ok())
+            .await?;
+        let member = address
+            .join("first", "first")
+            .await
+            .with_context(|| name.to_owned())?;
+        let start_up = started.elapsed();
+        drop(member);
+        Ok(Service {
+            address,
+            running,
+            start_up,
+        })
+    }
+}
+
+/// A loopback port that nobody listens on.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// A DynamoDB engine as a process of its own: this program, started once more.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) endpoint: String,
+    _running: Running,
+}
+
+impl Engine {
+    /// Starts the engine, which has no tables yet; `aside` from the core that functions are measured on.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(crate) async fn start(places: &Places, name: &str, aside: bool) -> Result<Engine> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("engine");
+        if aside {
+            command.arg("--aside");
+        }
+        let mut running = Running::start(places, name, &mut command)?;
+        let endpoint = running
+            .until(|printed| printed.split_once('\n').map(|(line, _)| line.to_owned()))
+            .await?;
+        Ok(Engine {
+            endpoint,
+            _running: running,
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! AWS's side of a function: `@connections` with a delay and DynamoDB, both over TLS, and the Runtime API.
+//!
+//! It runs on a thread of its own, on a core of its own, so that its work is none of the function's.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+
+/// The core that functions run on, and the one for everything around them.
+pub(crate) const FUNCTION_CORE: usize = 0;
+pub(crate) const OTHER_CORE: usize = 1;
+
+/// Where the systems that Lambda resembles keep the roots they trust.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// Keeps the calling thread, and whatever it starts, on one core; on a machine with a single one nothing happens.
+pub(crate) fn stay_on(core: usize) -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core)?;
+    if core < std::thread::available_parallelism().map_or(1, usize::from) {
+        sched_setaffinity(Pid::from_raw(0), &cores).context("cannot choose a processor core")?;
+    }
+    Ok(())
+}
+
+/// How often each connection was posted to.
+type Posts = Mutex<HashMap<String, usize>>;
+
+/// A running stand-in; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct StandIn {
+    pub(crate) runtime: Handle,
+    /// `https://…`, the stage included.
+    pub(crate) management: String,
+    /// `https://…`.
+    pub(crate) dynamodb: String,
+    /// Certificates that a function must trust: the system's and ours.
+    pub(crate) roots: PathBuf,
+    posts: Arc<Posts>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl StandIn {
+    /// Starts a stand-in whose posts take `delay`, in front of the engine at `engine`.
+    ///
+    /// # Errors
+    /// When a port cannot be bound or no certificate be made.
+    pub(crate) async fn start(scratch: &Path, engine: &str, delay: Duration) -> Result<StandIn> {
+        let (acceptor, authority) = certificate()?;
+        let roots = scratch.join("roots.pem");
+        let system = std::fs::read_to_string(SYSTEM_ROOTS).unwrap_or_default();
+        std::fs::write(&roots, system + &authority)?;
+
+        let posts = Arc::new(Posts::default());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (started, is_started) = oneshot::channel();
+        let engine: SocketAddr = engine.trim_start_matches("http://").parse()?;
+        let state = Arc::clone(&posts);
+        std::thread::spawn(move || {
+            let running = stay_on(OTHER_CORE).and_then(|()| {
+                let runtime = Builder::new_current_thread().enable_all().build()?;
+                let ports = runtime.block_on(async {
+                    let management = serve_posts(acceptor.clone(), state, delay).await?;
+                    anyhow::Ok((management, serve_engine(acceptor, engine).await?))
+                });
+                anyhow::Ok((ports?, runtime))
+            });
+            match running {
+                Ok((ports, runtime)) => {
+                    let _ = started.send(Ok((ports, runtime.handle().clone())));
+                    let _ = runtime.block_on(stopped);
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
+        });
+        let ((management, dynamodb), runtime) = is_started.await??;
+        Ok(StandIn {
+            runtime,
+            management: format!("https://127.0.0.1:{management}/prod"),
+            dynamodb: format!("https://127.0.0.1:{dynamodb}"),
+            roots,
+            posts,
+            _stop: stop,
+        })
+    }
+
+    /// Checks that since the last time exactly `members` connections were posted to, and each of them once.
+    ///
+    /// # Errors
+    /// When it was otherwise.
+    pub(crate) fn check_posts(&self, members: usize) -> Result<()> {
+        let posts = std::mem::take(&mut *self.posts.lock().unwrap_or_else(PoisonError::into_inner));
+        let doubled = posts.values().filter(|count| **count > 1).count();
+        ensure!(
+            posts.len() == members && doubled == 0,
+            "{} of {members} members were posted to, {doubled} of them more than once",
+            posts.len()
+        );
+        Ok(())
+    }
+}
+
+/// A certificate for 127.0.0.1, and the authority that has signed it as PEM.
+fn certificate() -> Result<(TlsAcceptor, String)> {
+    let authority_key = rcgen::KeyPair::generate()?;
+    let mut authority = rcgen::CertificateParams::new(Vec::new())?;
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = pem(authority.self_signed(&authority_key)?.der());
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate()?;
+    let own =
+        rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &issuer)?;
+    let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(|error| anyhow!(error))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![own.der().clone()], key)?;
+    Ok((TlsAcceptor::from(Arc::new(config)), pem))
+}
+
+fn pem(certificate: &[u8]) -> String {
+    let mut text = "-----BEGIN CERTIFICATE-----".to_owned();
+    for (index, letter) in STANDARD.encode(certificate).chars().enumerate() {
+        if index % 64 == 0 {
+            text.push('\n');
+        }
+        text.push(letter);
+    }
+    text + "\n-----END CERTIFICATE-----\n"
+}
+
+async fn serve_posts(acceptor: TlsAcceptor, posts: Arc<Posts>, delay: Duration) -> Result<u16> {
+    let accept = |State((posts, delay)): State<(Arc<Posts>, Duration)>,
+                  axum::extract::Path(id): axum::extract::Path<String>| async move {
+        sleep(delay).await;
+        let mut posts = posts.lock().unwrap_or_else(PoisonError::into_inner);
+        *posts.entry(id).or_default() += 1;
+        StatusCode::OK
+    };
+    let service = Router::new()
+        .route("/prod/@connections/{id}", post(accept))
+        .with_state((posts, delay));
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let port = listener.local_addr()?.port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, service) = (acceptor.clone(), service.clone());
+            let _ = stream.set_nodelay(true);
+            tokio::spawn(async move {
+                // A client that does not trust us says so itself.
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+                    .await;
+            });
+        }
+    });
+    Ok(port)
+}
+
+/// TLS in front of the engine, which has none.
+async fn serve_engine(acceptor: TlsAcceptor, engine: SocketAddr) -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let port = listener.local_addr()?.port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            let _ = stream.set_nodelay(true);
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let Ok(mut engine) = TcpStream::connect(engine).await else {
+                    return;
+                };
+                let _ = engine.set_nodelay(true);
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut engine).await;
+            });
+        }
+    });
+    Ok(port)
+}

@@ -1,0 +1,103 @@
+//! The bench itself works: every section but the one that needs npm, as small as can be.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// Builds what is measured, functions apart from the gateway as everywhere.
+fn build() {
+    let mut functions = Command::new(env!("CARGO"));
+    functions
+        .args(["build", "-p", "bench-functions"])
+        .current_dir(root());
+    for function in std::fs::read_dir(root().join("lambdas")).unwrap() {
+        let function = function.unwrap().path();
+        if function.join("src/main.rs").exists() {
+            functions.arg("-p").arg(function.file_name().unwrap());
+        }
+    }
+    assert!(
+        functions.status().unwrap().success(),
+        "the functions do not build"
+    );
+    // A run of the whole workspace's tests has built it.
+    if !binaries().join("roomchat-local").exists() {
+        let mut gateway = Command::new(env!("CARGO"));
+        gateway
+            .args(["build", "-p", "roomchat-local"])
+            .current_dir(root());
+        assert!(
+            gateway.status().unwrap().success(),
+            "the gateway does not build"
+        );
+    }
+}
+
+fn binaries() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_roomchat-bench"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn every_section_has_figures() {
+    build();
+    let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let (json, svg) = (scratch.join("bench.json"), scratch.join("bench.svg"));
+    let run = Command::new(env!("CARGO_BIN_EXE_roomchat-bench"))
+        .current_dir(root())
+        .args(["--smoke", "--only", "a,b,c,d"])
+        .arg("--functions")
+        .arg(binaries())
+        .arg("--gateway")
+        .arg(binaries().join("roomchat-local"))
+        .arg("--json")
+        .arg(&json)
+        .arg("--svg")
+        .arg(&svg)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{said}");
+
+    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let figures = report["figures"].as_array().unwrap();
+    for id in [
+        "a/connections/ours",
+        "a/round-trip-p99/ours",
+        "a/deliveries-20/ours",
+        "a/idle-memory-80/ours",
+        "b/cpu-ratio-10/ours",
+        "b/memory-10/ours",
+        "c/zip/default",
+        "c/init/default",
+        "c/first-answer/connect",
+    ] {
+        let figure = figures
+            .iter()
+            .find(|figure| figure["id"] == id)
+            .unwrap_or_else(|| panic!("{id} in {report}"));
+        assert!(figure["value"].as_f64().unwrap() > 0.0, "{figure}");
+    }
+    assert_ne!(report["run"]["commit"], "unknown");
+    assert_eq!(report["tables"].as_array().unwrap().len(), 1, "{report}");
+    assert!(
+        std::fs::read_to_string(svg)
+            .unwrap()
+            .contains("publish</text>")
+    );
+}

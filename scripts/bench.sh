@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Builds everything and measures it beside what people use today. See --help.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+usage() {
+  cat <<'TEXT'
+Usage: scripts/bench.sh [--quick] [--only a,b,…] [--json FILE] [--svg FILE] [--release]
+
+Measures on this machine and prints one table; the figures go into .tools/bench/bench.json, the plot into
+.tools/bench/bench.svg. Under ten minutes, building not counted. Linux only. Keep the machine quiet meanwhile.
+
+  --quick    fewer and shorter measurements: under two minutes
+  --only     these sections alone:
+               a  the service on this machine: connections, round trip, deliveries, memory
+               b  fan-out with 10 ms a post, beside a bare loop over the SDK's post
+               c  cold start of every function, and sizes
+               d  what each action costs
+               e  the load of a against serverless-offline, and against handlers as people write them first
+               f  memory settings of publish and what a million deliveries costs with each
+  --json     another file for the figures
+  --svg      another file for the plot
+  --release  functions without link-time optimisation, which are built in a fraction of the time
+TEXT
+}
+
+profile=deploy
+only=a,b,c,d,e,f
+arguments=()
+while [ $# -gt 0 ]; do
+  case $1 in
+  -h | --help) usage && exit ;;
+  --quick) arguments+=(--quick) && shift ;;
+  --release) profile=release && shift ;;
+  --only | --json | --svg)
+    [ $# -ge 2 ] || die "$1 wants a value; see --help."
+    [ "$1" != --only ] || only=$2
+    arguments+=("$1" "$2") && shift 2
+    ;;
+  *) die "$1 is no option; see --help." ;;
+  esac
+done
+
+[ "$(uname)" = Linux ] || die "the figures come from /proc, which only Linux has."
+need cargo "Install Rust: https://rustup.rs"
+need cc "SQLite and the TLS library are compiled from C. Debian and Ubuntu: apt-get install build-essential."
+target=${CARGO_TARGET_DIR:-$root/target}
+
+cd "$root"
+mkdir -p "$tools/bench"
+echo "Building; the first time takes some minutes."
+# Each kind by itself: built together the functions would get the gateway's features of the crates they share.
+packages=()
+for function in $(functions) bench-functions; do packages+=(-p "$function"); done
+cargo build --quiet --locked --profile "$profile" "${packages[@]}" || die "The functions do not compile; see above."
+cargo build --quiet --release --locked -p roomchat-local -p roomchat-bench ||
+  die "The gateway or the bench does not compile; see above."
+
+case $only in
+*e*)
+  need node "Install Node.js 18.20 or newer: https://nodejs.org, or leave section e out with --only."
+  need npm "It comes with Node.js: https://nodejs.org"
+  peers=$root/bench/peers
+  if ! cmp -s "$peers/package-lock.json" "$peers/node_modules/.pins"; then
+    npm ci --prefix "$peers" --silent --no-fund --no-audit --ignore-scripts >&2 ||
+      die "npm could not install the peer. Is the npm registry reachable?"
+    cp "$peers/package-lock.json" "$peers/node_modules/.pins"
+  fi
+  ;;
+esac
+
+exec "$target/release/roomchat-bench" ${arguments[@]+"${arguments[@]}"} \
+  --functions "$target/$profile" --gateway "$target/release/roomchat-local"

@@ -301,6 +301,10 @@ fn overrides(
             format!("http://{address}/{}", api.stage),
         ),
     ]);
+    // What is set up for this machine's user says nothing of a function, which has no home.
+    for name in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
+        overrides.insert(name.to_owned(), "/dev/null".to_owned());
+    }
     // Somebody reads along here; the JSON that is declared is for CloudWatch.
     overrides.insert("AWS_LAMBDA_LOG_FORMAT".to_owned(), "Text".to_owned());
     overrides.extend(env.iter().cloned());

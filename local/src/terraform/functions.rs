@@ -3,6 +3,8 @@
 //! Not all of Terraform's: those that shape maps, lists and strings. A function that is missing makes the expression
 //! that calls it unknown, and the error names the function.
 
+use std::path::Path;
+
 use hcl::eval::{Context, Func, FuncArgs, FuncDef, ParamType};
 use hcl::{Map, Number, Value};
 
@@ -13,6 +15,11 @@ pub(super) fn declare(context: &mut Context<'_>) {
     let functions: &[(&str, Func)] = &[
         ("abspath", |args| {
             string(&args, 0).map(|path| absolute(&path))
+        }),
+        ("basename", |args| {
+            let path = string(&args, 0)?;
+            let name = Path::new(&path).file_name().unwrap_or_default();
+            Ok(name.to_string_lossy().into_owned().into())
         }),
         ("ceil", |args| float(&args, 0).map(|x| number(x.ceil()))),
         ("coalesce", coalesce),
@@ -26,10 +33,20 @@ pub(super) fn declare(context: &mut Context<'_>) {
         ("contains", |args| {
             Ok(list(&args, 0)?.contains(argument(&args, 1)?).into())
         }),
+        ("dirname", |args| {
+            let path = string(&args, 0)?;
+            let folder = Path::new(&path).parent().unwrap_or(Path::new("."));
+            Ok(folder.display().to_string().into())
+        }),
         ("distinct", |args| Ok(distinct(list(&args, 0)?))),
         ("element", |args| element(&args)),
         ("endswith", |args| {
             Ok(string(&args, 0)?.ends_with(&string(&args, 1)?).into())
+        }),
+        ("file", |args| {
+            let path = string(&args, 0)?;
+            let text = std::fs::read_to_string(&path);
+            text.map(Value::from).map_err(|e| format!("{path}: {e}"))
         }),
         ("flatten", |args| Ok(flatten(list(&args, 0)?).into())),
         ("floor", |args| float(&args, 0).map(|x| number(x.floor()))),

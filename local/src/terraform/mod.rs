@@ -6,6 +6,7 @@
 mod access;
 mod archive;
 mod computed;
+mod defaults;
 mod functions;
 mod instance;
 mod mock;

@@ -12,9 +12,9 @@ use hcl::eval::{Context, Evaluate};
 use hcl::structure::Body;
 use hcl::{Block, Expression, Map, Value};
 
-use super::computed;
 use super::instance::Instance;
 use super::references::References;
+use super::{computed, defaults};
 
 /// A provider is told its Region; without one this is AWS's own default.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -230,6 +230,11 @@ impl Scope {
                 bail!("--var {name}: the Terraform folder declares no variable of that name");
             };
             values.insert(name.clone(), variable_value(body, text, &context)?);
+        }
+        for (name, body) in &source.variables {
+            if let (Some(kind), Some(value)) = (argument(body, "type"), values.get_mut(name)) {
+                *value = defaults::complete(kind, std::mem::take(value), &context);
+            }
         }
         context.declare_var("var", Value::Object(values));
 

@@ -18,6 +18,7 @@ mod fuzz;
 mod harness;
 mod lifecycle;
 mod options;
+mod packages;
 mod protocol;
 mod quotas;
 mod runtimes;

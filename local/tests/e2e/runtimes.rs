@@ -115,7 +115,7 @@ impl Deployment {
     }
 }
 
-fn ask(client: &mut Client, function: &str) -> Value {
+pub(crate) fn ask(client: &mut Client, function: &str) -> Value {
     client.ask(&json!({ "action": function }))
 }
 

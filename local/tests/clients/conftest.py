@@ -23,9 +23,11 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="session")
-def service():
+def service(tmp_path_factory):
+    authority = tmp_path_factory.mktemp("service") / "authority.pem"
+    flags = ["--port", "0", "--log", "text", "--check-signatures", "--ca-file", authority]
     process = subprocess.Popen(
-        [ROOT / "scripts/local.sh", "--port", "0", "--log", "text", "--check-signatures"],
+        [ROOT / "scripts/local.sh", *flags],
         stdout=subprocess.PIPE,
         text=True,
         # As from another folder and terminal: its signals are its own.
@@ -61,7 +63,9 @@ def service():
         return member["connectionId"]["S"]
 
     management = session.client("apigatewaymanagementapi", endpoint_url=url.replace("ws://", "http://"))
-    yield types.SimpleNamespace(url=url, management=management, connection_in=connection_in)
+    yield types.SimpleNamespace(
+        url=url, management=management, connection_in=connection_in, authority=str(authority)
+    )
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(timeout=30) == 0
 

@@ -24,9 +24,10 @@ def binary():
 class Program:
     """A client in --json mode, and all it has said so far."""
 
-    def __init__(self, binary, url, *arguments):
+    def __init__(self, binary, url, *arguments, environment=None):
         self.process = subprocess.Popen(
             [binary, "--json", *arguments, url],
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -148,6 +149,22 @@ def test_it_recovers_what_was_said_while_it_was_stopped(program, service):
     assert [message["data"] for message in listener.of("message")] == list(range(10))
     assert listener.of("joined")[-1]["recovered"] is True
     assert listener.end() == 0
+
+
+def test_over_tls_it_trusts_whom_its_environment_names(binary, service):
+    url = service.url.replace("ws://", "wss://")
+    trusting = Program(binary, url, "--room", "tls", "--user", "alice", environment={"SSL_CERT_FILE": service.authority})
+    trusting.write(action="publish", data="unheard by others", id="1")
+    assert trusting.end() == 0
+    assert [ack["id"] for ack in trusting.of("ack")] == ["1"]
+
+    other = Program(binary, url, "--room", "tls", "--user", "bob")
+    try:
+        other.wait("refused", lambda client: client.of("disconnected"))
+        assert "invalid peer certificate" in other.of("disconnected")[0]["reason"]
+        assert not other.of("joined")
+    finally:
+        other.process.kill()
 
 
 def test_mistakes_get_one_sentence(binary, service):

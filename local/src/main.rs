@@ -39,6 +39,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -97,6 +98,7 @@ fn main() -> ExitCode {
             Err(error) => fail(&format!("{error:#}")),
         };
     }
+    raise_file_limit();
     log::init(options.log, options.verbose, options.show_bodies);
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -115,6 +117,16 @@ fn main() -> ExitCode {
 fn fail(sentence: &str) -> ExitCode {
     eprintln!("roomchat-local: {sentence}");
     ExitCode::from(2)
+}
+
+/// A connection takes a file descriptor, and many systems give a program 1,024 of them unless it asks for more.
+fn raise_file_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // Without it fewer clients fit, which is no reason not to start.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 async fn run(options: &Options) -> Result<()> {

@@ -20,6 +20,13 @@ use crate::{ids, log};
 /// Lambda's limit for the Init phase of an on-demand function.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A function has 1,024 file descriptors, while the gateway has raised its own limit. The shell becomes the program.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const AS_LIMITED_AS_ON_LAMBDA: &str = r#"ulimit -n 1024 2>/dev/null; exec "$0" "$@""#;
+
+/// What a shell exits with when it cannot become the program.
+const NOT_STARTED: [i32; 2] = [126, 127];
+
 /// A started process that has asked for its first event.
 pub(super) struct Environment {
     process: Process,
@@ -56,7 +63,12 @@ impl Environment {
                 Some(Signal::InitError(error)) => Some(error),
                 None => Some(FunctionError::new("Runtime.Unknown", "the Runtime API ended")),
             },
-            status = process.child.wait() => Some(exit_error(status)),
+            status = process.child.wait() => Some(match status {
+                Ok(status) if status.code().is_some_and(|code| NOT_STARTED.contains(&code)) => {
+                    start_error(std::io::Error::other("it is no program of this machine"))
+                }
+                status => exit_error(status),
+            }),
             () = spec.clock.working.sleep(limit) => {
                 let message = format!("Init took longer than {:.2} seconds", limit.as_secs_f64());
                 Some(FunctionError::new(TIMED_OUT, &message))
@@ -202,8 +214,10 @@ impl Process {
             .callers
             .register(&function.key, &function.function_name);
         let caller = &registered.caller;
-        let mut command = Command::new(&spec.program.executable);
+        let mut command = Command::new("/bin/sh");
         command
+            .args(["-c", AS_LIMITED_AS_ON_LAMBDA])
+            .arg(&spec.program.executable)
             .args(&spec.program.arguments)
             .current_dir(&spec.program.directory)
             .env_clear()

@@ -34,6 +34,7 @@ fn a_function_finds_lambdas_environment() {
     }
     // Nothing of the developer's own shell.
     assert_eq!(environment.get("HOME"), None);
+    assert_eq!(seen["files"], 1024);
     assert_eq!(environment.get("CARGO"), None);
     assert!(
         seen["cwd"]

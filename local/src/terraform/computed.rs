@@ -71,9 +71,29 @@ pub(super) fn attributes(
             ("partition", "aws".to_owned()),
             ("dns_suffix", "amazonaws.com".to_owned()),
         ],
+        "random_id" => {
+            let drawn = drawn(&instance.address);
+            vec![
+                ("id", drawn.clone()),
+                ("hex", drawn.clone()),
+                ("dec", drawn),
+            ]
+        }
+        "random_pet" => vec![("id", drawn(&instance.address))],
+        "random_string" | "random_integer" => vec![("result", drawn(&instance.address))],
         // Its output_path is an argument; other data sources tell what only AWS knows.
         kind if kind.starts_with("data.") => Vec::new(),
         // An identifier only has to be the instance's own.
         _ => vec![("id", instance.address.clone())],
     }
+}
+
+/// What a resource of the `random` provider has drawn: eight digits, which fit any name. The same ones at each start, so
+/// that kept tables are found again, and its own, so that two names do not meet.
+fn drawn(address: &str) -> String {
+    const RANGE: u64 = 90_000_000;
+    let hash = address
+        .bytes()
+        .fold(0, |hash, byte| (hash * 257 + u64::from(byte)) % RANGE);
+    (10_000_000 + hash).to_string()
 }

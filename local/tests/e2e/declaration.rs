@@ -199,12 +199,14 @@ fn terraform_as_it_is_found_elsewhere() {
         .replace("memory_size                    = 256", "memory_size = \"256\"")
         .replace(
             "format(\"hello from %s\", aws_apigatewayv2_api.probe.name)",
-            "\"${data.aws_region.current.name} ${data.aws_caller_identity.current.account_id} ${aws_apigatewayv2_stage.probe.invoke_url}\"",
+            "\"${data.aws_region.current.name} ${data.aws_caller_identity.current.account_id} ${aws_apigatewayv2_stage.probe.invoke_url} ${random_id.suffix.hex == random_id.other.hex} ${length(random_id.suffix.hex)}\"",
         );
     let more = format!(
         r#"
 data "aws_region" "current" {{}}
 data "aws_caller_identity" "current" {{}}
+resource "random_id" "suffix" {{ byte_length = 4 }}
+resource "random_id" "other" {{ byte_length = 4 }}
 data "archive_file" "probe" {{
   type        = "zip"
   source_dir  = "somewhere"
@@ -218,7 +220,7 @@ data "archive_file" "probe" {{
     let seen = client.ask(&json!({"action": "probe", "do": "environment"}));
     assert_eq!(
         seen["environment"]["GREETING"],
-        "eu-central-1 000000000000 wss://local00000.execute-api.eu-central-1.amazonaws.com/prod"
+        "eu-central-1 000000000000 wss://local00000.execute-api.eu-central-1.amazonaws.com/prod false 8"
     );
     assert_eq!(
         seen["environment"]["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"],

@@ -229,6 +229,7 @@ async fn run(options: &Options) -> Result<()> {
         dynamodb: dynamodb.endpoint.clone(),
         data: options.data.as_deref(),
         admin: None,
+        faults: None,
     };
     if let Some(listener) = admin_listener {
         addresses.admin = Some(format!("http://{}", listener.local_addr()?));
@@ -237,8 +238,7 @@ async fn run(options: &Options) -> Result<()> {
         tokio::spawn(axum::serve(listener, admin).into_future());
     }
     if options.faults.is_some() || options.seed.is_some() {
-        let (rules, seed) = (gateway.faults.len(), gateway.faults.seed());
-        log::plain(&format!("Faults        {rules} rules, --seed {seed}"));
+        addresses.faults = Some((gateway.faults.len(), gateway.faults.seed()));
     }
     addresses.announce();
 
@@ -330,6 +330,8 @@ struct Addresses<'a> {
     dynamodb: String,
     data: Option<&'a Path>,
     admin: Option<String>,
+    /// How many rules there are, and what they draw from.
+    faults: Option<(usize, u64)>,
 }
 
 impl Addresses<'_> {
@@ -341,6 +343,8 @@ impl Addresses<'_> {
                 "dynamodb": self.dynamodb,
                 "data": self.data,
                 "admin": self.admin,
+                "rules": self.faults.map(|(rules, _)| rules),
+                "seed": self.faults.map(|(_, seed)| seed),
             });
             return log::event("ready", "", fields);
         }
@@ -353,6 +357,9 @@ impl Addresses<'_> {
         log::plain(&format!("DynamoDB      {} ({kept})", self.dynamodb));
         if let Some(admin) = &self.admin {
             log::plain(&format!("Admin         {admin}"));
+        }
+        if let Some((rules, seed)) = self.faults {
+            log::plain(&format!("Faults        {rules} rules, --seed {seed}"));
         }
         log::plain("Ready. Ctrl-C stops.");
     }

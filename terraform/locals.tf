@@ -35,9 +35,9 @@ locals {
         messages = ["Query", "PutItem"]
       }
       environment = { FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency) }
-      # Fan-out is processor-bound and memory buys processor: up to one full core (1769 MiB) it takes less time for the
-      # same GB-seconds.
-      memory_mib = 1769
+      # Memory buys processor. Below 1024 MiB a fan-out takes longer for about the same money, above it costs more and
+      # is no faster: docs/performance.md has the table.
+      memory_mib = 1024
       # Below API Gateway's 29 s, which a cold start counts into: the ack may come shortly before the function's end.
       timeout_seconds = 28
     }

@@ -494,7 +494,7 @@ run "settings_reach_their_place" {
   assert {
     condition = (
       { for key, function in aws_lambda_function.main : key => function.memory_size } == {
-        connect = 512, disconnect = 512, join = 512, leave = 512, history = 512, members = 512, default = 512, publish = 1769
+        connect = 512, disconnect = 512, join = 512, leave = 512, history = 512, members = 512, default = 512, publish = 1024
       } &&
       { for key, function in aws_lambda_function.main : key => function.timeout } == {
         connect = 3, disconnect = 3, join = 3, leave = 3, history = 3, members = 3, default = 3, publish = 28

@@ -23,7 +23,7 @@ use crate::lambda::callers::Callers;
 use crate::listener::Peer;
 use crate::quotas::Quotas;
 use crate::terraform::{Api, Table};
-use crate::{management, websocket};
+use crate::{handshake, management};
 
 /// API Gateway's limits for a handshake, in bytes. The headers' is that of its REST and HTTP APIs.
 const MAX_URL_BYTES: usize = 4096;
@@ -107,15 +107,15 @@ async fn handle(
             Some("Forbidden"),
         ),
         [stage] | [stage, ""] => {
-            if !websocket::is_upgrade(request.headers()) {
+            if !handshake::is_upgrade(request.headers()) {
                 refuse(StatusCode::UPGRADE_REQUIRED, "Upgrade Required")
             } else if *stage == gateway.api.stage {
-                websocket::handshake(gateway, &peer, request).await
+                handshake::answer(gateway, &peer, request).await
             } else {
                 refuse(StatusCode::FORBIDDEN, "Forbidden")
             }
         }
-        _ if websocket::is_upgrade(request.headers()) => refuse(StatusCode::FORBIDDEN, "Forbidden"),
+        _ if handshake::is_upgrade(request.headers()) => refuse(StatusCode::FORBIDDEN, "Forbidden"),
         _ => refuse(StatusCode::UPGRADE_REQUIRED, "Upgrade Required"),
     }
 }

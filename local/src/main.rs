@@ -11,6 +11,7 @@ mod dynamodb;
 mod event;
 mod faults;
 mod gateway;
+mod handshake;
 mod ids;
 mod integration;
 mod lambda;

@@ -1,40 +1,29 @@
-//! A client's connection: the handshake, its messages, its end.
+//! A client's connection, once it is open: its messages, its end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use crate::connections::{Cause, Connection, Outbox};
 use crate::event::{self, Client};
-use crate::faults::invocations::{self, Handshake};
-use crate::faults::{Marks, Verdict};
-use crate::gateway::{Gateway, refuse};
-use crate::integration::{Answer, Failure};
-use crate::listener::Peer;
+use crate::faults::{Verdict, invocations};
+use crate::gateway::Gateway;
 use crate::quotas::REFUSALS_BEFORE_CLOSE;
-use crate::terraform::{Authorization, Route};
-use crate::{authorizer, ids, log, signature};
+use crate::{ids, log};
 
 /// API Gateway's limits for what a client sends.
 const MAX_FRAME_BYTES: usize = 32 * 1024;
@@ -50,245 +39,9 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-/// Whether a request asks to become a WebSocket.
-pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
-    let has = |name, wanted: &str| {
-        headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|token| token.trim().eq_ignore_ascii_case(wanted))
-    };
-    has(header::CONNECTION, "upgrade") && has(header::UPGRADE, "websocket")
-}
-
-/// Answers an upgrade request once `$connect` has: until then the client waits and the connection does not exist.
-pub(crate) async fn handshake(
-    gateway: Arc<Gateway>,
-    peer: &Peer,
-    mut request: Request,
-) -> Response {
-    let accept = match check(&request) {
-        Ok(key) => derive_accept_key(key.as_bytes()),
-        Err(refusal) => return refusal.into_response(),
-    };
-    if !gateway.quotas.admit_connection(&gateway.clock.working) {
-        log::event("throttled", "", json!({ "route": "$connect" }));
-        return refuse(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
-    }
-    if gateway.check_signatures && matches!(gateway.api.access.authorization, Authorization::Iam) {
-        let (head, body) = request.into_parts();
-        // An upgrade request has no body.
-        if let Err(rejected) = signature::check(&head, b"", &gateway.api.region) {
-            return rejected.into_response();
-        }
-        request = Request::from_parts(head, body);
-    }
-    let headers = request.headers();
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned)
-    };
-    let client = Client {
-        connection_id: ids::generate(),
-        connected_at: gateway.clock.wall_ms(),
-        source_ip: peer.address.ip().to_string(),
-        user_agent: text(header::USER_AGENT),
-        domain_name: text(header::HOST).unwrap_or_default(),
-        marks: Marks::new(request.uri().query()),
-        ..Client::default()
-    };
-    let event = event::connect(
-        &gateway.api,
-        &client,
-        gateway.clock.wall_ms(),
-        headers,
-        (peer.scheme(), gateway.port),
-        request.uri().query(),
-    );
-    let upgrade = hyper::upgrade::on(&mut request);
-    let faults = gateway.faults.handshake(&gateway, &client);
-    faults.hang().await;
-
-    // On a task of its own: what $connect has begun it finishes, even if the client does not wait for it.
-    let connecting = tokio::spawn(connect(gateway, client, faults, event, upgrade));
-    let subprotocol = match connecting.await {
-        Ok(Ok(subprotocol)) => subprotocol,
-        Ok(Err(refusal)) => return refusal.into_response(),
-        Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
-    };
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    for (name, value) in [
-        (header::SEC_WEBSOCKET_ACCEPT, Some(accept)),
-        (header::SEC_WEBSOCKET_PROTOCOL, subprotocol),
-    ] {
-        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-            headers.insert(name, value);
-        }
-    }
-    response
-}
-
-/// A handshake that is not accepted. Without a message the body is empty.
-struct Refusal {
-    status: StatusCode,
-    message: Option<&'static str>,
-}
-
-impl Refusal {
-    fn by_gateway(status: StatusCode, message: &'static str) -> Refusal {
-        Refusal {
-            status,
-            message: Some(message),
-        }
-    }
-
-    /// With the status a function chose. One that HTTP does not know is as good as a failure, and hyper sends no 1xx as
-    /// a final answer.
-    fn by_function(status: i64) -> Refusal {
-        match u16::try_from(status)
-            .ok()
-            .and_then(|status| StatusCode::from_u16(status).ok())
-        {
-            Some(status) if !status.is_informational() => Refusal {
-                status,
-                message: None,
-            },
-            _ => Refusal::by_gateway(StatusCode::BAD_GATEWAY, "Internal server error"),
-        }
-    }
-
-    fn into_response(self) -> Response {
-        let mut response = match self.message {
-            Some(message) => refuse(self.status, message),
-            None => Response::new(Body::empty()),
-        };
-        *response.status_mut() = self.status;
-        if self.status == StatusCode::UPGRADE_REQUIRED {
-            response.headers_mut().insert(
-                header::SEC_WEBSOCKET_VERSION,
-                HeaderValue::from_static("13"),
-            );
-        }
-        response
-    }
-}
-
-/// The key of a well-formed upgrade request.
-fn check(request: &Request) -> Result<String, Refusal> {
-    let header = |name| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-    };
-    if header(header::SEC_WEBSOCKET_VERSION) != Some("13") {
-        return Err(Refusal::by_gateway(
-            StatusCode::UPGRADE_REQUIRED,
-            "Upgrade Required",
-        ));
-    }
-    match header(header::SEC_WEBSOCKET_KEY) {
-        // 16 bytes in base64: RFC 6455, 4.2.1.
-        Some(key)
-            if STANDARD.decode(key).is_ok_and(|key| key.len() == 16)
-                && request.method() == Method::GET =>
-        {
-            Ok(key.to_owned())
-        }
-        _ => Err(Refusal::by_gateway(StatusCode::BAD_REQUEST, "Bad Request")),
-    }
-}
-
-/// Runs `$connect`. If it accepts, serves the connection as soon as the handshake's answer is out, and returns the
-/// subprotocol to answer with.
-async fn connect(
-    gateway: Arc<Gateway>,
-    mut client: Client,
-    mut faults: Handshake,
-    mut event: Value,
-    upgrade: OnUpgrade,
-) -> Result<Option<String>, Refusal> {
-    let serving = gateway.serving.subscribe();
-    let opened = gateway.clock.waiting.now();
-    if let Err(denied) = authorizer::admit(&gateway, &mut client, &mut event).await {
-        refused(&client, json!({ "error": denied.message() }));
-        return Err(Refusal::by_gateway(denied.status(), denied.message()));
-    }
-    // Without a $connect route every connection is accepted.
-    let subprotocol = match gateway.api.routes.get("$connect") {
-        None => None,
-        Some(route) => match invoke_connect(&gateway, &client, &mut faults, route, &event).await {
-            Ok(answer) if (200..300).contains(&answer.status) => answer.subprotocol,
-            Ok(answer) => {
-                refused(&client, json!({ "status": answer.status }));
-                return Err(Refusal::by_function(answer.status));
-            }
-            Err(failure) => {
-                refused(&client, json!({ "error": failure.message() }));
-                return Err(Refusal::by_gateway(
-                    failure.handshake_status(),
-                    failure.message(),
-                ));
-            }
-        },
-    };
-    if faults.is_early() {
-        // It has ended already: its client finds the socket closed.
-        tokio::spawn(upgrade);
-        return Ok(subprotocol);
-    }
-    // It exists from now on, before the client can know: what is posted in between waits for the socket.
-    let (connection, outbox) = Connection::new(client, opened);
-    let connection = Arc::new(connection);
-    gateway.connections.insert(Arc::clone(&connection));
-    if let Some(cause) = faults.cut() {
-        connection.close(cause);
-    }
-    tokio::spawn(async move {
-        match upgrade.await {
-            Ok(upgraded) => serve(&gateway, &connection, outbox, upgraded).await,
-            // The client left while $connect ran. The function has accepted it, so it is told.
-            Err(_) => ended(&gateway, &connection, End::from_cause(Cause::LOST)).await,
-        }
-        drop(serving);
-    });
-    Ok(subprotocol)
-}
-
-/// Invokes `$connect`, and `$disconnect` beside it when a fault rule wants that.
-async fn invoke_connect(
-    gateway: &Gateway,
-    client: &Client,
-    faults: &mut Handshake,
-    route: &Route,
-    event: &Value,
-) -> Result<Answer, Failure> {
-    if !faults.is_early() {
-        return faults.connect(gateway, route, event).await;
-    }
-    let lost = End::from_cause(Cause::LOST);
-    let disconnected = disconnect(gateway, client, &lost);
-    let ((), answer) = tokio::join!(disconnected, faults.connect(gateway, route, event));
-    answer
-}
-
-fn refused(client: &Client, why: Value) {
-    let mut fields = why;
-    fields["connectionId"] = client.connection_id.as_str().into();
-    log::event("refuse", "", fields);
-}
-
 /// How a connection ended.
 #[derive(Clone)]
-struct End {
+pub(crate) struct End {
     /// What `$disconnect` is told.
     code: u16,
     reason: String,
@@ -317,7 +70,7 @@ impl End {
         }
     }
 
-    fn from_cause(cause: Cause) -> End {
+    pub(crate) fn from_cause(cause: Cause) -> End {
         match cause {
             Cause::LOST => End::by_client(cause.code, cause.reason),
             Cause { code, reason } => End::by_gateway(code, reason),
@@ -339,7 +92,7 @@ impl End {
 }
 
 /// Serves an open connection to its end.
-async fn serve(
+pub(crate) async fn serve(
     gateway: &Arc<Gateway>,
     connection: &Arc<Connection>,
     outbox: Outbox,
@@ -393,7 +146,7 @@ async fn say_goodbye(
 }
 
 /// Forgets the connection, which answers 410 from here on, and runs `$disconnect`.
-async fn ended(gateway: &Gateway, connection: &Connection, end: End) {
+pub(crate) async fn ended(gateway: &Gateway, connection: &Connection, end: End) {
     let client = &connection.client;
     gateway.connections.remove(&client.connection_id);
     log::event(
@@ -405,7 +158,7 @@ async fn ended(gateway: &Gateway, connection: &Connection, end: End) {
 }
 
 /// Runs `$disconnect`.
-async fn disconnect(gateway: &Gateway, client: &Client, end: &End) {
+pub(crate) async fn disconnect(gateway: &Gateway, client: &Client, end: &End) {
     let Some(route) = gateway.api.routes.get("$disconnect") else {
         return;
     };

@@ -39,8 +39,9 @@ impl Clock {
 
     /// Moves both hands forward at once.
     pub(crate) fn advance(&self, by: Duration) {
-        self.waiting.advance(by);
+        // In this order: the end of a wait begins work, whose limit must not have passed in the same jump.
         self.working.advance(by);
+        self.waiting.advance(by);
     }
 }
 

@@ -146,7 +146,7 @@ async fn clock(State(gateway): State<Arc<Gateway>>, body: Bytes) -> Response {
     }
     let (time_scale, timeout_scale) = (clock.waiting.speed(), clock.working.speed());
     let fields = json!({ "advance": wanted.advance, "timeScale": time_scale, "timeoutScale": timeout_scale });
-    log::event("clock", "", fields.clone());
+    log::event("clock", fields.clone());
     Json(fields).into_response()
 }
 

@@ -89,19 +89,11 @@ async fn handle(
         .collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     match segments.as_slice() {
-        [stage, "@connections", id] => {
-            if *stage == gateway.api.stage {
-                management::handle(&gateway, id, request).await
-            } else {
-                management::error(
-                    StatusCode::FORBIDDEN,
-                    "ForbiddenException",
-                    Some("Forbidden"),
-                )
-            }
+        [stage, "@connections", id] if *stage == gateway.api.stage => {
+            management::handle(&gateway, id, request).await
         }
-        // Without a stage the id is none, either.
-        ["@connections", _] => management::error(
+        // Another stage; or none, and then the id is none, either.
+        [_, "@connections", _] | ["@connections", _] => management::error(
             StatusCode::FORBIDDEN,
             "ForbiddenException",
             Some("Forbidden"),

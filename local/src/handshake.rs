@@ -43,7 +43,7 @@ pub(crate) async fn answer(gateway: Arc<Gateway>, peer: &Peer, mut request: Requ
         Err(refusal) => return refusal.into_response(),
     };
     if !gateway.quotas.admit_connection(&gateway.clock.working) {
-        log::event("throttled", "", json!({ "route": "$connect" }));
+        log::event("throttled", json!({ "route": "$connect" }));
         return refuse(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
     }
     if gateway.check_signatures && matches!(gateway.api.access.authorization, Authorization::Iam) {
@@ -252,5 +252,5 @@ async fn invoke_connect(
 fn refused(client: &Client, why: Value) {
     let mut fields = why;
     fields["connectionId"] = client.connection_id.as_str().into();
-    log::event("refuse", "", fields);
+    log::event("refuse", fields);
 }

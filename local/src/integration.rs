@@ -107,7 +107,7 @@ pub(crate) fn print_event(function: &str, event: &Value) {
         } else {
             redacted(event)
         };
-        log::event("event", function, json!({ "input": event }));
+        log::event("event", json!({ "source": function, "input": event }));
     }
 }
 

@@ -87,7 +87,7 @@ static WRITER: LazyLock<SyncSender<Entry>> = LazyLock::new(|| {
             if dropped > 0 {
                 let text = format!("… {dropped} lines were not printed");
                 let fields = json!({ "text": text });
-                let _ = writeln!(std::io::stdout(), "{}", render("notice", "", &fields));
+                let _ = writeln!(std::io::stdout(), "{}", render("notice", fields));
             }
         }
     });
@@ -96,28 +96,24 @@ static WRITER: LazyLock<SyncSender<Entry>> = LazyLock::new(|| {
 
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// Prints something that happened: what kind of event, the function it is of if it is one's, and an object of details,
-/// among them the `connectionId`. Details hold no message bodies and nothing secret.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "made for the call, with json!"
-)]
-pub(crate) fn event(kind: &'static str, source: &str, fields: Value) {
-    print(render(kind, source, &fields));
+/// Prints something that happened: what kind of event, and an object of details, among them the `connectionId`, or the
+/// function it is of as the `source`. Details hold no message bodies and nothing secret.
+pub(crate) fn event(kind: &'static str, fields: Value) {
+    print(render(kind, fields));
 }
 
 /// Prints a line that a function wrote, or one about it.
 pub(crate) fn line(source: &str, text: &str) {
-    event("log", source, json!({ "text": text.trim_end() }));
+    event("log", json!({ "source": source, "text": text.trim_end() }));
 }
 
 /// Tells the user something.
 pub(crate) fn plain(text: &str) {
-    event("notice", "", json!({ "text": text }));
+    event("notice", json!({ "text": text }));
 }
 
 /// Prints a line as it is.
-pub(crate) fn print(line: String) {
+fn print(line: String) {
     if WRITER.try_send(Entry::Line(line)).is_err() {
         DROPPED.fetch_add(1, Ordering::Relaxed);
     }
@@ -136,38 +132,30 @@ pub(crate) fn flush(limit: Duration) {
     }
 }
 
-fn render(kind: &'static str, source: &str, fields: &Value) -> String {
+fn render(kind: &'static str, fields: Value) -> String {
     let now = chrono::Utc::now();
     let settings = settings();
     if settings.json {
         let time = now.to_rfc3339_opts(SecondsFormat::Millis, true);
-        return json_line(&time, kind, source, fields);
+        return json_line(&time, kind, fields);
     }
     text_line(
         &now.format("%H:%M:%S%.3f").to_string(),
         kind,
-        source,
-        fields,
+        &fields,
         settings.colour,
     )
 }
 
-fn json_line(time: &str, kind: &str, source: &str, fields: &Value) -> String {
-    let mut line = json!({ "time": time, "event": kind });
-    if !source.is_empty() {
-        line["source"] = source.into();
-    }
-    if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields) {
-        // What the line itself says of the event stays.
-        for (name, value) in fields {
-            line.entry(name.clone()).or_insert_with(|| value.clone());
-        }
-    }
-    line.to_string()
+fn json_line(time: &str, kind: &str, mut fields: Value) -> String {
+    // Last: what the line itself says of the event stays.
+    fields["time"] = time.into();
+    fields["event"] = kind.into();
+    fields.to_string()
 }
 
 /// `12:30:00.123 T0aBceHkDoECIQw= message bytes=64 route=publish`. The text of a function's line stands alone.
-fn text_line(time: &str, kind: &str, source: &str, fields: &Value, colour: bool) -> String {
+fn text_line(time: &str, kind: &str, fields: &Value, colour: bool) -> String {
     let text = fields.get("text").and_then(Value::as_str);
     if kind == "notice" {
         return text.unwrap_or_default().to_owned();
@@ -177,10 +165,8 @@ fn text_line(time: &str, kind: &str, source: &str, fields: &Value, colour: bool)
     } else {
         ("", "", "")
     };
-    let subject = match fields.get("connectionId") {
-        Some(Value::String(id)) => id,
-        _ => source,
-    };
+    let subject = fields.get("connectionId").or_else(|| fields.get("source"));
+    let subject = subject.and_then(Value::as_str).unwrap_or_default();
     let mut line = format!("{dim}{time}{end} {hue}{subject:<16}{end}");
     if kind != "log" {
         line.push_str(&format!(" {hue}{kind}{end}"));
@@ -191,7 +177,7 @@ fn text_line(time: &str, kind: &str, source: &str, fields: &Value, colour: bool)
     }
     for (name, value) in fields.as_object().into_iter().flatten() {
         match value {
-            _ if name == "text" || name == "connectionId" => {}
+            _ if matches!(name.as_str(), "text" | "connectionId" | "source") => {}
             // What a client wrote may hold anything.
             Value::String(value) => {
                 line.push_str(&format!(" {dim}{name}={end}{}", value.escape_debug()));
@@ -223,28 +209,27 @@ mod tests {
     fn an_event_is_one_line_in_either_form() {
         let fields = json!({"connectionId": "T0aBceHkDoECIQw=", "bytes": 64, "reason": "by\ne"});
         assert_eq!(
-            text_line("12:30:00.123", "close", "", &fields, false),
+            text_line("12:30:00.123", "close", &fields, false),
             r"12:30:00.123 T0aBceHkDoECIQw= close bytes=64 reason=by\ne"
         );
         assert_eq!(
             text_line(
                 "12:30:00.123",
                 "log",
-                "publish",
-                &json!({"text": "hi"}),
+                &json!({"source": "publish", "text": "hi"}),
                 false
             ),
             "12:30:00.123 publish          hi"
         );
         assert_eq!(
-            json_line("T", "close", "", &fields),
+            json_line("T", "close", fields),
             r#"{"bytes":64,"connectionId":"T0aBceHkDoECIQw=","event":"close","reason":"by\ne","time":"T"}"#
         );
     }
 
     #[test]
     fn colour_is_only_around_words() {
-        let coloured = text_line("T", "fault", "", &json!({"rule": "slow"}), true);
+        let coloured = text_line("T", "fault", &json!({"rule": "slow"}), true);
         assert!(coloured.contains("\u{1b}[33mfault\u{1b}[0m"), "{coloured}");
         assert!(
             coloured.contains("\u{1b}[2mrule=\u{1b}[0mslow"),
@@ -254,7 +239,7 @@ mod tests {
 
     #[test]
     fn details_cannot_pass_for_the_line_itself() {
-        let line = json_line("T", "log", "f", &json!({"event": "ready", "text": "x"}));
+        let line = json_line("T", "log", json!({"event": "ready", "text": "x"}));
         assert!(line.contains(r#""event":"log""#), "{line}");
     }
 }

@@ -133,7 +133,6 @@ fn raise_file_limit() {
 async fn run(options: &Options) -> Result<()> {
     // All that can be wrong is found before anything is started.
     let Deployment {
-        region,
         api,
         functions,
         tables,
@@ -182,7 +181,7 @@ async fn run(options: &Options) -> Result<()> {
     let processes = usize::from(options.processes);
     let clock = Arc::new(Clock::start(options.time_scale, options.timeout_scale));
     let quotas = Quotas::new(&options.quota, &api);
-    let unreserved = quotas.concurrency.unwrap_or(Semaphore::MAX_PERMITS);
+    let unreserved = quotas.concurrency.unwrap_or(usize::MAX);
     let unreserved = Arc::new(Semaphore::new(unreserved.min(Semaphore::MAX_PERMITS)));
     let pools: BTreeMap<String, Arc<Pool>> = programs
         .into_iter()
@@ -196,7 +195,7 @@ async fn run(options: &Options) -> Result<()> {
             let spec = Spec {
                 function,
                 program,
-                region: region.clone(),
+                region: api.region.clone(),
                 overrides: overrides.clone(),
                 callers: Arc::clone(&callers),
                 clock: Arc::clone(&clock),
@@ -347,7 +346,7 @@ impl Addresses<'_> {
                 "rules": self.faults.map(|(rules, _)| rules),
                 "seed": self.faults.map(|(_, seed)| seed),
             });
-            return log::event("ready", "", fields);
+            return log::event("ready", fields);
         }
         let kept = match self.data {
             None => "in memory".to_owned(),

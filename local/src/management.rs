@@ -31,7 +31,6 @@ pub(crate) async fn handle(gateway: &Gateway, id: &str, request: Request<Body>) 
         let status = response.status().as_u16();
         log::event(
             "@connections",
-            "",
             json!({ "connectionId": id, "method": method.as_str(), "status": status }),
         );
     }
@@ -66,7 +65,6 @@ async fn call(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
     if !gateway.quotas.admit_callback(&gateway.clock.working) {
         log::event(
             "throttled",
-            "",
             json!({ "connectionId": id, "route": "@connections" }),
         );
         return error(

@@ -27,6 +27,14 @@ const CONNECTIONS_PER_SECOND: f64 = 500.0;
 /// An account's concurrent invocations, of all functions together.
 const CONCURRENCY: usize = 1_000;
 
+/// What `--quota all` stands for.
+const ALL: [Wanted; 4] = [
+    Wanted::Account(ACCOUNT),
+    Wanted::Connections(CONNECTIONS_PER_SECOND),
+    Wanted::Routes,
+    Wanted::Concurrency(CONCURRENCY),
+];
+
 /// How many messages in a row of one connection are refused before it is closed with 1008. AWS closes it "when a client
 /// sends too many", and does not say how many that is.
 pub(crate) const REFUSALS_BEFORE_CLOSE: u32 = 100;
@@ -90,24 +98,23 @@ impl Quotas {
     /// The quotas that are wanted, with the throttles that the stage of `api` declares. A later one counts.
     pub(crate) fn new(wanted: &[Wanted], api: &Api) -> Quotas {
         let mut quotas = Quotas::default();
-        for wanted in wanted {
-            let all = *wanted == Wanted::All;
+        let each = wanted.iter().flat_map(|wanted| match wanted {
+            Wanted::All => ALL.as_slice(),
+            one => std::slice::from_ref(one),
+        });
+        for wanted in each {
             match *wanted {
                 Wanted::Account(throttle) => quotas.account = Some(Bucket::new(throttle)),
                 Wanted::Connections(rate) => quotas.connections = Some(Bucket::new(a_second(rate))),
                 Wanted::Concurrency(invocations) => quotas.concurrency = Some(invocations),
-                Wanted::All => {
-                    quotas.account = Some(Bucket::new(ACCOUNT));
-                    quotas.connections = Some(Bucket::new(a_second(CONNECTIONS_PER_SECOND)));
-                    quotas.concurrency = Some(CONCURRENCY);
+                Wanted::Routes => {
+                    let throttled = api.routes.iter().filter_map(|(route_key, route)| {
+                        Some((route_key.clone(), Bucket::new(route.throttle?)))
+                    });
+                    quotas.routes = throttled.collect();
                 }
-                Wanted::Routes => {}
-            }
-            if all || *wanted == Wanted::Routes {
-                let throttled = api.routes.iter().filter_map(|(route_key, route)| {
-                    Some((route_key.clone(), Bucket::new(route.throttle?)))
-                });
-                quotas.routes = throttled.collect();
+                // It is in no list but the user's.
+                Wanted::All => {}
             }
         }
         quotas

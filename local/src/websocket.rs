@@ -108,7 +108,6 @@ pub(crate) async fn serve(
     let (sink, mut stream) = socket.split();
     log::event(
         "open",
-        "",
         json!({ "connectionId": connection.client.connection_id }),
     );
 
@@ -151,7 +150,6 @@ pub(crate) async fn ended(gateway: &Gateway, connection: &Connection, end: End) 
     gateway.connections.remove(&client.connection_id);
     log::event(
         "close",
-        "",
         json!({ "connectionId": client.connection_id, "code": end.code, "reason": end.reason }),
     );
     disconnect(gateway, client, &end).await;
@@ -170,7 +168,6 @@ pub(crate) async fn disconnect(gateway: &Gateway, client: &Client, end: &End) {
         let error = failure.message();
         log::event(
             "disconnect",
-            "",
             json!({ "connectionId": client.connection_id, "error": error }),
         );
     }
@@ -333,7 +330,7 @@ async fn dispatch(
     if let Some(error) = error {
         fields["error"] = error.into();
     }
-    log::event("message", "", fields);
+    log::event("message", fields);
 }
 
 fn millis(since: Instant) -> f64 {
@@ -346,7 +343,6 @@ fn throttled(gateway: &Gateway, connection: &Arc<Connection>, route_key: &str) {
     let refusals = connection.refused();
     log::event(
         "throttled",
-        "",
         json!({ "connectionId": client.connection_id, "route": route_key }),
     );
     if refusals >= REFUSALS_BEFORE_CLOSE {
@@ -366,7 +362,6 @@ fn reply(gateway: &Gateway, connection: &Arc<Connection>, frame: String, route: 
     {
         log::event(
             "reply",
-            "",
             json!({
                 "connectionId": connection.client.connection_id,
                 "error": "the client reads nothing, and the reply was dropped",

@@ -47,7 +47,6 @@ impl Faults {
                 let error = "the client reads nothing, and the message was dropped";
                 log::event(
                     "reply",
-                    "",
                     serde_json::json!({ "connectionId": id, "error": error }),
                 );
             }

@@ -165,7 +165,7 @@ impl Live {
         if let Some(wait) = wait {
             fields["ms"] = json!(wait.as_millis());
         }
-        log::event("fault", "", fields);
+        log::event("fault", fields);
     }
 }
 

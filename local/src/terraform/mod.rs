@@ -43,7 +43,6 @@ const FUNCTION_MEMORY_MB: u64 = 128;
 /// Everything the gateway runs.
 #[derive(Debug)]
 pub(crate) struct Deployment {
-    pub(crate) region: String,
     pub(crate) api: Api,
     /// By function name.
     pub(crate) functions: BTreeMap<String, Function>,
@@ -146,7 +145,6 @@ impl Deployment {
             functions,
             kinder_than_aws: access::unchecked_keys(&module)?,
             warnings,
-            region: module.region,
         })
     }
 }

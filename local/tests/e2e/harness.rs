@@ -195,17 +195,8 @@ impl Gateway {
     }
 
     pub(crate) fn http(&self, method: &str, path: &str, body: &str) -> (u16, String, String) {
-        let request = ureq::http::Request::builder()
-            .method(method)
-            .uri(format!("http://127.0.0.1:{}{path}", self.port))
-            .body(body.to_owned())
-            .unwrap();
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .allow_non_standard_methods(true)
-            .build()
-            .into();
-        let mut response = agent.run(request).unwrap();
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let mut response = exchange(method, &url, body);
         let error_type = response
             .headers()
             .get("x-amzn-errortype")
@@ -226,22 +217,13 @@ impl Gateway {
 
     /// A call of the admin endpoint, whatever its status.
     pub(crate) fn admin(&self, method: &str, path: &str, body: &Value) -> Value {
-        let request = ureq::http::Request::builder()
-            .method(method)
-            .uri(format!("http://127.0.0.1:{}{path}", self.admin_port()))
-            .header("content-type", "application/json")
-            .body(if body.is_null() {
-                String::new()
-            } else {
-                body.to_string()
-            })
-            .unwrap();
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .allow_non_standard_methods(true)
-            .build()
-            .into();
-        let mut response = agent.run(request).unwrap();
+        let url = format!("http://127.0.0.1:{}{path}", self.admin_port());
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let mut response = exchange(method, &url, &body);
         response.body_mut().read_json().unwrap()
     }
 
@@ -373,6 +355,21 @@ impl Drop for Gateway {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// An HTTP request and its answer, whatever the status.
+fn exchange(method: &str, url: &str, body: &str) -> ureq::http::Response<ureq::Body> {
+    let request = ureq::http::Request::builder()
+        .method(method)
+        .uri(url)
+        .body(body.to_owned())
+        .unwrap();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .build()
+        .into();
+    agent.run(request).unwrap()
 }
 
 /// The port of a URL that ends in a stage.

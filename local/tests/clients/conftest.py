@@ -22,6 +22,27 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "terraform: needs terraform")
 
 
+def ready(process, seconds):
+    """Waits until a gateway that has just been started can be used, at most so long. Returns what it prints, a list that
+    goes on growing, its WebSocket URL, and a boto3 session and client for its tables."""
+    watchdog = threading.Timer(seconds, process.kill)
+    watchdog.start()
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if line.startswith("Ready"):
+            break
+    else:
+        pytest.fail("the gateway ended before it was ready:\n" + "".join(printed))
+    watchdog.cancel()
+    # It goes on printing; somebody has to read.
+    threading.Thread(target=lambda: printed.extend(process.stdout), daemon=True).start()
+    address = dict(re.findall(r"^(WebSocket|DynamoDB) +(\S+)", "".join(printed), re.MULTILINE))
+    session = boto3.Session(region_name="us-east-1", aws_access_key_id="local", aws_secret_access_key="local")
+    tables = session.client("dynamodb", endpoint_url=address["DynamoDB"])
+    return types.SimpleNamespace(printed=printed, url=address["WebSocket"], session=session, tables=tables)
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory):
     authority = tmp_path_factory.mktemp("service") / "authority.pem"
@@ -34,26 +55,12 @@ def service(tmp_path_factory):
         cwd="/",
         start_new_session=True,
     )
-    watchdog = threading.Timer(BUILD_SECONDS, process.kill)
-    watchdog.start()
-    printed = []
-    for line in process.stdout:
-        printed.append(line)
-        if line.startswith("Ready"):
-            break
-    else:
-        pytest.fail("scripts/local.sh ended before it was ready:\n" + "".join(printed))
-    watchdog.cancel()
-    # It goes on printing; somebody has to read.
-    threading.Thread(target=lambda: printed.extend(process.stdout), daemon=True).start()
-    address = dict(re.findall(r"^(WebSocket|DynamoDB) +(\S+)", "".join(printed), re.MULTILINE))
-    url = address["WebSocket"]
-    session = boto3.Session(region_name="us-east-1", aws_access_key_id="local", aws_secret_access_key="local")
-    tables = session.client("dynamodb", endpoint_url=address["DynamoDB"])
+    gateway = ready(process, BUILD_SECONDS)
+    url = gateway.url
 
     def connection_in(room):
         """The id of the only connection in a room."""
-        members = tables.query(
+        members = gateway.tables.query(
             TableName="roomchat-prod-connections",
             IndexName="room-index",
             KeyConditionExpression="room = :room",
@@ -62,7 +69,7 @@ def service(tmp_path_factory):
         (member,) = members["Items"]
         return member["connectionId"]["S"]
 
-    management = session.client("apigatewaymanagementapi", endpoint_url=url.replace("ws://", "http://"))
+    management = gateway.session.client("apigatewaymanagementapi", endpoint_url=url.replace("ws://", "http://"))
     yield types.SimpleNamespace(
         url=url, management=management, connection_in=connection_in, authority=str(authority)
     )

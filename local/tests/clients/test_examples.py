@@ -10,15 +10,12 @@ import signal
 import ssl
 import subprocess
 import sys
-import threading
 import time
-import types
 
-import boto3
 import pytest
 import websockets
 
-from conftest import ROOT
+from conftest import ROOT, ready
 
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 EXAMPLES = ROOT / "local/examples"
@@ -47,24 +44,10 @@ def gateway(gateway_binary, tmp_path):
             # Where boto3 is.
             env={**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"},
         )
-        watchdog = threading.Timer(60, process.kill)
-        watchdog.start()
-        printed = []
-        for line in process.stdout:
-            printed.append(line)
-            if line.startswith("Ready"):
-                break
-        else:
-            pytest.fail("the gateway ended before it was ready:\n" + "".join(printed))
-        watchdog.cancel()
-        threading.Thread(target=lambda: printed.extend(process.stdout), daemon=True).start()
-        address = dict(re.findall(r"^(WebSocket|DynamoDB) +(\S+)", "".join(printed), re.MULTILINE))
-        session = boto3.Session(region_name="us-east-1", aws_access_key_id="local", aws_secret_access_key="local")
-        tables = session.client("dynamodb", endpoint_url=address["DynamoDB"])
-        running.append((process, printed))
-        return types.SimpleNamespace(
-            url=address["WebSocket"], authority=str(authority), tables=tables, printed=printed
-        )
+        started = ready(process, 60)
+        started.authority = str(authority)
+        running.append((process, started.printed))
+        return started
 
     yield start
     for process, printed in running:

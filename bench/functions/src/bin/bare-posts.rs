@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use aws_config::BehaviorVersion;
+use aws_config::SdkConfig;
 use aws_sdk_apigatewaymanagement::Client;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
 use futures::StreamExt as _;
@@ -15,18 +15,11 @@ use serde_json::{Value, json};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    bench_functions::main(run).await
 }
 
-async fn run() -> Result<(), Error> {
-    let config = Box::pin(aws_config::load_defaults(BehaviorVersion::v2026_01_12())).await;
-    let client = &Client::new(&config);
+async fn run(config: &SdkConfig) -> Result<(), Error> {
+    let client = &Client::new(config);
     let handler = async |event: LambdaEvent<Value>| {
         let number = |name: &str| event.payload[name].as_u64().context("a number is missing");
         let (members, concurrency) = (number("members")?, number("concurrency")?);

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use aws_config::BehaviorVersion;
+use aws_config::SdkConfig;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join_all;
@@ -26,22 +26,15 @@ struct Chat {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    bench_functions::main(run).await
 }
 
-async fn run() -> Result<(), Error> {
-    let config = Box::pin(aws_config::load_defaults(BehaviorVersion::v2026_01_12())).await;
+async fn run(config: &SdkConfig) -> Result<(), Error> {
     let chat = &Chat {
         handler: std::env::var("_HANDLER")?,
         table: std::env::var("TABLE")?,
-        dynamodb: aws_sdk_dynamodb::Client::new(&config),
-        clients: aws_sdk_apigatewaymanagement::Client::new(&config),
+        dynamodb: aws_sdk_dynamodb::Client::new(config),
+        clients: aws_sdk_apigatewaymanagement::Client::new(config),
     };
     let handler = async |event: LambdaEvent<Value>| Box::pin(chat.answer(&event.payload)).await;
     lambda_runtime::run(service_fn(handler)).await

@@ -1,16 +1,17 @@
 //! What the gateway prints: one line for each thing that happened, on standard output. For a person at a terminal a
 //! coloured trace, for a program that reads along JSON lines.
 //!
-//! A thread of its own writes: a terminal that has stopped (Ctrl-S, a pipe nobody reads) must not stop the service.
+//! A thread of its own words the lines and writes them, all that wait at once: a terminal that has stopped (Ctrl-S, a pipe
+//! nobody reads) must not stop the service.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{LazyLock, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
@@ -69,7 +70,7 @@ pub(crate) fn settings() -> Settings {
 }
 
 enum Entry {
-    Line(String),
+    Event(DateTime<Utc>, &'static str, Value),
     /// Everything before it has been written.
     Flush(SyncSender<()>),
 }
@@ -77,29 +78,46 @@ enum Entry {
 static WRITER: LazyLock<SyncSender<Entry>> = LazyLock::new(|| {
     let (sender, entries) = sync_channel(WAITING_LINES);
     thread::spawn(move || {
-        for entry in entries {
-            // A reader that has gone away is no reason to end.
-            let _ = match entry {
-                Entry::Line(line) => writeln!(std::io::stdout(), "{line}"),
-                Entry::Flush(done) => done.send(()).map_err(std::io::Error::other),
-            };
-            let dropped = DROPPED.swap(0, Ordering::Relaxed);
-            if dropped > 0 {
-                let text = format!("… {dropped} lines were not printed");
-                let fields = json!({ "text": text });
-                let _ = writeln!(std::io::stdout(), "{}", render("notice", fields));
-            }
+        while let Ok(first) = entries.recv() {
+            write([first].into_iter().chain(entries.try_iter()));
         }
     });
     sender
 });
+
+/// Writes what waits.
+fn write(entries: impl Iterator<Item = Entry>) {
+    let mut stdout = BufWriter::new(std::io::stdout().lock());
+    // A reader that has gone away is no reason to end.
+    for entry in entries {
+        match entry {
+            Entry::Event(time, kind, fields) => {
+                let _ = writeln!(stdout, "{}", render(time, kind, fields));
+            }
+            Entry::Flush(done) => {
+                let _ = stdout.flush();
+                let _ = done.send(());
+            }
+        }
+    }
+    let dropped = DROPPED.swap(0, Ordering::Relaxed);
+    if dropped > 0 {
+        let text = format!("… {dropped} lines were not printed");
+        let line = render(Utc::now(), "notice", json!({ "text": text }));
+        let _ = writeln!(stdout, "{line}");
+    }
+    let _ = stdout.flush();
+}
 
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
 /// Prints something that happened: what kind of event, and an object of details, among them the `connectionId`, or the
 /// function it is of as the `source`. Details hold no message bodies and nothing secret.
 pub(crate) fn event(kind: &'static str, fields: Value) {
-    print(render(kind, fields));
+    let entry = Entry::Event(Utc::now(), kind, fields);
+    if WRITER.try_send(entry).is_err() {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Prints a line that a function wrote, or one about it.
@@ -110,13 +128,6 @@ pub(crate) fn line(source: &str, text: &str) {
 /// Tells the user something.
 pub(crate) fn plain(text: &str) {
     event("notice", json!({ "text": text }));
-}
-
-/// Prints a line as it is.
-fn print(line: String) {
-    if WRITER.try_send(Entry::Line(line)).is_err() {
-        DROPPED.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// Whether lines are JSON.
@@ -132,8 +143,7 @@ pub(crate) fn flush(limit: Duration) {
     }
 }
 
-fn render(kind: &'static str, fields: Value) -> String {
-    let now = chrono::Utc::now();
+fn render(now: DateTime<Utc>, kind: &'static str, fields: Value) -> String {
     let settings = settings();
     if settings.json {
         let time = now.to_rfc3339_opts(SecondsFormat::Millis, true);

@@ -105,13 +105,13 @@ impl Environment {
         matches!(self.process.child.try_wait(), Ok(None))
     }
 
-    /// Hands the event to the process and answers the caller as soon as the process has. Returns the environment once
+    /// Hands the event to the process, and its answer to `caller` as soon as there is one. Returns the environment once
     /// the process asks for the next event, or nothing when it has ended.
     pub(super) async fn invoke(
         mut self,
         spec: &Spec,
         event: Bytes,
-        caller: oneshot::Sender<Answer>,
+        caller: impl FnOnce(Answer),
     ) -> Option<Environment> {
         let function = &spec.function;
         let request_id = uuid::Uuid::new_v4().to_string();
@@ -146,10 +146,10 @@ impl Environment {
             status = self.process.child.wait() => Err(exit_error(status)),
             () = clock.sleep_until(deadline) => Err(timed_out(function.timeout)),
         };
+        let error = outcome.as_ref().err().cloned();
+        caller(outcome.map_err(super::InvokeError::Function));
         // A process that has ended says nothing any more; then it is what it said last.
         self.peak_memory_mb = self.peak_memory_mb.max(self.process.peak_memory_mb());
-        let error = outcome.as_ref().err().cloned();
-        let _ = caller.send(outcome.map_err(super::InvokeError::Function));
 
         // The environment is busy until it asks for more, and all of that time is the function's.
         let alive = match error.as_ref().map(|e| e.error_type.as_str()) {

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use serde::Serialize;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::log;
@@ -33,6 +34,10 @@ pub(crate) const ACCOUNT_ID: &str = "000000000000";
 
 /// How Lambda calls a function that took too long.
 const TIMED_OUT: &str = "Sandbox.Timedout";
+
+/// How long an invocation waits for a process that has answered and is about to ask for the next event. On AWS a client
+/// does not get its answer sooner than that: one that waits for it meets the same process again.
+const ABOUT_TO_FINISH: Duration = Duration::from_millis(1);
 
 /// A function's own failure, as its runtime or Lambda reports it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -126,6 +131,10 @@ pub(crate) struct Pool {
     processes: Semaphore,
     /// How many invocations Lambda would run at once; more are throttled.
     concurrency: Arc<Semaphore>,
+    /// Processes that have answered and have not yet asked for the next event.
+    finishing: AtomicUsize,
+    /// One of them has.
+    finished: Notify,
     counts: Counts,
 }
 
@@ -187,6 +196,8 @@ impl Pool {
             idle: Mutex::default(),
             processes: Semaphore::new(processes),
             concurrency,
+            finishing: AtomicUsize::new(0),
+            finished: Notify::new(),
             counts: Counts::default(),
         })
     }
@@ -246,7 +257,7 @@ impl Pool {
         };
         drop(waiting);
         let _running = Held::new(&self.counts.running);
-        let environment = match self.take_idle() {
+        let environment = match self.take_idle().await {
             Some(environment) => Ok(environment),
             None => {
                 self.counts.cold_starts.fetch_add(1, Ordering::Relaxed);
@@ -255,9 +266,16 @@ impl Pool {
         };
         match environment {
             Ok(environment) => {
-                if let Some(environment) = environment.invoke(&self.spec, event, caller).await {
+                let answer = |answer| {
+                    self.finishing.fetch_add(1, Ordering::Relaxed);
+                    // A caller that has gone waits for nothing.
+                    let _ = caller.send(answer);
+                };
+                if let Some(environment) = environment.invoke(&self.spec, event, answer).await {
                     self.idle().push(environment);
                 }
+                self.finishing.fetch_sub(1, Ordering::Relaxed);
+                self.finished.notify_waiters();
             }
             Err(error) => {
                 log::line(&self.spec.function.key, &report::failed_init(&error));
@@ -267,7 +285,11 @@ impl Pool {
     }
 
     /// The process that was busy last: the others may be reaped.
-    fn take_idle(&self) -> Option<Environment> {
+    async fn take_idle(&self) -> Option<Environment> {
+        let finished = self.finished.notified();
+        if self.finishing.load(Ordering::Relaxed) > 0 {
+            let _ = timeout(ABOUT_TO_FINISH, finished).await;
+        }
         let mut idle = self.idle();
         while let Some(mut environment) = idle.pop() {
             if environment.is_alive() {

@@ -26,6 +26,7 @@
 //! - [`gateway`]: posting to a connection, asking whether it lives.
 //! - [`fanout`]: one message to all members, bounded and inside the deadline.
 //! - [`prune`]: confirming that a connection is gone, and forgetting it.
+//! - `recent`: what a process remembers between invocations.
 //! - [`settings`]: the environment variables, read once.
 //! - [`aws`]: the SDK's clients. The only file that builds them.
 //! - [`run`]: the edge to the Lambda runtime: start-up errors, logs, the deadline.
@@ -56,6 +57,7 @@ mod join;
 mod leave;
 mod members;
 mod publish;
+mod recent;
 
 pub use connect::connect;
 pub use default::default;

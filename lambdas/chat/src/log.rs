@@ -8,13 +8,16 @@
 //! - `bounds`: where a log begins and ends, and beginning one.
 //! - `page`: reading messages.
 //! - `row`: what is stored.
+//! - `tail`: the end of a log, and how long it is remembered.
 
 pub mod append;
 mod bounds;
 mod page;
 mod row;
+mod tail;
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -27,8 +30,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub use bounds::Bounds;
 pub use page::{Direction, Page};
 pub use row::Header;
+pub use tail::Tail;
 
 use crate::protocol::{ErrorName, Failure};
+use crate::recent::Recent;
 use crate::settings;
 use crate::table::TableError;
 use crate::ulid::ulid;
@@ -46,6 +51,9 @@ const LONGEST_PAUSE_MS: u64 = 160;
 
 /// How long a client should wait when a room is too hot, in milliseconds: spread, or the crowd comes back as one.
 const CROWDED_RETRY_MS: std::ops::RangeInclusive<u64> = 500..=1_500;
+
+/// Rooms whose end a process remembers: some 20 KB each at most.
+const ROOMS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
 /// A message to be appended.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +77,7 @@ pub struct Log {
     table: String,
     page_size: Option<i32>,
     retention_s: i64,
+    tails: Recent<Tail>,
 }
 
 impl Log {
@@ -79,50 +88,73 @@ impl Log {
             table: settings.name,
             page_size: settings.page_size,
             retention_s: settings.retention_s,
+            tails: Recent::new(ROOMS_REMEMBERED),
         }
     }
 
-    /// What rows say of themselves, in ascending order: a consistent Query, all pages of the range. As a Query is no
-    /// snapshot, there may be holes.
+    /// The end of a room's log, at least the rows of `range`: a consistent Query of what this process does not remember.
     ///
     /// # Errors
     ///
     /// DynamoDB's, after the SDK's tries. So for every function of this type that says nothing else.
-    pub async fn headers(&self, room: &str, range: Range) -> Result<Vec<Header>, TableError> {
-        const DOING: &str = "reading the tail of the log";
-        let (query, most) = match range {
-            Range::From(first) => {
-                let query = self
-                    .query(room, "room = :room AND seq >= :first")
-                    .expression_attribute_values(":first", AttributeValue::N(first.to_string()))
-                    .set_limit(self.page_size);
-                (query, usize::MAX)
-            }
-            Range::Last => (self.newest_first(room, LOOK_BACK), LOOK_BACK as usize),
-            Range::Tail => (self.newest_first(room, 1), 1),
-        };
-        let query = query
-            .projection_expression("seq, epoch, id, #user, nonce, #at, expiresAt")
-            .expression_attribute_names("#user", "user")
-            .expression_attribute_names("#at", "at");
-        let mut items = query.into_paginator().items().send();
-        let mut rows = Vec::new();
-        while let Some(item) = items.next().await {
-            rows.push(header(
-                DOING,
-                item.map_err(|error| TableError::new(DOING, &error))?,
-            )?);
-            if rows.len() == most {
-                break;
+    pub async fn tail(&self, room: &str, range: Range) -> Result<Tail, TableError> {
+        if let Some(remembered) = self.tails.take(room)
+            && let Some(last) = remembered.covers(range)
+        {
+            let newer = match range {
+                Range::Tail => self.headers(room, range).await?,
+                Range::Last | Range::From(_) => self.since(room, last).await?,
+            };
+            match remembered.followed_by(newer) {
+                Ok(tail) => return Ok(tail),
+                Err(newer) if range == Range::Tail => return Ok(Tail::read(newer)),
+                Err(_) => {}
             }
         }
-        if !matches!(range, Range::From(_)) {
-            rows.reverse();
+        Ok(Tail::read(self.headers(room, range).await?))
+    }
+
+    /// What rows say of themselves, in ascending order: a consistent Query, all pages of the range. As a Query is no
+    /// snapshot, there may be holes.
+    async fn headers(&self, room: &str, range: Range) -> Result<Vec<Header>, TableError> {
+        match range {
+            Range::From(first) => {
+                let query = self.from(room, first).set_limit(self.page_size);
+                collect(query, usize::MAX).await
+            }
+            Range::Last => self.newest(room, LOOK_BACK).await,
+            Range::Tail => self.newest(room, 1).await,
+        }
+    }
+
+    /// The row `last` and all after it, or nothing if they are so many that it is cheaper to begin anew.
+    async fn since(&self, room: &str, last: u64) -> Result<Vec<Header>, TableError> {
+        let most = LOOK_BACK as usize;
+        let query = self.from(room, last).limit(self.page_limit(most));
+        let mut rows = collect(query, most).await?;
+        if rows.len() == most {
+            rows.clear();
         }
         Ok(rows)
     }
 
-    /// Appends a message. `rows` is what a read of `range` has returned: the caller reads it beside other things.
+    async fn newest(&self, room: &str, most: u32) -> Result<Vec<Header>, TableError> {
+        let most = most as usize;
+        let query = self
+            .query(room, "room = :room")
+            .scan_index_forward(false)
+            .limit(self.page_limit(most));
+        let mut rows = collect(query, most).await?;
+        rows.reverse();
+        Ok(rows)
+    }
+
+    fn from(&self, room: &str, first: u64) -> QueryFluentBuilder {
+        self.query(room, "room = :room AND seq >= :first")
+            .expression_attribute_values(":first", AttributeValue::N(first.to_string()))
+    }
+
+    /// Appends a message. `tail` is the end of the log with the rows of `range`: the caller reads it beside other things.
     ///
     /// # Errors
     ///
@@ -132,27 +164,36 @@ impl Log {
         &self,
         draft: &Draft<'_>,
         range: Range,
-        rows: &[Header],
+        mut tail: Tail,
         until: Instant,
     ) -> Result<Stored, Failure> {
         let nonce = ulid(draft.at);
         let mut append = Append::new(draft.user, draft.id, &nonce, draft.at);
-        let mut step = append.read(range, rows);
+        let mut step = append.read(range, tail.rows());
         let (mut unknown, mut pause_ms) = (0, FIRST_PAUSE_MS);
         loop {
             step = match step {
-                Step::Done(stored) => return Ok(stored),
+                Step::Done(stored) => {
+                    tail.trim();
+                    self.tails.remember(draft.room, tail);
+                    return Ok(stored);
+                }
                 Step::Read(range) => {
                     let rows = timeout_at(until, self.headers(draft.room, range)).await;
                     let rows = rows
                         .map_err(|_| crowded())?
                         .map_err(|error| unclear(error, unknown))?;
-                    append.read(range, &rows)
+                    let next = append.read(range, &rows);
+                    rows.into_iter().for_each(|row| tail.push(row));
+                    next
                 }
                 Step::Put(slot) => {
                     let message = (!slot.genesis).then_some(draft);
-                    let put = self.put(draft.room, draft.at, message, &slot, &nonce);
-                    let outcome = match timeout_at(until, put).await.map_err(|_| crowded())? {
+                    let row = self.row(draft.room, draft.at, message, &slot, &nonce);
+                    let outcome = match timeout_at(until, self.put(&row))
+                        .await
+                        .map_err(|_| crowded())?
+                    {
                         Ok(outcome) => outcome,
                         Err(error) => {
                             unknown += 1;
@@ -163,6 +204,11 @@ impl Log {
                         }
                     };
                     let next = append.put(&slot, &outcome);
+                    match &outcome {
+                        Outcome::Written => tail.push(row.header()),
+                        Outcome::Taken(winner) => tail.push(winner.clone()),
+                        Outcome::Unknown => {}
+                    }
                     if matches!((&outcome, &next), (Outcome::Taken(_), Step::Read(_))) {
                         let pause = Duration::from_millis(rand::random_range(0..=pause_ms));
                         timeout_at(until, sleep(pause))
@@ -176,18 +222,16 @@ impl Log {
         }
     }
 
-    /// One conditional PutItem, of a message or of a genesis. A condition that fails because our own earlier try
-    /// succeeded looks like any other: its row tells.
-    async fn put(
+    /// The row of a message, or of a genesis, at `slot`.
+    fn row<'a>(
         &self,
-        room: &str,
+        room: &'a str,
         at: i64,
-        message: Option<&Draft<'_>>,
-        slot: &Slot,
-        nonce: &str,
-    ) -> Result<Outcome, TableError> {
-        const DOING: &str = "writing to the log";
-        let row = Row {
+        message: Option<&Draft<'a>>,
+        slot: &'a Slot,
+        nonce: &'a str,
+    ) -> Row<'a> {
+        Row {
             room,
             seq: slot.seq,
             epoch: &slot.epoch,
@@ -197,7 +241,13 @@ impl Log {
             at,
             expires_at: slot.expires_from.max(at / 1000 + self.retention_s),
             nonce,
-        };
+        }
+    }
+
+    /// One conditional PutItem. A condition that fails because our own earlier try succeeded looks like any other: its
+    /// row tells.
+    async fn put(&self, row: &Row<'_>) -> Result<Outcome, TableError> {
+        const DOING: &str = "writing to the log";
         let item: HashMap<String, AttributeValue> =
             serde_dynamo::to_item(row).map_err(|error| TableError::unreadable(DOING, &error))?;
         let put = self
@@ -224,13 +274,6 @@ impl Log {
         }
     }
 
-    fn newest_first(&self, room: &str, most: u32) -> QueryFluentBuilder {
-        let most = i32::try_from(most).unwrap_or(i32::MAX);
-        self.query(room, "room = :room")
-            .scan_index_forward(false)
-            .limit(self.page_size.unwrap_or(most).min(most))
-    }
-
     fn query(&self, room: &str, condition: &str) -> QueryFluentBuilder {
         self.client
             .query()
@@ -239,6 +282,26 @@ impl Log {
             .expression_attribute_values(":room", AttributeValue::S(room.to_owned()))
             .consistent_read(true)
     }
+}
+
+/// What the first `most` rows of a Query say of themselves.
+async fn collect(query: QueryFluentBuilder, most: usize) -> Result<Vec<Header>, TableError> {
+    const DOING: &str = "reading the tail of the log";
+    let mut items = query
+        .projection_expression("seq, epoch, id, #user, nonce, #at, expiresAt")
+        .expression_attribute_names("#user", "user")
+        .expression_attribute_names("#at", "at")
+        .into_paginator()
+        .items()
+        .send();
+    let mut rows = Vec::new();
+    while rows.len() < most
+        && let Some(item) = items.next().await
+    {
+        let item = item.map_err(|error| TableError::new(DOING, &error))?;
+        rows.push(header(DOING, item)?);
+    }
+    Ok(rows)
 }
 
 /// What a row says of itself. An unknown attribute is left alone, so that an older function reads a newer row.

@@ -1,12 +1,13 @@
 //! `publish` and its alias `sendmessage`: store a message, deliver it to the other members of the room, and acknowledge
 //! it.
 
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 
 use anyhow::anyhow;
 use aws_config::SdkConfig;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
-use futures::future::join3;
+use futures::future::join;
 use futures::stream::{Peekable, Stream, StreamExt};
 use serde_json::value::RawValue;
 use tokio::time::timeout_at;
@@ -18,13 +19,17 @@ use crate::event::{Reply, Request};
 use crate::fanout::{STOP_BEFORE_DEADLINE, before, fan_out};
 use crate::gateway::Gateway;
 use crate::log::append::{Range, Stored};
-use crate::log::{Draft, Header, Log};
+use crate::log::{Draft, Log, Tail};
 use crate::names::Name;
 use crate::protocol::{Ack, ErrorName, Failure, Frame, MAX_MESSAGE_BYTES, Message, render};
 use crate::prune::confirm_and_prune;
+use crate::recent::Recent;
 use crate::settings::{Delivery, History, Table};
 use crate::table::TableError;
 use crate::ulid;
+
+/// Connections whose room a process remembers: some 100 bytes each.
+const SENDERS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 /// What publishing needs; built once per process.
 #[derive(Debug, Clone)]
@@ -37,6 +42,8 @@ pub struct App {
     pub gateway: Gateway,
     /// Within which bounds.
     pub delivery: Delivery,
+    /// The room in which a connection has last said something.
+    last_rooms: Recent<String>,
 }
 
 impl App {
@@ -47,6 +54,7 @@ impl App {
             log: aws::log(config, history),
             gateway: aws::gateway(config, &delivery),
             delivery,
+            last_rooms: Recent::new(SENDERS_REMEMBERED),
         }
     }
 }
@@ -65,8 +73,7 @@ async fn say(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, 
     let opened = timeout_at(stop, open(app, request, frame.room()?, range)).await;
     let Opened {
         sender,
-        tail,
-        members,
+        room: Room { tail, members },
     } = opened.map_err(|_| {
         let message = "the service took too long; nothing was stored, try again";
         Failure::internal(
@@ -82,7 +89,7 @@ async fn say(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, 
         at: request.now_ms,
     };
     check_size(&draft, data)?;
-    let stored = app.log.append(&draft, range, &tail, stop).await?;
+    let stored = app.log.append(&draft, range, tail, stop).await?;
 
     // It is stored, so whatever happens from here on, the answer is an ack.
     let told = tell(app, request, &draft, &stored, data, members).await;
@@ -126,52 +133,65 @@ async fn say(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, 
 /// What is known before anything is written.
 struct Opened<M: Stream> {
     sender: Membership,
-    /// The tail of the log, as a message is appended to.
-    tail: Vec<Header>,
-    /// The members, page by page; the first one is read.
+    room: Room<M>,
+}
+
+/// What is read of a room.
+struct Room<M: Stream> {
+    /// The end of its log.
+    tail: Tail,
+    /// Its members, page by page; the first one is read.
     members: Pin<Box<Peekable<M>>>,
 }
 
-/// Who the sender is in which room, how that room's log ends, and who else is there: all at once in a room that is
-/// named, else the last two when it is known which room.
+/// Who the sender is in which room, how that room's log ends, and who else is there: all at once in the room that is
+/// named, or in which this process has last heard the sender, if it turns out to be the one.
 async fn open(
     app: &App,
     request: &Request,
     named: Option<Name>,
     range: Range,
 ) -> Result<Opened<impl Stream<Item = Result<Vec<String>, TableError>> + use<>>, Failure> {
-    let (room, known) = match &named {
-        Some(room) => (room.to_string(), None),
-        None => {
-            let own = membership(&app.connections, request, None).await?;
-            (own.room.clone(), Some(own))
-        }
+    let connection_id = &request.connection_id;
+    let sender = membership(&app.connections, request, named.as_ref());
+    let likely = match &named {
+        Some(name) => Some(name.to_string()),
+        None => app.last_rooms.take(connection_id),
     };
-    let sender = async {
-        match known {
-            Some(own) => Ok(own),
-            None => membership(&app.connections, request, named.as_ref()).await,
+    let (sender, room) = match likely {
+        Some(likely) => {
+            let (sender, room) = join(sender, look(app, request, &likely, range)).await;
+            let sender = sender?;
+            let is_the_one = sender.room == likely;
+            (sender, is_the_one.then_some(room))
         }
+        None => (sender.await?, None),
     };
-    let now_s = request.now_s();
-    let mut members = Box::pin(app.connections.members(&room, now_s).peekable());
-    let (sender, tail, first) = join3(
-        sender,
-        app.log.headers(&room, range),
-        members.as_mut().peek(),
-    )
-    .await;
+    let room = match room {
+        Some(room) => room?,
+        None => look(app, request, &sender.room, range).await?,
+    };
+    app.last_rooms.remember(connection_id, sender.room.clone());
+    Ok(Opened { sender, room })
+}
+
+/// Reads what must be known of a room.
+async fn look(
+    app: &App,
+    request: &Request,
+    room: &str,
+    range: Range,
+) -> Result<Room<impl Stream<Item = Result<Vec<String>, TableError>> + use<>>, Failure> {
+    let mut members = Box::pin(app.connections.members(room, request.now_s()).peekable());
+    let tail = app.log.tail(room, range);
+    let (tail, first) = join(tail, members.as_mut().peek()).await;
     let broken = matches!(first, Some(Err(_)));
-    let (sender, tail) = (sender?, tail?);
+    let tail = tail?;
     // Nobody could be told: better said now than after it is stored.
     if broken && let Some(Err(error)) = members.next().await {
         return Err(error.into());
     }
-    Ok(Opened {
-        sender,
-        tail,
-        members,
-    })
+    Ok(Room { tail, members })
 }
 
 /// Refuses a message whose frame could not be sent to members, whatever its number will be.

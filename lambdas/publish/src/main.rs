@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use chat::settings::{self, Delivery, History, Table};
 use chat::{App, aws, run};
+use mimalloc::MiMalloc;
+
+/// The SDK allocates some hundred times for a post: with the system's allocator a large room waits a tenth longer.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

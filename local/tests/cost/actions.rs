@@ -230,6 +230,33 @@ fn trouble(world: &mut World, used: &mut Used) {
         world.receive(bob, "message");
     });
     used.push(("publish by two at once, room of 2", usage));
+
+    // A process that remembers nothing of the log: the others are dead.
+    for _ in 0..60 {
+        let frame = json!({"action": "publish", "room": "t-1", "data": "x".repeat(1_000)});
+        world.ask(&mut pair[0], &frame, "ack");
+        hear(world, &mut pair);
+    }
+    for _ in 0..2 {
+        let mut alive = true;
+        world.proxy.rules(move |call| match call.kind {
+            Kind::Append if std::mem::take(&mut alive) => Fault::KillBefore,
+            _ => Fault::None,
+        });
+        let frame = json!({"action": "publish", "room": "t-1", "data": sentence()});
+        world.send(&mut pair[0], &frame);
+        let error = pair[0].receive();
+        assert_eq!(error["message"], "Internal server error");
+    }
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "publish", "room": "t-1", "data": sentence(), "id": "m-1"});
+        world.ask(&mut pair[0], &frame, "ack");
+        hear(world, &mut pair);
+    });
+    used.push((
+        "publish, after 50 of 1 KB, with id, by a fresh process",
+        usage,
+    ));
     world.keep(pair);
 }
 

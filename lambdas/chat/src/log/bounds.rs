@@ -53,7 +53,8 @@ impl Log {
                     return self.between(room, now_s, &oldest, newest).await;
                 }
             };
-            let put = self.put(room, now_ms, None, &slot, &nonce).await;
+            let row = self.row(room, now_ms, None, &slot, &nonce);
+            let put = self.put(&row).await;
             tries += 1;
             match put {
                 Ok(Outcome::Written) => {
@@ -76,7 +77,6 @@ impl Log {
         }
     }
 
-    /// The oldest and the newest row.
     /// The oldest and the newest row. They are read at the same time, so a log that begins in this moment can show its
     /// second row and not its first: then they are read again.
     async fn ends(&self, room: &str, now_ms: i64) -> Result<Option<(Header, Header)>, TableError> {

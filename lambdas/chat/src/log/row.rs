@@ -63,3 +63,18 @@ pub(super) struct Row<'a> {
     pub(super) expires_at: i64,
     pub(super) nonce: &'a str,
 }
+
+impl Row<'_> {
+    /// What the row says of itself once it is written.
+    pub(super) fn header(&self) -> Header {
+        Header {
+            seq: self.seq,
+            epoch: self.epoch.to_owned(),
+            id: self.id.map(str::to_owned),
+            user: self.user.map(str::to_owned),
+            nonce: self.nonce.to_owned(),
+            at: self.at,
+            expires_at: self.expires_at,
+        }
+    }
+}

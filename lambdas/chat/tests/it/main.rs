@@ -12,5 +12,6 @@ mod interleavings;
 mod log;
 mod membership;
 mod pruning;
+mod remembered;
 mod rooms;
 mod support;

@@ -6,6 +6,7 @@ mod peers;
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat::App;
 use chat::connections::Connection;
@@ -32,6 +33,10 @@ pub(crate) struct World {
     pub(crate) peers: Peers,
     /// For looking at the table and filling it, past the tap.
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+    config: SdkConfig,
+    table: Table,
+    history: History,
+    delivery: Delivery,
 }
 
 impl World {
@@ -57,22 +62,35 @@ impl World {
             name: TABLE.to_owned(),
             page_size,
         };
-        let app = App::new(
-            &aws::config(&engine, &peers.url, Some(&tap)),
-            table,
-            History {
-                name: MESSAGES.to_owned(),
-                retention_s: RETENTION_S,
-                page_size,
-            },
-            delivery,
-        );
+        let config = aws::config(&engine, &peers.url, Some(&tap));
+        let history = History {
+            name: MESSAGES.to_owned(),
+            retention_s: RETENTION_S,
+            page_size,
+        };
+        let app = App::new(&config, table.clone(), history.clone(), delivery.clone());
         Self {
             app,
             tap,
             peers,
             dynamodb,
+            config,
+            table,
+            history,
+            delivery,
         }
+    }
+
+    /// Another process of the same function: it remembers nothing of what this one has done.
+    pub(crate) fn another_process(&self) -> App {
+        let Self {
+            config,
+            table,
+            history,
+            delivery,
+            ..
+        } = self;
+        App::new(config, table.clone(), history.clone(), delivery.clone())
     }
 
     /// Puts a connection into a room, as if it had connected a minute ago.

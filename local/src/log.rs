@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 /// Lines that wait for the terminal; more are dropped and counted.
 const WAITING_LINES: usize = 10_000;
 
+/// Lines that are written in one go at most.
+const BATCH: usize = 1_000;
+
 /// The form of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -79,7 +82,7 @@ static WRITER: LazyLock<SyncSender<Entry>> = LazyLock::new(|| {
     let (sender, entries) = sync_channel(WAITING_LINES);
     thread::spawn(move || {
         while let Ok(first) = entries.recv() {
-            write([first].into_iter().chain(entries.try_iter()));
+            write([first].into_iter().chain(entries.try_iter().take(BATCH)));
         }
     });
     sender

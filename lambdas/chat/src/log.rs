@@ -8,7 +8,7 @@
 //! - `bounds`: where a log begins and ends, and beginning one.
 //! - `page`: reading messages.
 //! - `row`: what is stored.
-//! - `tail`: the end of a log, and how long it is remembered.
+//! - `tail`: the end of a log, and what is remembered of it.
 
 pub mod append;
 mod bounds;
@@ -98,18 +98,16 @@ impl Log {
     ///
     /// DynamoDB's, after the SDK's tries. So for every function of this type that says nothing else.
     pub async fn tail(&self, room: &str, range: Range) -> Result<Tail, TableError> {
-        if let Some(remembered) = self.tails.take(room)
-            && let Some(last) = remembered.covers(range)
+        let remembered = self.tails.take(room).unwrap_or_default();
+        if range == Range::Tail {
+            // One row costs less than all that has come since.
+            let newest = self.headers(room, range).await?;
+            return Ok(remembered.followed_by(newest).unwrap_or_else(Tail::read));
+        }
+        if let Some(last) = remembered.covers(range)
+            && let Ok(tail) = remembered.followed_by(self.since(room, last).await?)
         {
-            let newer = match range {
-                Range::Tail => self.headers(room, range).await?,
-                Range::Last | Range::From(_) => self.since(room, last).await?,
-            };
-            match remembered.followed_by(newer) {
-                Ok(tail) => return Ok(tail),
-                Err(newer) if range == Range::Tail => return Ok(Tail::read(newer)),
-                Err(_) => {}
-            }
+            return Ok(tail);
         }
         Ok(Tail::read(self.headers(room, range).await?))
     }
@@ -147,6 +145,12 @@ impl Log {
         let mut rows = collect(query, most).await?;
         rows.reverse();
         Ok(rows)
+    }
+
+    /// Rows per page of a Query that wants so many.
+    fn page_limit(&self, limit: usize) -> i32 {
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        self.page_size.unwrap_or(limit).min(limit)
     }
 
     fn from(&self, room: &str, first: u64) -> QueryFluentBuilder {

@@ -266,15 +266,16 @@ impl Pool {
         };
         match environment {
             Ok(environment) => {
+                let mut finishing = None;
                 let answer = |answer| {
-                    self.finishing.fetch_add(1, Ordering::Relaxed);
+                    finishing = Some(Held::new(&self.finishing));
                     // A caller that has gone waits for nothing.
                     let _ = caller.send(answer);
                 };
                 if let Some(environment) = environment.invoke(&self.spec, event, answer).await {
                     self.idle().push(environment);
                 }
-                self.finishing.fetch_sub(1, Ordering::Relaxed);
+                drop(finishing);
                 self.finished.notify_waiters();
             }
             Err(error) => {

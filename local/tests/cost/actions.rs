@@ -1,6 +1,6 @@
 //! The actions of the contract, each by itself in rooms of its own.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::Client;
 use crate::prices::Usage;
@@ -27,6 +27,13 @@ fn hear(world: &mut World, members: &mut [Client]) {
     for member in &mut members[1..] {
         world.receive(member, "message");
     }
+}
+
+/// The first member publishes: everybody else receives it, and it gets its ack.
+fn say(world: &mut World, members: &mut [Client], frame: &Value) -> Value {
+    let ack = world.ask(&mut members[0], frame, "ack");
+    hear(world, members);
+    ack
 }
 
 /// The name of each action, and what it uses.
@@ -122,36 +129,31 @@ fn publishing(world: &mut World, used: &mut Used) {
     used.push(("publish, room of 1", usage));
 
     let mut pair = room(world, "p-2", 2);
-    let say = |world: &mut World, pair: &mut Vec<Client>, frame: serde_json::Value| {
-        let ack = world.ask(&mut pair[0], &frame, "ack");
-        hear(world, pair);
-        ack
-    };
     let usage = world.measure(|world| {
         let frame = json!({"action": "publish", "room": "p-2", "data": sentence()});
-        say(world, &mut pair, frame);
+        say(world, &mut pair, &frame);
     });
     used.push(("publish, room of 2", usage));
     let usage = world.measure(|world| {
         let frame = json!({"action": "publish", "data": sentence()});
-        say(world, &mut pair, frame);
+        say(world, &mut pair, &frame);
     });
     used.push(("publish, room of 2, not named", usage));
     let identified =
         json!({"action": "publish", "room": "p-2", "data": sentence(), "id": "m-1", "after": 2});
     let usage = world.measure(|world| {
-        say(world, &mut pair, identified.clone());
+        say(world, &mut pair, &identified);
     });
     used.push(("publish, room of 2, with id and after", usage));
     let usage = world.measure(|world| {
-        assert_eq!(say(world, &mut pair, identified.clone())["duplicate"], true);
+        assert_eq!(say(world, &mut pair, &identified)["duplicate"], true);
     });
     used.push(("the same again", usage));
     let usage = world.measure(|world| {
         // 40 KB of text: two metered messages each way.
         let frame =
             json!({"action": "publish", "room": "p-2", "data": "x".repeat(40_000), "after": 3});
-        say(world, &mut pair, frame);
+        say(world, &mut pair, &frame);
     });
     used.push(("publish, room of 2, 40 KB", usage));
 
@@ -159,28 +161,28 @@ fn publishing(world: &mut World, used: &mut Used) {
     let mut talk = room(world, "p-3", 2);
     for _ in 0..60 {
         let frame = json!({"action": "publish", "room": "p-3", "data": "x".repeat(1_000)});
-        say(world, &mut talk, frame);
+        say(world, &mut talk, &frame);
     }
     let usage = world.measure(|world| {
         let frame = json!({"action": "publish", "room": "p-3", "data": sentence()});
-        say(world, &mut talk, frame);
+        say(world, &mut talk, &frame);
     });
     used.push(("publish, after 50 of 1 KB", usage));
     let usage = world.measure(|world| {
         let frame = json!({"action": "publish", "room": "p-3", "data": sentence(), "id": "m-1"});
-        say(world, &mut talk, frame);
+        say(world, &mut talk, &frame);
     });
     used.push(("publish, after 50 of 1 KB, with id", usage));
     let usage = world.measure(|world| {
         let frame = json!({"action": "publish", "room": "p-3", "data": sentence(), "id": "m-2", "after": 62});
-        say(world, &mut talk, frame);
+        say(world, &mut talk, &frame);
     });
     used.push(("publish, after 50 of 1 KB, with id and after", usage));
 
     let mut crowd = room(world, "p-50", 50);
     let usage = world.measure(|world| {
         let frame = json!({"action": "publish", "room": "p-50", "data": sentence(), "id": "m-1", "after": 0});
-        assert_eq!(say(world, &mut crowd, frame)["delivered"], 49);
+        assert_eq!(say(world, &mut crowd, &frame)["delivered"], 49);
     });
     used.push(("publish, room of 50", usage));
     for n in 0..2 {
@@ -190,7 +192,7 @@ fn publishing(world: &mut World, used: &mut Used) {
     }
     let usage = world.measure(|world| {
         let frame = json!({"action": "publish", "room": "p-50", "data": sentence(), "id": "m-2", "after": 1});
-        assert_eq!(say(world, &mut crowd, frame)["gone"], 2);
+        assert_eq!(say(world, &mut crowd, &frame)["gone"], 2);
     });
     used.push(("publish, room of 50, and 2 gone", usage));
     let usage = world.measure(|world| {
@@ -234,8 +236,7 @@ fn trouble(world: &mut World, used: &mut Used) {
     // A process that remembers nothing of the log: the others are dead.
     for _ in 0..60 {
         let frame = json!({"action": "publish", "room": "t-1", "data": "x".repeat(1_000)});
-        world.ask(&mut pair[0], &frame, "ack");
-        hear(world, &mut pair);
+        say(world, &mut pair, &frame);
     }
     for _ in 0..2 {
         let mut alive = true;
@@ -250,8 +251,7 @@ fn trouble(world: &mut World, used: &mut Used) {
     }
     let usage = world.measure(|world| {
         let frame = json!({"action": "publish", "room": "t-1", "data": sentence(), "id": "m-1"});
-        world.ask(&mut pair[0], &frame, "ack");
-        hear(world, &mut pair);
+        say(world, &mut pair, &frame);
     });
     used.push((
         "publish, after 50 of 1 KB, with id, by a fresh process",

@@ -1,7 +1,6 @@
 //! Where a log begins and ends, and beginning one.
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join;
 
 use super::append::{HOLE_READS, Outcome, Slot, following};
@@ -130,10 +129,7 @@ impl Log {
 
     /// The row at `seq`, or the next that there is.
     async fn at_or_after(&self, room: &str, seq: u64) -> Result<Option<Header>, TableError> {
-        let query = self
-            .query(room, "room = :room AND seq >= :seq")
-            .expression_attribute_values(":seq", AttributeValue::N(seq.to_string()));
-        one(query).await
+        one(self.from(room, seq)).await
     }
 }
 

@@ -131,12 +131,6 @@ impl Log {
         }
         Ok(Read::Page(page))
     }
-
-    /// Rows per page of a Query that wants so many.
-    pub(super) fn page_limit(&self, limit: usize) -> i32 {
-        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        self.page_size.unwrap_or(limit).min(limit)
-    }
 }
 
 struct Reading<'a> {

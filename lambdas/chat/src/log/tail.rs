@@ -9,7 +9,7 @@ use super::append::{LOOK_BACK, Range};
 use super::row::Header;
 
 /// The newest rows of a log, in ascending order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Tail(Vec<Header>);
 
 impl Tail {
@@ -42,13 +42,14 @@ impl Tail {
     ///
     /// `newer`, if it does not begin with the last row that is remembered.
     pub(super) fn followed_by(mut self, newer: Vec<Header>) -> Result<Self, Vec<Header>> {
-        let key = |row: &Header| (row.seq, row.nonce.clone());
-        if newer.is_empty() || newer.first().map(key) != self.0.last().map(key) {
-            return Err(newer);
+        match (self.0.last(), newer.first()) {
+            (Some(last), Some(first)) if (first.seq, &first.nonce) == (last.seq, &last.nonce) => {
+                self.0.pop();
+                self.0.extend(newer);
+                Ok(self)
+            }
+            _ => Err(newer),
         }
-        self.0.pop();
-        self.0.extend(newer);
-        Ok(self)
     }
 
     /// A row that was seen or written. What it does not follow on is forgotten.

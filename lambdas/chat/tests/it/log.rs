@@ -10,14 +10,6 @@ use crate::support::{Logged, MESSAGES, RETENTION_S, World, body, now_ms, request
 
 const FRAME: &str = r#"{"action":"publish","room":"lobby","data":"hi","id":"m"}"#;
 
-async fn lobby() -> World {
-    let world = World::new().await;
-    for id in ["a", "b"] {
-        world.join(id, "lobby").await;
-    }
-    world
-}
-
 /// Puts a row into the log of the lobby that expires in so many seconds.
 async fn put(world: &World, seq: u64, epoch: &str, expires_in: i64) {
     let now_s = now_ms() / 1000;
@@ -43,7 +35,7 @@ fn seqs(log: &[Logged]) -> Vec<u64> {
 
 #[tokio::test]
 async fn a_message_is_stored_as_it_was_sent() {
-    let world = lobby().await;
+    let world = World::lobby().await;
     let frame = r#"{"action":"publish","room":"lobby","id":"m","data": {"b" : 1.0,"a":"\u00fc"} }"#;
     let ack = world.publish("a", frame).await;
     let log = world.log("lobby").await;
@@ -75,7 +67,7 @@ async fn a_message_is_stored_as_it_was_sent() {
 
 #[tokio::test]
 async fn the_same_id_again_is_the_same_message() {
-    let world = lobby().await;
+    let world = World::lobby().await;
     let first = world.publish("a", FRAME).await;
     world.publish("b", r#"{"action":"publish","data":2}"#).await;
     // From another connection of the same user, and with other data: what was stored first counts.
@@ -107,7 +99,7 @@ async fn the_same_id_again_is_the_same_message() {
 
 #[tokio::test]
 async fn a_copy_is_found_as_far_back_as_the_client_says() {
-    let world = lobby().await;
+    let world = World::lobby().await;
     world.publish("a", FRAME).await;
     for n in 0..60 {
         world
@@ -132,7 +124,7 @@ async fn a_lost_reply_is_no_second_copy() {
     // Of the genesis, of the message; with and without an id; as many as the SDK tries again, and more.
     for frame in [FRAME, r#"{"action":"publish","data":"hi"}"#] {
         for lost in [1, 2, 3, 4, 5] {
-            let world = lobby().await;
+            let world = World::lobby().await;
             world.tap.lose("PutItem messages", lost);
             let ack = world.publish("a", frame).await;
             assert_eq!(
@@ -147,7 +139,7 @@ async fn a_lost_reply_is_no_second_copy() {
 
 #[tokio::test]
 async fn a_message_without_any_reply_is_admitted_and_found_again() {
-    let world = lobby().await;
+    let world = World::lobby().await;
     world.publish("b", r#"{"action":"publish","data":1}"#).await;
     world.tap.fail("PutItem messages", 2, "InternalServerError");
     let error = world.publish("a", FRAME).await;
@@ -165,7 +157,7 @@ async fn a_message_without_any_reply_is_admitted_and_found_again() {
 
 #[tokio::test]
 async fn a_throttled_log_says_slow_down() {
-    let world = lobby().await;
+    let world = World::lobby().await;
     world.tap.fail("PutItem messages", 0, "ThrottlingException");
     let error = world.publish("a", FRAME).await;
     assert_eq!(
@@ -201,7 +193,7 @@ async fn many_writers_at_once_get_a_number_each() {
 
 #[tokio::test]
 async fn an_expired_tail_keeps_its_number_and_ends_its_epoch() {
-    let world = lobby().await;
+    let world = World::lobby().await;
     for seq in 0..4 {
         put(&world, seq, "OLD", -10).await;
     }
@@ -217,7 +209,7 @@ async fn an_expired_tail_keeps_its_number_and_ends_its_epoch() {
 #[tokio::test]
 async fn a_row_never_expires_before_the_one_before_it() {
     // As when the retention has been shortened.
-    let world = lobby().await;
+    let world = World::lobby().await;
     put(&world, 0, "E", 2 * RETENTION_S).await;
     world.publish("a", FRAME).await;
     let log = world.log("lobby").await;
@@ -227,7 +219,7 @@ async fn a_row_never_expires_before_the_one_before_it() {
 
 #[tokio::test]
 async fn a_hole_that_stays_is_no_reason_to_stop() {
-    let world = lobby().await;
+    let world = World::lobby().await;
     for seq in [1, 2, 4, 5] {
         put(&world, seq, "E", 1_000).await;
     }
@@ -237,7 +229,7 @@ async fn a_hole_that_stays_is_no_reason_to_stop() {
 
 #[tokio::test]
 async fn a_bad_position_is_refused_before_anything_is_read() {
-    let world = lobby().await;
+    let world = World::lobby().await;
     for after in ["-1", "1.5", "\"1\"", "[]", "true"] {
         let frame = format!(r#"{{"action":"publish","data":1,"after":{after}}}"#);
         let error = world.publish("a", &frame).await;

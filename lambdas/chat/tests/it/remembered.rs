@@ -5,14 +5,6 @@ use serde_json::{Value, json};
 
 use crate::support::{World, body, request};
 
-async fn lobby() -> World {
-    let world = World::new().await;
-    for id in ["a", "b"] {
-        world.join(id, "lobby").await;
-    }
-    world
-}
-
 async fn publish(app: &App, id: &str, frame: &Value) -> Value {
     body(&chat::publish(app, &request(id, &frame.to_string())).await)
 }
@@ -66,7 +58,7 @@ async fn is_whole(world: &World, last: u64) {
 
 #[tokio::test]
 async fn a_retry_is_found_among_what_is_remembered() {
-    let world = lobby().await;
+    let world = World::lobby().await;
     remembered(&world).await;
     let mut reads = Reads::of(&world);
     let ack = publish(&world.app, "a", &frame("first-1")).await;
@@ -86,7 +78,7 @@ async fn a_retry_is_found_among_what_is_remembered() {
 async fn what_another_process_has_written_is_found() {
     // Few, and more than are looked through.
     for between in [0, 1, 7, 48, 49, 60] {
-        let world = lobby().await;
+        let world = World::lobby().await;
         remembered(&world).await;
         let other = world.another_process();
         let mut message = frame("m");
@@ -114,7 +106,7 @@ async fn what_another_process_has_written_is_found() {
 #[tokio::test]
 async fn nothing_is_remembered_of_a_log_that_is_deleted() {
     for begun_anew in [false, true] {
-        let world = lobby().await;
+        let world = World::lobby().await;
         remembered(&world).await;
         for seq in 0..=4 {
             world.delete_logged("lobby", seq).await;
@@ -143,7 +135,7 @@ async fn nothing_is_remembered_of_a_log_that_is_deleted() {
 
 #[tokio::test]
 async fn the_room_is_the_one_that_the_rows_say() {
-    let world = lobby().await;
+    let world = World::lobby().await;
     let unnamed = json!({"action": "publish", "data": 1});
     let ack = publish(&world.app, "a", &unnamed).await;
     assert_eq!(

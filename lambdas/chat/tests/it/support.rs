@@ -36,12 +36,20 @@ pub(crate) struct World {
     config: SdkConfig,
     table: Table,
     history: History,
-    delivery: Delivery,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
         Self::with(None, |_| ()).await
+    }
+
+    /// One with two members in the lobby.
+    pub(crate) async fn lobby() -> Self {
+        let world = Self::new().await;
+        for id in ["a", "b"] {
+            world.join(id, "lobby").await;
+        }
+        world
     }
 
     /// A world with `page_size` rows per page and the settings that `set` changes.
@@ -68,7 +76,7 @@ impl World {
             retention_s: RETENTION_S,
             page_size,
         };
-        let app = App::new(&config, table.clone(), history.clone(), delivery.clone());
+        let app = App::new(&config, table.clone(), history.clone(), delivery);
         Self {
             app,
             tap,
@@ -77,20 +85,17 @@ impl World {
             config,
             table,
             history,
-            delivery,
         }
     }
 
     /// Another process of the same function: it remembers nothing of what this one has done.
     pub(crate) fn another_process(&self) -> App {
-        let Self {
-            config,
-            table,
-            history,
-            delivery,
-            ..
-        } = self;
-        App::new(config, table.clone(), history.clone(), delivery.clone())
+        App::new(
+            &self.config,
+            self.table.clone(),
+            self.history.clone(),
+            self.app.delivery.clone(),
+        )
     }
 
     /// Puts a connection into a room, as if it had connected a minute ago.

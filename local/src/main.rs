@@ -3,32 +3,19 @@
 //! It knows nothing of chat: it serves the declared routes, runs the declared functions, in whatever language, as
 //! child processes over the Lambda Runtime API, and keeps the declared tables. See ARCHITECTURE.md.
 
+mod account;
 mod admin;
-mod authorizer;
 mod clock;
-mod connections;
+mod deployment;
 mod dynamodb;
-mod event;
 mod faults;
 mod gateway;
-mod handshake;
 mod ids;
-mod integration;
 mod lambda;
-mod listener;
 mod log;
-mod management;
-mod mock;
 mod options;
-mod quotas;
-mod redact;
-mod selection;
-mod signature;
-mod status;
 mod template;
 mod terraform;
-mod tls;
-mod websocket;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -48,16 +35,16 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use clock::Clock;
-use connections::Connections;
+use deployment::{Api, Authorization, Deployment, Function};
 use faults::{Document, Faults};
 use gateway::Gateway;
+use gateway::connections::Connections;
+use gateway::listener::{Listener, Peer};
+use gateway::quotas::Quotas;
+use gateway::tls::Identity;
 use lambda::callers::Callers;
 use lambda::{Pool, Runtimes, Spec, package};
-use listener::{Listener, Peer};
 use options::Options;
-use quotas::Quotas;
-use terraform::{Api, Authorization, Deployment, Function};
-use tls::Identity;
 
 /// How long a stop waits for `$disconnect` of the open connections and for running invocations.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -233,7 +220,7 @@ async fn run(options: &Options) -> Result<()> {
     };
     if let Some(listener) = admin_listener {
         addresses.admin = Some(format!("http://{}", listener.local_addr()?));
-        let faults = faults::admin::admin_routes(Arc::clone(&gateway.faults));
+        let faults = admin::faults::admin_routes(Arc::clone(&gateway.faults));
         let admin = admin::router(Arc::clone(&gateway), faults);
         tokio::spawn(axum::serve(listener, admin).into_future());
     }

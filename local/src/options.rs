@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::{admin, log, quotas};
+use crate::gateway::quotas;
+use crate::{admin, log};
 
 /// API Gateway (WebSocket), Lambda and DynamoDB on this machine, as a Terraform folder declares them
 #[derive(Debug, Parser)]

@@ -20,9 +20,9 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::deployment::Table;
 use crate::faults::Faults;
 use crate::lambda::callers::Callers;
-use crate::terraform::Table;
 
 pub(crate) use counters::{Counters, Counts};
 use front::Front;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{Fault, Faults, Place, Point};
-use crate::connections::{BufferFull, Cause, Connection};
+use crate::gateway::connections::{BufferFull, Cause, Connection};
 use crate::log;
 
 /// Why a client is cut off.

@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::frames::cause;
 use super::{Fault, Faults, FunctionName, Place, Point, Verdict};
-use crate::connections::{Cause, Connection};
-use crate::event::Client;
+use crate::deployment::{Integration, Route};
 use crate::gateway::Gateway;
-use crate::integration::{self, Answer, Failure};
-use crate::terraform::{Integration, Route};
+use crate::gateway::connections::{Cause, Connection};
+use crate::gateway::event::Client;
+use crate::gateway::integration::{self, Answer, Failure};
 
 /// What came of an invocation: an answer, two when it was duplicated, none when it was lost.
 pub(crate) type Answers = [Option<Result<Answer, Failure>>; 2];

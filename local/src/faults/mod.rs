@@ -4,7 +4,6 @@
 //! depends on the seed, its name and the number of the match alone: neither on other rules nor on time. The same seed
 //! and the same order of occurrences give the same faults.
 
-pub(crate) mod admin;
 mod calls;
 mod fields;
 mod frames;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::rule::Place;
-use crate::event::{self, Client};
+use crate::gateway::event::{self, Client};
 use crate::lambda::callers::Caller;
 
 /// One occurrence at a place.

@@ -4,7 +4,7 @@ use futures::FutureExt as _;
 use serde_json::json;
 
 use super::*;
-use crate::event::Client;
+use crate::gateway::event::Client;
 use crate::lambda::callers::Callers;
 
 fn faults(rules: &Value) -> Faults {

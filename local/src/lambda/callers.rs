@@ -10,9 +10,6 @@ use nix::unistd::Pid;
 
 use crate::faults::{FunctionName, Tally};
 
-/// The secret and the session token of every process.
-pub(crate) const SECRET: &str = "local";
-
 /// The processes that run, by access key id.
 #[derive(Debug, Default)]
 pub(crate) struct Callers {

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::callers::Registered;
 use super::runtime_api::{self, Invocation, RuntimeApi, Signal};
-use super::{ACCOUNT_ID, Answer, FunctionError, Spec, TIMED_OUT, report};
+use super::{Answer, FunctionError, Spec, TIMED_OUT, report};
+use crate::account::ACCOUNT_ID;
 use crate::clock::Moment;
 use crate::{ids, log};
 

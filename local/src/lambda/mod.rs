@@ -21,16 +21,14 @@ use serde::Serialize;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::timeout;
 
+use crate::account::SECRET;
 use crate::clock::Clock;
+use crate::deployment::Function;
 use crate::log;
-use crate::terraform::Function;
 use callers::Callers;
 use environment::Environment;
 use package::Program;
 pub(crate) use runtimes::Runtimes;
-
-/// The account everything belongs to.
-pub(crate) const ACCOUNT_ID: &str = "000000000000";
 
 /// How Lambda calls a function that took too long.
 const TIMED_OUT: &str = "Sandbox.Timedout";
@@ -95,8 +93,8 @@ impl Spec {
         let own = [
             ("_HANDLER", self.function.handler.clone()),
             ("AWS_ACCESS_KEY_ID", access_key_id.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", callers::SECRET.to_owned()),
-            ("AWS_SESSION_TOKEN", callers::SECRET.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
+            ("AWS_SESSION_TOKEN", SECRET.to_owned()),
             ("AWS_REGION", self.region.clone()),
             ("AWS_DEFAULT_REGION", self.region.clone()),
             ("AWS_LAMBDA_FUNCTION_NAME", name.clone()),

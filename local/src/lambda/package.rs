@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use super::runtimes::{Language, Runtimes};
-use crate::terraform::{Archive, Function};
+use crate::deployment::{Archive, Function};
 
 /// An executable and how it is run.
 #[derive(Debug, Clone)]

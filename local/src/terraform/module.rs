@@ -12,15 +12,19 @@ use hcl::eval::{Context, Evaluate};
 use hcl::structure::Body;
 use hcl::{Block, Expression, Map, Value};
 
+use super::defaults;
 use super::instance::Instance;
 use super::references::References;
-use super::{computed, defaults};
 
 /// A provider is told its Region; without one this is AWS's own default.
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// How often each local and resource is evaluated at most. Terraform itself refuses those that hang on each other.
 const MAX_EVALUATIONS: usize = 100;
+
+/// Returns the attributes that a provider computes for an instance, given its type (`data.TYPE` for a data source) and
+/// the provider's Region.
+type Computed = fn(&str, &Instance, &str) -> Vec<(&'static str, String)>;
 
 /// A root module, evaluated.
 pub(crate) struct Module {
@@ -37,9 +41,13 @@ impl Module {
     ///
     /// # Errors
     /// When the folder or a file cannot be read or parsed, or a `--var` names no variable.
-    pub(crate) fn load(directory: &Path, vars: &[(String, String)]) -> Result<Module> {
+    pub(crate) fn load(
+        directory: &Path,
+        vars: &[(String, String)],
+        computed: Computed,
+    ) -> Result<Module> {
         let source = Source::read(directory)?;
-        let mut scope = Scope::new(directory, &source, vars)?;
+        let mut scope = Scope::new(directory, &source, vars, computed)?;
         scope.settle(&source);
         let resources = source
             .resources
@@ -188,13 +196,19 @@ fn parse(path: &Path) -> Result<Body> {
 /// What expressions can see.
 struct Scope {
     context: Context<'static>,
+    computed: Computed,
     region: String,
     locals: Map<String, Value>,
     resources: Map<String, Value>,
 }
 
 impl Scope {
-    fn new(directory: &Path, source: &Source, vars: &[(String, String)]) -> Result<Scope> {
+    fn new(
+        directory: &Path,
+        source: &Source,
+        vars: &[(String, String)],
+        computed: Computed,
+    ) -> Result<Scope> {
         let mut context = Context::new();
         super::functions::declare(&mut context);
         let directory = std::path::absolute(directory)?.display().to_string();
@@ -247,6 +261,7 @@ impl Scope {
             .unwrap_or_else(|| DEFAULT_REGION.to_owned());
         Ok(Scope {
             context,
+            computed,
             region,
             locals: Map::new(),
             resources: Map::new(),
@@ -369,7 +384,7 @@ impl Scope {
             .iter()
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        for (name, value) in computed::attributes(kind, instance, &self.region) {
+        for (name, value) in (self.computed)(kind, instance, &self.region) {
             all.insert(name.to_owned(), value.into());
         }
         Value::Object(all)

@@ -9,9 +9,10 @@ use chrono::DateTime;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
+use crate::account::API_ID;
+use crate::deployment::Api;
 use crate::faults::Marks;
 use crate::ids;
-use crate::terraform::{API_ID, Api};
 
 /// What is known of a client from its handshake.
 #[derive(Debug, Default)]
@@ -229,8 +230,8 @@ fn conventional_case(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::selection::SelectionExpression;
-    use crate::terraform::Access;
+    use crate::deployment::Access;
+    use crate::deployment::SelectionExpression;
     use axum::http::HeaderValue;
 
     fn api() -> Api {

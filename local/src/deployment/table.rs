@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::instance::Instance;
+use crate::terraform::Instance;
 
 /// A DynamoDB table, in the shape of the CreateTable request.
 #[derive(Debug)]

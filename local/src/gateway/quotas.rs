@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 
 use crate::clock::{Moment, Timeline};
-use crate::terraform::{Api, Throttle};
+use crate::deployment::{Api, Throttle};
 
 /// An account's requests a second and their burst, over all its APIs, callbacks included.
 const ACCOUNT: Throttle = Throttle {

@@ -6,11 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::gateway::Gateway;
+use super::state::Gateway;
+use crate::deployment::{Integration, Route};
 use crate::lambda::InvokeError;
 use crate::log;
-use crate::redact::redacted;
-use crate::terraform::{Integration, Route};
+use crate::log::redacted;
 
 /// What a function returned for API Gateway.
 #[derive(Debug, PartialEq)]

@@ -12,16 +12,17 @@ use hyper::upgrade::OnUpgrade;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::connections::{Cause, Connection};
-use crate::event::{self, Client};
+use super::connections::{Cause, Connection};
+use super::event::{self, Client};
+use super::integration::{Answer, Failure};
+use super::listener::Peer;
+use super::state::{Gateway, refuse};
+use super::websocket::{End, disconnect, ended, serve};
+use super::{authorizer, signature};
+use crate::deployment::{Authorization, Route};
 use crate::faults::Marks;
 use crate::faults::invocations::Handshake;
-use crate::gateway::{Gateway, refuse};
-use crate::integration::{Answer, Failure};
-use crate::listener::Peer;
-use crate::terraform::{Authorization, Route};
-use crate::websocket::{End, disconnect, ended, serve};
-use crate::{authorizer, ids, log, signature};
+use crate::{ids, log};
 
 /// Whether a request asks to become a WebSocket.
 pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {

@@ -7,11 +7,11 @@ use dynoxide::Database;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::deployment::Table;
 use crate::dynamodb::Counts;
 use crate::gateway::Gateway;
+use crate::gateway::quotas;
 use crate::lambda::PoolStatus;
-use crate::quotas;
-use crate::terraform::Table;
 
 /// Connections that are listed one by one; all are counted.
 const LISTED_CONNECTIONS: usize = 100;

@@ -14,11 +14,12 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::connections::{BufferFull, Cause, Connection};
+use super::connections::{BufferFull, Cause, Connection};
+use super::integration::Failure;
+use super::signature;
+use super::state::Gateway;
 use crate::faults::{Fault, Place, Point};
-use crate::gateway::Gateway;
-use crate::integration::Failure;
-use crate::{ids, log, signature};
+use crate::{ids, log};
 
 /// 128 KB, API Gateway's largest message.
 const MAX_POST_BYTES: usize = 128 * 1024;

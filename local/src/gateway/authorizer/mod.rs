@@ -12,11 +12,13 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use crate::event::{ApiKey, Client};
-use crate::gateway::Gateway;
-use crate::lambda::{ACCOUNT_ID, InvokeError};
-use crate::terraform::{API_ID, ApiKeys, Authorization, Authorizer, IdentitySource, KeySource};
-use crate::{integration, log};
+use super::event::{ApiKey, Client};
+use super::integration;
+use super::state::Gateway;
+use crate::account::{ACCOUNT_ID, API_ID};
+use crate::deployment::{ApiKeys, Authorization, Authorizer, IdentitySource, KeySource};
+use crate::lambda::InvokeError;
+use crate::log;
 
 /// API Gateway's limit for what an authorizer returns.
 const MAX_ANSWER_BYTES: usize = 8 * 1024;

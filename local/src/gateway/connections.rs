@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::event::Client;
 use crate::clock::{Clock, Moment};
-use crate::event::Client;
 
 /// What may wait in the gateway for one client; beyond it a post is refused. AWS has such a buffer and does not say its
 /// size.

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::instance::Instance;
-use super::module::Module;
+use crate::terraform::{Instance, Module};
 
 /// What an `archive_file` puts into its zip.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::instance::Instance;
+use crate::terraform::Instance;
 
 /// A token bucket's numbers: requests a second, and how many may come at once.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -20,7 +20,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get};
 use serde_json::{Value, json};
 
-use super::{ChangeError, Document, Faults};
+use crate::faults::{ChangeError, Document, Faults};
 
 /// The routes of the rules.
 pub(crate) fn admin_routes(faults: Arc<Faults>) -> Router {

@@ -2,9 +2,8 @@
 
 use hcl::Value;
 
-use super::API_ID;
-use super::instance::Instance;
-use crate::lambda::ACCOUNT_ID;
+use crate::account::{ACCOUNT_ID, API_ID};
+use crate::terraform::Instance;
 
 /// The computed attributes of an instance. `kind` is the resource's type, `data.TYPE` for a data source.
 pub(super) fn attributes(
@@ -12,7 +11,7 @@ pub(super) fn attributes(
     instance: &Instance,
     region: &str,
 ) -> Vec<(&'static str, String)> {
-    let text = |name| instance.attributes.get(name).and_then(Value::as_str);
+    let text = |name| instance.get(name).ok().flatten().and_then(Value::as_str);
     let named = |make: &dyn Fn(&str) -> Vec<(&'static str, String)>, argument| {
         text(argument).map_or_else(Vec::new, make)
     };

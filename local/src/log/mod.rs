@@ -4,6 +4,8 @@
 //! A thread of its own words the lines and writes them, all that wait at once: a terminal that has stopped (Ctrl-S, a pipe
 //! nobody reads) must not stop the service.
 
+mod redact;
+
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -14,6 +16,8 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::ValueEnum;
 use serde_json::{Value, json};
+
+pub(crate) use redact::redacted;
 
 /// Lines that wait for the terminal; more are dropped and counted.
 const WAITING_LINES: usize = 10_000;

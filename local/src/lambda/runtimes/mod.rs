@@ -13,11 +13,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use super::package::Program;
+use crate::deployment::Function;
 use crate::log;
-use crate::terraform::Function;
 
-const NODE_BOOTSTRAP: &str = include_str!("runtimes/bootstrap.mjs");
-const PYTHON_BOOTSTRAP: &str = include_str!("runtimes/bootstrap.py");
+const NODE_BOOTSTRAP: &str = include_str!("bootstrap.mjs");
+const PYTHON_BOOTSTRAP: &str = include_str!("bootstrap.py");
 
 /// Prints the interpreter's own path, past any shim, its version, and such flags of those below as it knows.
 const ASK_NODE: &str = r#"

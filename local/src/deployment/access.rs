@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, anyhow, bail};
 use hcl::Value;
 
-use super::API_ID;
-use super::instance::Instance;
-use super::module::Module;
+use crate::account::API_ID;
+use crate::terraform::{Instance, Module};
 
 /// What a client needs to connect.
 #[derive(Debug, Default)]

@@ -3,6 +3,9 @@
 //! It is for programs and people on this machine. A web page in somebody's browser could reach it too, so requests
 //! that come from one (`Origin`) or by another name than this machine's (`Host`) are refused.
 
+pub(crate) mod faults;
+mod status;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +21,7 @@ use serde_json::json;
 
 use crate::gateway::Gateway;
 use crate::log;
-use crate::status::Status;
+use status::Status;
 
 /// The service; `more` are the routes of other modules.
 pub(crate) fn router(gateway: Arc<Gateway>, more: Router) -> Router {

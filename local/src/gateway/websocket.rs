@@ -18,11 +18,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use crate::connections::{Cause, Connection, Outbox};
-use crate::event::{self, Client};
+use super::connections::{Cause, Connection, Outbox};
+use super::event::{self, Client};
+use super::quotas::REFUSALS_BEFORE_CLOSE;
+use super::state::Gateway;
 use crate::faults::{Verdict, invocations};
-use crate::gateway::Gateway;
-use crate::quotas::REFUSALS_BEFORE_CLOSE;
 use crate::{ids, log};
 
 /// API Gateway's limits for what a client sends.

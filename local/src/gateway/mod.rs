@@ -1,0 +1,18 @@
+//! API Gateway: handshakes, messages and the management API.
+
+mod authorizer;
+pub(crate) mod connections;
+pub(crate) mod event;
+mod front_door;
+mod handshake;
+pub(crate) mod integration;
+pub(crate) mod listener;
+mod management;
+pub(crate) mod quotas;
+mod signature;
+mod state;
+pub(crate) mod tls;
+mod websocket;
+
+pub(crate) use front_door::router;
+pub(crate) use state::Gateway;

@@ -1,0 +1,53 @@
+//! The state that all requests share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use dynoxide::Database;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::connections::Connections;
+use super::quotas::Quotas;
+use crate::clock::Clock;
+use crate::deployment::{Api, Table};
+use crate::dynamodb::Counters;
+use crate::faults::Faults;
+use crate::lambda::Pool;
+use crate::lambda::callers::Callers;
+
+/// All that requests share.
+pub(crate) struct Gateway {
+    pub(crate) api: Api,
+    /// By function name.
+    pub(crate) functions: BTreeMap<String, Arc<Pool>>,
+    pub(crate) connections: Connections,
+    pub(crate) faults: Arc<Faults>,
+    /// The functions' processes, by what they sign their calls with.
+    pub(crate) callers: Arc<Callers>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) quotas: Quotas,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) database: Database,
+    /// There when something stands between the functions and the tables.
+    pub(crate) table_calls: Option<Arc<Counters>>,
+    /// Whether calls of @connections, and handshakes under AWS_IAM, must be signed.
+    pub(crate) check_signatures: bool,
+    pub(crate) port: u16,
+    /// A connection without a message for that long is closed.
+    pub(crate) idle_timeout: Duration,
+    /// A connection is closed at that age, whatever it does.
+    pub(crate) max_lifetime: Duration,
+    /// How many connections are being served, from before their `$connect` to after their `$disconnect`: its receivers.
+    pub(crate) serving: watch::Sender<()>,
+}
+
+/// An error the gateway makes itself.
+pub(crate) fn refuse(status: StatusCode, message: &str) -> Response {
+    let body = Body::from(json!({ "message": message }).to_string());
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}

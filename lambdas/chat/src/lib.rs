@@ -13,57 +13,34 @@
 //! | `members` | [`members()`] | lists the users in a room |
 //! | `$default` | [`default()`] | answers everything else with an error frame that says what is possible |
 //!
-//! Layout:
+//! Layout, from the outside in:
 //!
-//! - [`protocol`]: the frames of the wire and the names of its errors. No AWS type.
-//! - [`names`]: what a room or a user may be called.
-//! - [`event`]: API Gateway's event and response. The only file that knows them.
-//! - `action`: what the actions of a client have in common.
-//! - [`connections`]: the table `connections` and its index `room-index`.
+//! - [`lambda`]: the edge to Lambda and API Gateway: the event, the response, the loop. No other file knows them.
+//! - `actions`: one file for each function above.
 //! - [`log`]: the table `messages`: the log of each room, and how a message gets its number.
-//! - [`table`]: what goes wrong with a table.
-//! - [`ulid`]: the names of epochs and of writers.
-//! - [`gateway`]: posting to a connection, asking whether it lives.
-//! - [`fanout`]: one message to all members, bounded and inside the deadline.
-//! - [`prune`]: confirming that a connection is gone, and forgetting it.
-//! - `recent`: what a process remembers between invocations.
+//! - [`members`]: the table `connections`, and removing the rows of dead connections.
+//! - [`delivery`]: posts a message to all members, bounded and before the deadline.
+//! - [`protocol`]: the frames, the names of rooms and users, the names of errors. No AWS type.
+//! - [`aws`]: builds the SDK's clients. No other file builds one.
 //! - [`settings`]: the environment variables, read once.
-//! - [`aws`]: the SDK's clients. The only file that builds them.
-//! - [`run`]: the edge to the Lambda runtime: start-up errors, logs, the deadline.
+//! - [`errors`]: errors of AWS's services.
+//! - `recent`: a bounded memory of hints that a process keeps between invocations.
+//! - [`ulid`]: unique names of epochs and writers.
 //!
 //! Nothing here outlives an invocation: every future is awaited or dropped before a function returns, because Lambda
 //! freezes the process at that moment.
 
 pub mod aws;
-pub mod connections;
-pub mod event;
-pub mod fanout;
-pub mod gateway;
+pub mod delivery;
+pub mod errors;
+pub mod lambda;
 pub mod log;
-pub mod names;
+pub mod members;
 pub mod protocol;
-pub mod prune;
-pub mod run;
 pub mod settings;
-pub mod table;
 pub mod ulid;
 
-mod action;
-mod connect;
-mod default;
-mod disconnect;
-mod history;
-mod join;
-mod leave;
-mod members;
-mod publish;
+mod actions;
 mod recent;
 
-pub use connect::connect;
-pub use default::default;
-pub use disconnect::disconnect;
-pub use history::history;
-pub use join::join;
-pub use leave::leave;
-pub use members::members;
-pub use publish::{App, publish};
+pub use actions::{App, connect, default, disconnect, history, join, leave, members, publish};

@@ -21,14 +21,14 @@ pub fn process(name: &str) -> Option<String> {
 
 /// Where the rows of connections are.
 #[derive(Debug, Clone)]
-pub struct Table {
+pub struct ConnectionsTable {
     /// `CONNECTIONS_TABLE`, required.
     pub name: String,
     /// `MEMBERS_PAGE_SIZE`: rows per page of every Query. Without it a page is what DynamoDB makes it: 1 MB.
     pub page_size: Option<i32>,
 }
 
-impl Table {
+impl ConnectionsTable {
     /// Reads the variables.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Table {
 
 /// Where the logs of the rooms are, and how long they keep a message.
 #[derive(Debug, Clone)]
-pub struct History {
+pub struct MessagesTable {
     /// `MESSAGES_TABLE`, required.
     pub name: String,
     /// `HISTORY_DAYS`, required, 1 to 3,650; here in seconds.
@@ -62,12 +62,12 @@ pub struct History {
     pub page_size: Option<i32>,
 }
 
-impl History {
+impl MessagesTable {
     /// Reads the variables.
     ///
     /// # Errors
     ///
-    /// See [`Table::read`].
+    /// See [`ConnectionsTable::read`].
     pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
         let page_size = number(env, "MESSAGES_PAGE_SIZE")?;
         if page_size.is_some_and(|size: i32| size < 1) {
@@ -121,7 +121,7 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// See [`Table::read`].
+    /// See [`ConnectionsTable::read`].
     pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
         check_management_endpoint(env)?;
         let default = Self::default();
@@ -140,7 +140,7 @@ impl Delivery {
 ///
 /// # Errors
 ///
-/// See [`Table::read`].
+/// See [`ConnectionsTable::read`].
 pub fn actions(env: Lookup<'_>) -> anyhow::Result<Vec<String>> {
     let list = required(
         env,
@@ -214,13 +214,16 @@ mod tests {
     fn a_missing_or_wrong_variable_is_named() {
         for nothing in [env(&[]), env(&[("CONNECTIONS_TABLE", "")])] {
             assert_eq!(
-                message(Table::read(&nothing)),
+                message(ConnectionsTable::read(&nothing)),
                 "CONNECTIONS_TABLE is not set: it must hold the name of the table of connections"
             );
         }
         for size in ["0", "-1", "ten"] {
             let pairs = [("CONNECTIONS_TABLE", "t"), ("MEMBERS_PAGE_SIZE", size)];
-            assert!(message(Table::read(&env(&pairs))).starts_with("MEMBERS_PAGE_SIZE must be"));
+            assert!(
+                message(ConnectionsTable::read(&env(&pairs)))
+                    .starts_with("MEMBERS_PAGE_SIZE must be")
+            );
         }
         let messages = ("MESSAGES_TABLE", "m");
         for (pairs, start) in [
@@ -239,7 +242,7 @@ mod tests {
                 "MESSAGES_PAGE_SIZE must be",
             ),
         ] {
-            let text = message(History::read(&env(&pairs)));
+            let text = message(MessagesTable::read(&env(&pairs)));
             assert!(text.starts_with(start), "{text}");
         }
         assert!(message(Delivery::read(&env(&[]))).starts_with(MANAGEMENT_ENDPOINT));
@@ -258,7 +261,7 @@ mod tests {
     #[test]
     fn defaults_and_bounds() {
         let week = [("MESSAGES_TABLE", "m"), ("HISTORY_DAYS", "7")];
-        let history = History::read(&env(&week)).unwrap();
+        let history = MessagesTable::read(&env(&week)).unwrap();
         assert_eq!((history.retention_s, history.page_size), (604_800, None));
         let read = |value: &str| {
             Delivery::read(&env(&[ENDPOINT, ("FAN_OUT_CONCURRENCY", value)]))

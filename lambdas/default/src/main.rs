@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use chat::{run, settings};
+use chat::{lambda, settings};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    run::main(async {
+    lambda::main(async {
         let actions = settings::actions(&settings::process)?;
-        run::serve(async |request| chat::default(&actions, &request)).await
+        lambda::serve(async |request| chat::default(&actions, &request)).await
     })
     .await
 }

@@ -2,18 +2,18 @@
 
 use std::process::ExitCode;
 
-use chat::settings::{self, History, Table};
-use chat::{aws, run};
+use chat::settings::{self, ConnectionsTable, MessagesTable};
+use chat::{aws, lambda};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    run::main(async {
-        let table = Table::read(&settings::process)?;
-        let history = History::read(&settings::process)?;
+    lambda::main(async {
+        let table = ConnectionsTable::read(&settings::process)?;
+        let history = MessagesTable::read(&settings::process)?;
         let config = aws::config()?;
         let connections = aws::connections(&config, table);
         let log = aws::log(&config, history);
-        run::serve(async |request| chat::join(&connections, &log, &request).await).await
+        lambda::serve(async |request| chat::join(&connections, &log, &request).await).await
     })
     .await
 }

@@ -2,15 +2,15 @@
 
 use std::process::ExitCode;
 
-use chat::settings::{self, Table};
-use chat::{aws, run};
+use chat::settings::{self, ConnectionsTable};
+use chat::{aws, lambda};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    run::main(async {
-        let table = Table::read(&settings::process)?;
+    lambda::main(async {
+        let table = ConnectionsTable::read(&settings::process)?;
         let connections = aws::connections(&aws::config()?, table);
-        run::serve(async |request| chat::members(&connections, &request).await).await
+        lambda::serve(async |request| chat::members(&connections, &request).await).await
     })
     .await
 }

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use chat::settings::{self, Delivery, History, Table};
-use chat::{App, aws, run};
+use chat::settings::{self, ConnectionsTable, Delivery, MessagesTable};
+use chat::{App, aws, lambda};
 use mimalloc::MiMalloc;
 
 /// The SDK allocates some hundred times for a post: with the system's allocator a large room waits a tenth longer.
@@ -12,12 +12,12 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    run::main(async {
-        let table = Table::read(&settings::process)?;
-        let history = History::read(&settings::process)?;
+    lambda::main(async {
+        let table = ConnectionsTable::read(&settings::process)?;
+        let history = MessagesTable::read(&settings::process)?;
         let delivery = Delivery::read(&settings::process)?;
         let app = App::new(&aws::config()?, table, history, delivery);
-        run::serve(async |request| chat::publish(&app, &request).await).await
+        lambda::serve(async |request| chat::publish(&app, &request).await).await
     })
     .await
 }

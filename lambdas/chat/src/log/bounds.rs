@@ -6,7 +6,7 @@ use futures::future::try_join;
 use super::append::{HOLE_READS, Outcome, Slot, following};
 use super::row::Header;
 use super::{Log, header};
-use crate::table::TableError;
+use crate::errors::TableError;
 use crate::ulid::ulid;
 
 /// Tries to begin a log. One fails when somebody else's write comes first, or no reply comes.

@@ -8,8 +8,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::append::HOLE_READS;
 use super::row::Header;
 use super::{Bounds, Log, header};
+use crate::errors::TableError;
 use crate::protocol::{MAX_PAGE_BYTES, Message};
-use crate::table::TableError;
 
 /// Which messages, as seen from a position that is not part of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

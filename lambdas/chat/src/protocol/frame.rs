@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{EXAMPLE, Failure};
-use crate::names::Name;
+use super::{EXAMPLE, Failure, Name};
 
 /// The longest client-chosen message id, in characters.
 pub const MAX_ID_CHARS: usize = 64;

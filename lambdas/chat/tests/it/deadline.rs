@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use aws_sdk_apigatewaymanagement::primitives::Blob;
-use chat::event::Request;
-use chat::fanout::{Outcome, fan_out};
-use chat::table::TableError;
+use chat::delivery::{Outcome, fan_out};
+use chat::errors::TableError;
+use chat::lambda::Request;
 use futures::stream;
 use tokio::time::Instant;
 
@@ -20,7 +20,7 @@ fn page(ids: std::ops::Range<usize>) -> Page {
 async fn fan_out_within(world: &World, pages: Vec<Page>, left: Duration) -> Outcome {
     let pages = stream::iter(pages);
     fan_out(
-        &world.app.gateway,
+        &world.app.management,
         pages,
         "c0",
         &Blob::new("hi"),
@@ -64,7 +64,7 @@ async fn a_list_that_cannot_be_read_in_time_is_admitted() {
     let pages = stream::iter(vec![page(0..5)]).chain(stream::pending());
     let deadline = Instant::now() + Duration::from_millis(1_500);
     let outcome = fan_out(
-        &world.app.gateway,
+        &world.app.management,
         pages,
         "c0",
         &Blob::new("hi"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_apigatewaymanagement::primitives::Blob;
-use chat::gateway::Posted;
+use chat::delivery::Posted;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, World};
@@ -304,7 +304,7 @@ async fn the_log_is_told_the_cause_and_not_just_that_there_was_one() {
         (Answer::Hang, "request has timed out: "),
     ] {
         world.peers.on_post("b", &[answer]);
-        let posted = world.app.gateway.post("b", Blob::new("hi")).await;
+        let posted = world.app.management.post("b", Blob::new("hi")).await;
         let Posted::Failed(cause) = posted else {
             panic!("{posted:?}")
         };

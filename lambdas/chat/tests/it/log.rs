@@ -249,7 +249,7 @@ async fn a_message_is_stored_and_acknowledged_when_no_time_is_left_to_deliver_it
         world.peers.on_post(id, &[crate::support::Answer::Hang]);
     }
     let frame = request("a", FRAME);
-    let frame = chat::event::Request {
+    let frame = chat::lambda::Request {
         deadline: frame.started + std::time::Duration::from_millis(2_500),
         ..frame
     };

@@ -12,20 +12,17 @@ use futures::stream::{Peekable, Stream, StreamExt};
 use serde_json::value::RawValue;
 use tokio::time::timeout_at;
 
-use crate::action::{answer, membership};
+use super::answer::{answer, membership};
 use crate::aws;
-use crate::connections::{Connections, Membership};
-use crate::event::{Reply, Request};
-use crate::fanout::{STOP_BEFORE_DEADLINE, before, fan_out};
-use crate::gateway::Gateway;
+use crate::delivery::{ManagementApi, STOP_BEFORE_DEADLINE, fan_out};
+use crate::errors::TableError;
+use crate::lambda::{Reply, Request, before};
 use crate::log::append::{Range, Stored};
 use crate::log::{Draft, Log, Tail};
-use crate::names::Name;
-use crate::protocol::{Ack, ErrorName, Failure, Frame, MAX_MESSAGE_BYTES, Message, render};
-use crate::prune::confirm_and_prune;
+use crate::members::{Connections, Membership, confirm_and_prune};
+use crate::protocol::{Ack, ErrorName, Failure, Frame, MAX_MESSAGE_BYTES, Message, Name, render};
 use crate::recent::Recent;
-use crate::settings::{Delivery, History, Table};
-use crate::table::TableError;
+use crate::settings::{ConnectionsTable, Delivery, MessagesTable};
 use crate::ulid;
 
 /// Connections whose room a process remembers: some 100 bytes each.
@@ -39,7 +36,7 @@ pub struct App {
     /// What has been said.
     pub log: Log,
     /// How members are reached.
-    pub gateway: Gateway,
+    pub management: ManagementApi,
     /// Within which bounds.
     pub delivery: Delivery,
     /// The room in which a connection has last said something.
@@ -48,11 +45,16 @@ pub struct App {
 
 impl App {
     /// The app that `config` reaches.
-    pub fn new(config: &SdkConfig, table: Table, history: History, delivery: Delivery) -> Self {
+    pub fn new(
+        config: &SdkConfig,
+        table: ConnectionsTable,
+        history: MessagesTable,
+        delivery: Delivery,
+    ) -> Self {
         Self {
             connections: aws::connections(config, table),
             log: aws::log(config, history),
-            gateway: aws::gateway(config, &delivery),
+            management: aws::management_api(config, &delivery),
             delivery,
             last_rooms: Recent::new(SENDERS_REMEMBERED),
         }
@@ -62,19 +64,19 @@ impl App {
 /// Answers a publish: always with a frame. An `ack` says that the message is stored, whoever has got it; an `error`
 /// does not say that it is not.
 pub async fn publish(app: &App, request: &Request) -> Reply {
-    answer(request, async |frame| say(app, request, frame).await).await
+    answer(request, async |frame| handle(app, request, frame).await).await
 }
 
-async fn say(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, Failure> {
+async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, Failure> {
     let (data, id) = (frame.data()?, frame.id()?);
     let range = Range::covering(id.as_deref(), frame.after()?);
     let stop = before(request.deadline, STOP_BEFORE_DEADLINE);
 
-    let opened = timeout_at(stop, open(app, request, frame.room()?, range)).await;
-    let Opened {
+    let prepared = timeout_at(stop, authorize_and_read(app, request, frame.room()?, range)).await;
+    let Prepared {
         sender,
         room: Room { tail, members },
-    } = opened.map_err(|_| {
+    } = prepared.map_err(|_| {
         let message = "the service took too long; nothing was stored, try again";
         Failure::internal(
             message,
@@ -92,14 +94,14 @@ async fn say(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, 
     let stored = app.log.append(&draft, range, tail, stop).await?;
 
     // It is stored, so whatever happens from here on, the answer is an ack.
-    let told = tell(app, request, &draft, &stored, data, members).await;
-    let Told {
+    let counts = deliver(app, request, &draft, &stored, data, members).await;
+    let Counts {
         delivered,
         gone,
         failed,
         partial,
         ..
-    } = told;
+    } = counts;
     tracing::info!(
         connection_id = request.connection_id,
         request_id = request.request_id,
@@ -111,8 +113,8 @@ async fn say(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, 
         gone,
         failed,
         partial,
-        pruned_rows = told.pruned_rows,
-        first_failure = told.failure,
+        pruned_rows = counts.pruned_rows,
+        first_failure = counts.failure,
         duration_ms = request.duration_ms(),
         "published"
     );
@@ -131,7 +133,7 @@ async fn say(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, 
 }
 
 /// What is known before anything is written.
-struct Opened<M: Stream> {
+struct Prepared<M: Stream> {
     sender: Membership,
     room: Room<M>,
 }
@@ -146,12 +148,12 @@ struct Room<M: Stream> {
 
 /// Who the sender is in which room, how that room's log ends, and who else is there: all at once in the room that is
 /// named, or in which this process has last heard the sender, if it turns out to be the one.
-async fn open(
+async fn authorize_and_read(
     app: &App,
     request: &Request,
     named: Option<Name>,
     range: Range,
-) -> Result<Opened<impl Stream<Item = Result<Vec<String>, TableError>> + use<>>, Failure> {
+) -> Result<Prepared<impl Stream<Item = Result<Vec<String>, TableError>> + use<>>, Failure> {
     let connection_id = &request.connection_id;
     let sender = membership(&app.connections, request, named.as_ref());
     let likely = match &named {
@@ -160,7 +162,7 @@ async fn open(
     };
     let (sender, room) = match likely {
         Some(likely) => {
-            let (sender, room) = join(sender, look(app, request, &likely, range)).await;
+            let (sender, room) = join(sender, read_room(app, request, &likely, range)).await;
             let sender = sender?;
             let is_the_one = sender.room == likely;
             (sender, is_the_one.then_some(room))
@@ -169,14 +171,14 @@ async fn open(
     };
     let room = match room {
         Some(room) => room?,
-        None => look(app, request, &sender.room, range).await?,
+        None => read_room(app, request, &sender.room, range).await?,
     };
     app.last_rooms.remember(connection_id, sender.room.clone());
-    Ok(Opened { sender, room })
+    Ok(Prepared { sender, room })
 }
 
 /// Reads what must be known of a room.
-async fn look(
+async fn read_room(
     app: &App,
     request: &Request,
     room: &str,
@@ -227,9 +229,9 @@ fn message(draft: &Draft<'_>, stored: &Stored, data: &RawValue) -> String {
     })
 }
 
-/// What became of a message that is stored.
+/// Delivery counts of a stored message.
 #[derive(Debug, Default)]
-struct Told {
+struct Counts {
     delivered: usize,
     gone: usize,
     failed: usize,
@@ -240,24 +242,24 @@ struct Told {
 }
 
 /// Delivers a stored message to all members but the sender, and forgets those that are gone.
-async fn tell(
+async fn deliver(
     app: &App,
     request: &Request,
     draft: &Draft<'_>,
     stored: &Stored,
     data: &RawValue,
     members: impl Stream<Item = Result<Vec<String>, TableError>>,
-) -> Told {
+) -> Counts {
     let body = if stored.duplicate {
         // What is in the log is what was said first, whatever the second frame holds.
         match app.log.data(draft.room, stored.seq).await {
             Ok(Some(first)) => message(draft, stored, &first),
             // Trimmed in this moment, or unreadable: nobody is told a message that may be another one.
             unread => {
-                return Told {
+                return Counts {
                     partial: true,
                     failure: unread.err().map(|error| error.to_string()),
-                    ..Told::default()
+                    ..Counts::default()
                 };
             }
         }
@@ -270,7 +272,7 @@ async fn tell(
         ..
     } = app.delivery;
     let outcome = fan_out(
-        &app.gateway,
+        &app.management,
         members,
         &request.connection_id,
         &Blob::new(body),
@@ -280,7 +282,7 @@ async fn tell(
     .await;
     let grace_ms = i64::try_from(prune_grace.as_millis()).unwrap_or(i64::MAX);
     let pruned = confirm_and_prune(
-        &app.gateway,
+        &app.management,
         &app.connections,
         &outcome.gone,
         request.now_ms.saturating_sub(grace_ms),
@@ -288,7 +290,7 @@ async fn tell(
     )
     .await;
     let unread = outcome.unread.map(|error| error.to_string());
-    Told {
+    Counts {
         delivered: outcome.delivered,
         gone: pruned.gone,
         // Whoever was answered 410 and is not surely gone did not get it either.

@@ -3,7 +3,6 @@
 //! One configuration for both services, made before the first event. Everything comes from the environment that Lambda
 //! sets; the SDK's usual chain of sources would look further and, on a laptop, ask a metadata service that is not there.
 
-use std::error::Error;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -20,10 +19,10 @@ use aws_sdk_apigatewaymanagement::config::retry::{
 use aws_sdk_dynamodb::config::SharedCredentialsProvider;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
-use crate::connections::Connections;
-use crate::gateway::Gateway;
+use crate::delivery::ManagementApi;
 use crate::log::Log;
-use crate::settings::{self, Delivery, History, Table};
+use crate::members::Connections;
+use crate::settings::{self, ConnectionsTable, Delivery, MessagesTable};
 
 mod roots;
 
@@ -77,12 +76,12 @@ fn process(name: &str) -> Option<String> {
 }
 
 /// The table of connections.
-pub fn connections(config: &SdkConfig, table: Table) -> Connections {
+pub fn connections(config: &SdkConfig, table: ConnectionsTable) -> Connections {
     Connections::new(dynamodb(config), table)
 }
 
 /// The table of messages.
-pub fn log(config: &SdkConfig, history: History) -> Log {
+pub fn log(config: &SdkConfig, history: MessagesTable) -> Log {
     Log::new(dynamodb(config), history)
 }
 
@@ -100,7 +99,7 @@ fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
 ///
 /// The tries of all posts draw on one bucket of tokens, 5 a try. The SDK's own holds 500: a hundred throttled posts
 /// and every later 429 fails at once.
-pub fn gateway(config: &SdkConfig, delivery: &Delivery) -> Gateway {
+pub fn management_api(config: &SdkConfig, delivery: &Delivery) -> ManagementApi {
     let bucket = TokenBucket::builder().capacity(5_000).build();
     let config = aws_sdk_apigatewaymanagement::config::Builder::from(config)
         .timeout_config(timeouts(delivery.attempt_timeout, delivery.post_timeout))
@@ -113,7 +112,7 @@ pub fn gateway(config: &SdkConfig, delivery: &Delivery) -> Gateway {
         )
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
-    Gateway::new(aws_sdk_apigatewaymanagement::Client::from_conf(config))
+    ManagementApi::new(aws_sdk_apigatewaymanagement::Client::from_conf(config))
 }
 
 /// The SDK has no timeout of its own but for connecting (3.1 s).
@@ -148,16 +147,4 @@ impl ClassifyRetry for TooManyRequests {
     fn name(&self) -> &'static str {
         "429 of any kind"
     }
-}
-
-/// An error of the SDK with all its causes. Its own text is the outermost alone: "service error", "dispatch failure".
-pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -32,10 +32,10 @@ pub use page::{Direction, Page};
 pub use row::Header;
 pub use tail::Tail;
 
+use crate::errors::TableError;
 use crate::protocol::{ErrorName, Failure};
 use crate::recent::Recent;
 use crate::settings;
-use crate::table::TableError;
 use crate::ulid::ulid;
 use append::{Append, LOOK_BACK, Outcome, Range, Slot, Step, Stored};
 use row::Row;
@@ -82,7 +82,7 @@ pub struct Log {
 
 impl Log {
     /// The table of `settings`, reached through `client`.
-    pub fn new(client: Client, settings: settings::History) -> Self {
+    pub fn new(client: Client, settings: settings::MessagesTable) -> Self {
         Self {
             client,
             table: settings.name,

@@ -1,11 +1,10 @@
 //! `join`: the connection becomes a member of a further room, or learns where it stands in one it is in.
 
-use crate::action::{answer, in_no_room};
-use crate::connections::{Connection, Connections, Membership};
-use crate::event::{Reply, Request};
+use super::answer::{answer, in_no_room};
+use crate::lambda::{Reply, Request};
 use crate::log::{Bounds, Direction, Log, Page};
-use crate::names::Name;
-use crate::protocol::{Failure, Frame, Joined, Position, render};
+use crate::members::{Connection, Connections, Membership};
+use crate::protocol::{Failure, Frame, Joined, Name, Position, render};
 
 /// How many rooms a connection may be in: `$disconnect` must delete all its rows within seconds.
 const MAX_ROOMS: usize = 100;
@@ -16,12 +15,12 @@ const MAX_MESSAGES: usize = 100;
 /// Answers a join: always with a frame, `joined` or an `error`.
 pub async fn join(connections: &Connections, log: &Log, request: &Request) -> Reply {
     answer(request, async |frame| {
-        enter(connections, log, request, frame).await
+        handle(connections, log, request, frame).await
     })
     .await
 }
 
-async fn enter(
+async fn handle(
     connections: &Connections,
     log: &Log,
     request: &Request,

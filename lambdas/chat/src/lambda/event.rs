@@ -81,6 +81,11 @@ impl Request {
     }
 }
 
+/// The moment `time` before `deadline`.
+pub fn before(deadline: Instant, time: Duration) -> Instant {
+    deadline.checked_sub(time).unwrap_or(deadline)
+}
+
 /// What a function answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {

@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat::App;
-use chat::connections::Connection;
-use chat::event::{Reply, Request};
-use chat::settings::{Delivery, History, Table};
+use chat::lambda::{Reply, Request};
+use chat::members::Connection;
+use chat::settings::{ConnectionsTable, Delivery, MessagesTable};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -34,8 +34,8 @@ pub(crate) struct World {
     /// For looking at the table and filling it, past the tap.
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     config: SdkConfig,
-    table: Table,
-    history: History,
+    table: ConnectionsTable,
+    history: MessagesTable,
 }
 
 impl World {
@@ -66,12 +66,12 @@ impl World {
         };
         set(&mut delivery);
         let tap = Tap::default();
-        let table = Table {
+        let table = ConnectionsTable {
             name: TABLE.to_owned(),
             page_size,
         };
         let config = aws::config(&engine, &peers.url, Some(&tap));
-        let history = History {
+        let history = MessagesTable {
             name: MESSAGES.to_owned(),
             retention_s: RETENTION_S,
             page_size,

@@ -5,14 +5,15 @@
 
 mod failure;
 mod frame;
+mod names;
 mod reply;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 pub use failure::{ErrorName, Failure};
 pub use frame::{Correlation, Frame, MAX_ID_CHARS, Position};
-pub use reply::{History, Joined, Left, Member, Members};
+pub use names::{DEFAULT_ROOM, MAX_BYTES, MAX_CHARS, Name, NameError};
+pub use reply::{Ack, History, Joined, Left, Member, Members, Message};
 
 /// The longest frame a client can be sent, in bytes.
 ///
@@ -28,59 +29,6 @@ pub const MAX_MESSAGE_BYTES: usize = MAX_PAGE_BYTES - 1;
 
 /// How to say something: part of every text for somebody who typed something else.
 const EXAMPLE: &str = r#"to say something, send {"action":"publish","data":"hi"}"#;
-
-/// What members get: somebody said something.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename = "message")]
-pub struct Message<'a> {
-    /// Where.
-    pub room: &'a str,
-    /// Its number in the log of the room.
-    pub seq: u64,
-    /// Which numbers: they count within one epoch.
-    pub epoch: &'a str,
-    /// The sender's own id for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<&'a str>,
-    /// Who, by the name given when connecting.
-    pub from: &'a str,
-    /// What, byte for byte as it was sent.
-    pub data: &'a RawValue,
-    /// When it was received, in seconds since 1970.
-    pub received: i64,
-    /// The same moment in milliseconds.
-    pub at: i64,
-}
-
-/// What the sender gets: the message is stored, and what became of it.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename = "ack")]
-pub struct Ack<'a> {
-    /// The sender's own id for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<&'a str>,
-    /// Where it went.
-    pub room: &'a str,
-    /// Its number in the log of the room.
-    pub seq: u64,
-    /// Which numbers: they count within one epoch.
-    pub epoch: &'a str,
-    /// When it was first received, in milliseconds since 1970.
-    pub at: i64,
-    /// True when it was stored before, by an earlier frame of the same user with the same id. Absent otherwise.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub duplicate: bool,
-    /// To how many other connections API Gateway accepted it.
-    pub delivered: usize,
-    /// How many members turned out to have left without saying so.
-    pub gone: usize,
-    /// How many members did not get it, or not surely, for any other reason.
-    pub failed: usize,
-    /// True when the list of members was not read to its end, for lack of time or for a failure: members beyond those
-    /// counted did not get it. Absent otherwise.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub partial: bool,
-}
 
 /// A server frame as text.
 pub fn render(frame: &impl Serialize) -> String {

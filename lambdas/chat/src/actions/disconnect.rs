@@ -2,9 +2,9 @@
 
 use futures::stream::{self, StreamExt};
 
-use crate::connections::Connections;
-use crate::event::{Reply, Request};
-use crate::table::TableError;
+use crate::errors::TableError;
+use crate::lambda::{Reply, Request};
+use crate::members::Connections;
 
 /// Rows deleted at a time.
 const CONCURRENCY: usize = 16;

@@ -15,8 +15,8 @@ use futures::stream::{self, Stream};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::errors::TableError;
 use crate::settings;
-use crate::table::TableError;
 
 /// The index that lists the members of a room.
 pub const ROOM_INDEX: &str = "room-index";
@@ -77,7 +77,7 @@ pub struct Connections {
 
 impl Connections {
     /// The table of `settings`, reached through `client`.
-    pub fn new(client: Client, settings: settings::Table) -> Self {
+    pub fn new(client: Client, settings: settings::ConnectionsTable) -> Self {
         Self {
             client,
             table: settings.name,

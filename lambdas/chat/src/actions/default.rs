@@ -1,6 +1,6 @@
 //! `$default`: whatever no other route takes gets an error frame that says what is possible.
 
-use crate::event::{Reply, Request};
+use crate::lambda::{Reply, Request};
 use crate::protocol::{Correlation, Failure, Frame};
 
 /// Answers a frame that no route took. `known` are the actions there are.

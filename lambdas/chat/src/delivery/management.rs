@@ -8,7 +8,7 @@ use aws_sdk_apigatewaymanagement::Client;
 use aws_sdk_apigatewaymanagement::error::SdkError;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
 
-use crate::aws::causes;
+use crate::errors::causes;
 
 /// How long after the last answer a connection to the endpoint is taken for open. The SDK's pool keeps an idle one
 /// for 90 s.
@@ -31,13 +31,13 @@ pub enum Posted {
 
 /// The management API of our WebSocket API. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Gateway {
+pub struct ManagementApi {
     client: Client,
     /// When the endpoint last answered, in milliseconds since 1970; 0 for never.
     answered_ms: Arc<AtomicI64>,
 }
 
-impl Gateway {
+impl ManagementApi {
     /// The API that `client`'s endpoint names.
     pub fn new(client: Client) -> Self {
         Self {

@@ -5,11 +5,9 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tokio::time::timeout_at;
 
-use crate::connections::{Connections, Membership};
-use crate::event::{Reply, Request};
-use crate::fanout::before;
-use crate::names::Name;
-use crate::protocol::{Correlation, ErrorName, Failure, Frame};
+use crate::lambda::{Reply, Request, before};
+use crate::members::{Connections, Membership};
+use crate::protocol::{Correlation, ErrorName, Failure, Frame, Name};
 
 /// How many rooms an error message lists.
 const ROOMS_LISTED: usize = 10;

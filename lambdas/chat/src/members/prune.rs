@@ -7,9 +7,9 @@
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
-use crate::connections::Connections;
-use crate::gateway::Gateway;
-use crate::table::TableError;
+use super::Connections;
+use crate::delivery::ManagementApi;
+use crate::errors::TableError;
 
 /// Connections looked after at a time: each takes one call of API Gateway and a few of DynamoDB.
 const CONCURRENCY: usize = 32;
@@ -32,7 +32,7 @@ pub struct Pruned {
 /// GetConnection alike while `$connect` runs, so their connection may be about to live. Suspects that are not done
 /// with at `until` are left as they are; the next message finds them again.
 pub async fn confirm_and_prune(
-    gateway: &Gateway,
+    management: &ManagementApi,
     connections: &Connections,
     suspects: &[String],
     born_before_ms: i64,
@@ -40,7 +40,7 @@ pub async fn confirm_and_prune(
 ) -> Pruned {
     let mut pruned = Pruned::default();
     let mut each = stream::iter(suspects)
-        .map(async |id| match gateway.is_alive(id).await {
+        .map(async |id| match management.is_alive(id).await {
             Ok(true) => (false, Ok(0)),
             Ok(false) => (
                 true,

@@ -2,10 +2,10 @@
 
 use futures::future::try_join;
 
-use crate::action::{answer, membership};
-use crate::connections::Connections;
-use crate::event::{Reply, Request};
+use super::answer::{answer, membership};
+use crate::lambda::{Reply, Request};
 use crate::log::{Direction, Log};
+use crate::members::Connections;
 use crate::protocol::{self, Failure, Frame, render};
 
 /// How many messages are in a page when the client does not say.
@@ -17,12 +17,12 @@ const MAX_LIMIT: usize = 100;
 /// Answers a history: always with a frame, `history` or an `error`.
 pub async fn history(connections: &Connections, log: &Log, request: &Request) -> Reply {
     answer(request, async |frame| {
-        read(connections, log, request, frame).await
+        handle(connections, log, request, frame).await
     })
     .await
 }
 
-async fn read(
+async fn handle(
     connections: &Connections,
     log: &Log,
     request: &Request,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 
-use crate::event::{Event, Reply, Request, Response};
+use crate::lambda::{Event, Reply, Request, Response};
 
 /// Runs the body of a function's `main`.
 ///

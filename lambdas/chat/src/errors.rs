@@ -1,9 +1,10 @@
-//! What a table answers when it does not do what it was asked.
+//! Errors of AWS's services: their causes as text, and what a failed request to a table tells the client.
+
+use std::error::Error as StdError;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use thiserror::Error;
 
-use crate::aws::causes;
 use crate::protocol::{ErrorName, Failure};
 
 /// How long a client should wait when DynamoDB throttles, in milliseconds: by then a key that was hit by a burst has
@@ -73,4 +74,16 @@ impl From<TableError> for Failure {
             ..Failure::new(name, message)
         }
     }
+}
+
+/// An error of the SDK with all its causes. Its own text is the outermost alone: "service error", "dispatch failure".
+pub(crate) fn causes(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use futures::stream::StreamExt;
 
-use crate::action::{answer, membership};
-use crate::connections::Connections;
-use crate::event::{Reply, Request};
+use super::answer::{answer, membership};
+use crate::lambda::{Reply, Request};
+use crate::members::Connections;
 use crate::protocol::{self, Failure, Frame, MAX_PAGE_BYTES, Member, render};
 
 /// How many users are in a page when the client does not say.
@@ -21,12 +21,12 @@ const MAX_CONNECTIONS: usize = 20_000;
 /// Answers a members: always with a frame, `members` or an `error`.
 pub async fn members(connections: &Connections, request: &Request) -> Reply {
     answer(request, async |frame| {
-        list(connections, request, frame).await
+        handle(connections, request, frame).await
     })
     .await
 }
 
-async fn list(
+async fn handle(
     connections: &Connections,
     request: &Request,
     frame: &Frame<'_>,

@@ -9,8 +9,9 @@ use futures::stream::{FuturesUnordered, Stream, StreamExt};
 use rand::seq::SliceRandom;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::gateway::{Gateway, Posted};
-use crate::table::TableError;
+use super::{ManagementApi, Posted};
+use crate::errors::TableError;
+use crate::lambda::before;
 
 /// No post is started when less than this is left of the invocation: a post with its tries may need most of it, and
 /// the ack must still be returned.
@@ -52,7 +53,7 @@ pub struct Outcome {
 /// When the process has not posted for a while, one post is awaited alone first: a burst would open one TLS connection
 /// per post, even when the endpoint then speaks HTTP/2 and all but one are thrown away.
 pub async fn fan_out(
-    gateway: &Gateway,
+    management: &ManagementApi,
     members: impl Stream<Item = Result<Vec<String>, TableError>>,
     sender: &str,
     body: &Blob,
@@ -69,7 +70,7 @@ pub async fn fan_out(
     let mut stop = pin!(sleep_until(stop_at));
     let mut cut = pin!(sleep_until(before(deadline, CUT_BEFORE_DEADLINE)));
     let mut prime = pin!(sleep(PRIME_FOR));
-    let mut primed = gateway.is_warm();
+    let mut primed = management.is_warm();
 
     loop {
         let stopped = Instant::now() >= stop_at;
@@ -81,7 +82,7 @@ pub async fn fan_out(
         while posts.len() < slots
             && let Some(id) = waiting.pop_front()
         {
-            posts.push(async { (gateway.post(&id, body.clone()).await, id) });
+            posts.push(async { (management.post(&id, body.clone()).await, id) });
         }
         if posts.is_empty() && waiting.is_empty() && all_read {
             return outcome;
@@ -119,9 +120,4 @@ pub async fn fan_out(
             }
         }
     }
-}
-
-/// The moment `time` before `deadline`.
-pub fn before(deadline: Instant, time: Duration) -> Instant {
-    deadline.checked_sub(time).unwrap_or(deadline)
 }

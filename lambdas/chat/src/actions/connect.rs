@@ -1,9 +1,8 @@
 //! `$connect`: the names are checked and the connection becomes a member of its room.
 
-use crate::connections::{Connection, Connections, LIFETIME_S};
-use crate::event::{Reply, Request};
-use crate::names::Name;
-use crate::protocol::{Correlation, Failure};
+use crate::lambda::{Reply, Request};
+use crate::members::{Connection, Connections, LIFETIME_S};
+use crate::protocol::{Correlation, Failure, Name};
 
 /// Answers a handshake: 200 lets the client in, 400 refuses its names, 500 is our own failure.
 ///

@@ -1,8 +1,8 @@
 //! `leave`: the connection is no member of a room any more.
 
-use crate::action::answer;
-use crate::connections::Connections;
-use crate::event::{Reply, Request};
+use super::answer::answer;
+use crate::lambda::{Reply, Request};
+use crate::members::Connections;
 use crate::protocol::{Left, render};
 
 /// Answers a leave: always with a frame, `left` or an `error`. Leaving a room twice is leaving it once.

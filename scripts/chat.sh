@@ -12,7 +12,7 @@ The first of these that is there is where it connects to:
   2. the stack deployed from terraform/ (its output websocket_url)
   3. the local gateway, ws://127.0.0.1:3000/prod, which scripts/local.sh starts
 
-Names are 1 to 64 letters, digits and -_.: in any script.
+Names are 1 to 64 letters, digits and -_.: in any script, in NFC.
 Type {"action":"publish","data":"hi"} to speak. PROTOCOL.md has every frame.
 
 A client that takes plain text, reconnects and loses nothing:  cargo run -p roomchat -- --room ROOM --user USER

@@ -98,7 +98,7 @@ fn refusal(error: Error) -> (String, bool) {
     let status = response.status().as_u16();
     let reason = match status {
         400 => {
-            "the service refuses the room or the user (400): names are 1 to 64 letters, digits and -_.:"
+            "the service refuses the room or the user (400): names are 1 to 64 letters, digits and -_.: in NFC"
         }
         401 => "the service wants to know who you are (401): ask whoever runs it how to sign in",
         403 => "the service refuses the connection (403): check the URL's stage and your rights",

@@ -48,8 +48,21 @@ pub async fn connect(connections: &Connections, request: &Request) -> Reply {
     }
 }
 
-/// The room and the user of a handshake's query. Other parameters are ignored.
+/// The room and the user of a handshake's query. Other parameters may be meant for an authorizer and are ignored, but not
+/// one that is a misspelt `room` or `user`.
 fn names(query: &[(String, String)]) -> Result<(Name, Name), Failure> {
+    for (key, _) in query {
+        let meant: String = key
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .map(|c| c.to_ascii_lowercase())
+            .collect();
+        if key != &meant && ["room", "user"].contains(&meant.as_str()) {
+            return Err(Failure::bad_request(format!(
+                "{key:?} is not a parameter; use {meant}"
+            )));
+        }
+    }
     let room = name(query, "room")?.unwrap_or_else(Name::default_room);
     let user = name(query, "user")?.unwrap_or_else(Name::guest);
     Ok((room, user))

@@ -179,7 +179,7 @@ async fn frames_that_break_the_protocol_are_refused_before_anything_is_read() {
         ),
         (
             r#"{"action":"publish","data":1,"room":"a b"}"#,
-            "room may hold letters, digits and - _ . : only, not  ",
+            "room may hold letters, digits, combining marks and - _ . : only, not a space",
         ),
     ] {
         let error = world.publish("a", frame).await;

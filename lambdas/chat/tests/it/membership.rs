@@ -13,7 +13,12 @@ async fn connect_writes_one_row_of_exactly_this_shape() {
     let world = World::new().await;
     let request = handshake(
         "c1",
-        &[("room", "Αθήνα"), ("user", "alice"), ("other", "x")],
+        &[
+            ("room", "Αθήνα"),
+            ("user", "alice"),
+            ("rooms", "x"),
+            ("token", "y"),
+        ],
     );
     let reply = connect(&world.app.connections, &request).await;
     assert_eq!((reply.status, reply.body), (200, None));
@@ -68,7 +73,7 @@ async fn connect_refuses_bad_names_and_writes_nothing() {
     for (query, message) in [
         (
             &[("room", "a b")][..],
-            "room may hold letters, digits and - _ . : only, not  ",
+            "room may hold letters, digits, combining marks and - _ . : only, not a space",
         ),
         (&[("room", "")], "room must not be empty"),
         (&[("user", "")], "user must not be empty"),
@@ -83,6 +88,23 @@ async fn connect_refuses_bad_names_and_writes_nothing() {
         (
             &[("user", "a"), ("room", "b"), ("user", "c")],
             "user is given more than once",
+        ),
+        (
+            &[("user", "undefined")],
+            "user must not be \"undefined\": the client's variable has no value",
+        ),
+        (
+            &[("user", "alice\u{3164}")],
+            "user must not hold U+3164, which is invisible",
+        ),
+        (&[("Room", "x")], "\"Room\" is not a parameter; use room"),
+        (
+            &[("room", "x"), (" USER", "y")],
+            "\" USER\" is not a parameter; use user",
+        ),
+        (
+            &[("room[]", "x")],
+            "\"room[]\" is not a parameter; use room",
         ),
     ] {
         let reply = connect(&world.app.connections, &handshake("c1", query)).await;

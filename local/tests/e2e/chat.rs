@@ -145,11 +145,9 @@ fn data_arrives_as_it_was_sent() {
     let mut alice = gateway.join("lobby", "alice");
     let mut bob = gateway.join("lobby", "bob");
     for data in [
-        r#"{"z":1,"a":[1.0,1e2,123456789012345678901234567890],"a":"twice"}"#,
+        r#"{"z":1,"a":[1.0,1e2,123456789012345678901234567890],"b":"a"}"#,
         r#""\u00fc \n ü 😀""#,
-        // What a browser makes of a string that was cut in two.
-        r#""\ud83d""#,
-        "1e400",
+        "1e308",
         "null",
         "0.10",
         "[ ]",
@@ -168,7 +166,22 @@ fn data_arrives_as_it_was_sent() {
 fn whatever_else_is_sent_is_answered_with_an_error() {
     let gateway = Gateway::start(&[]);
     let mut alice = gateway.join("lobby", "alice");
+    let nested = format!(
+        r#"{{"action":"publish","data":{}{}}}"#,
+        "[".repeat(15_000),
+        "]".repeat(15_000)
+    );
+    let digits = format!(r#"{{"action":"publish","data":{}}}"#, "1".repeat(20_000));
     for (frame, name) in [
+        (nested.as_str(), "bad_request"),
+        (&digits, "bad_request"),
+        // What a browser makes of a string that was cut in two.
+        (r#"{"action":"publish","data":"\ud83d"}"#, "bad_request"),
+        (r#"{"action":"publish","data":1e400}"#, "bad_request"),
+        (
+            r#"{"action":"publish","data":{"a":1,"a":"twice"}}"#,
+            "bad_request",
+        ),
         ("hello", "bad_request"),
         ("", "bad_request"),
         ("[]", "bad_request"),

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{EXAMPLE, Failure, Name};
+use super::ijson::{self, NotIJson};
+use super::names::{NO_VALUE, Name};
+use super::{EXAMPLE, Failure};
 
 /// The longest client-chosen message id, in characters.
 pub const MAX_ID_CHARS: usize = 64;
@@ -70,15 +72,25 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     ///
-    /// `bad_request` when it is no string of 1 to 64 characters. An empty one is refused because a client that sends
-    /// one has most likely lost a variable, and all its messages would pass for one and the same.
+    /// `bad_request` when it is not a string of 1 to 64 characters, or holds a noncharacter, which would reach the others
+    /// in the `message`. An empty one and `undefined` are refused because a client that sends them has most likely lost
+    /// a variable, and all its messages would be taken for one.
     pub fn id(&self) -> Result<Option<String>, Failure> {
-        match self.text("id")? {
-            Some(id) if id.is_empty() || id.chars().count() > MAX_ID_CHARS => Err(
-                Failure::bad_request(format!("id must have 1 to {MAX_ID_CHARS} characters")),
-            ),
-            id => Ok(id),
+        let Some(id) = self.text("id")? else {
+            return Ok(None);
+        };
+        if id.is_empty() || id.chars().count() > MAX_ID_CHARS {
+            return Err(Failure::bad_request(format!(
+                "id must have 1 to {MAX_ID_CHARS} characters"
+            )));
         }
+        if NO_VALUE.contains(&id.as_str()) {
+            return Err(Failure::bad_request(format!(
+                "id must not be {id:?}: the client's variable has no value"
+            )));
+        }
+        ijson::check_text(&id).map_err(|error| Failure::bad_request(format!("id {error}")))?;
+        Ok(Some(id))
     }
 
     /// The field `room`.
@@ -95,16 +107,19 @@ impl<'a> Frame<'a> {
             .map_err(|error| Failure::bad_request(format!("room {error}")))
     }
 
-    /// The field `data`, exactly as the client wrote it: any JSON, `null` included.
+    /// The field `data`, exactly as the client wrote it: any I-JSON, `null` included.
     ///
     /// # Errors
     ///
-    /// `bad_request` when there is none.
+    /// `bad_request` when there is none, or when it is not I-JSON.
     pub fn data(&self) -> Result<&'a RawValue, Failure> {
-        self.fields
+        let data = self
+            .fields
             .get("data")
             .copied()
-            .ok_or_else(|| Failure::bad_request(format!("data is missing; {EXAMPLE}")))
+            .ok_or_else(|| Failure::bad_request(format!("data is missing; {EXAMPLE}")))?;
+        ijson::check(data).map_err(|error| Failure::bad_request(format!("data {error}")))?;
+        Ok(data)
     }
 
     /// The field `room`, where it says what the frame is about.
@@ -189,8 +204,14 @@ impl<'a> Frame<'a> {
         let Some(raw) = self.fields.get(field) else {
             return Ok(None);
         };
-        serde_json::from_str(raw.get())
-            .map_err(|_| Failure::bad_request(format!("{field} must be a string")))
+        serde_json::from_str(raw.get()).map_err(|_| {
+            // A JSON string that cannot be read holds half a surrogate pair.
+            Failure::bad_request(if raw.get().starts_with('"') {
+                format!("{field} {}", NotIJson::LoneSurrogate)
+            } else {
+                format!("{field} must be a string")
+            })
+        })
     }
 }
 
@@ -278,16 +299,41 @@ mod tests {
             ("id", format!(r#"{{"id":"{}"}}"#, "x".repeat(65))),
             ("id", r#"{"id":""}"#.to_owned()),
             ("id", r#"{"id":7}"#.to_owned()),
+            ("id", r#"{"id":"undefined"}"#.to_owned()),
+            ("id", r#"{"id":"a\uffff"}"#.to_owned()),
+            ("id holds a lone", r#"{"id":"a\ud800"}"#.to_owned()),
             ("room", r#"{"room":7}"#.to_owned()),
+            ("room holds a lone", r#"{"room":"\udfff"}"#.to_owned()),
             ("room", r#"{"room":""}"#.to_owned()),
             ("room", r#"{"room":"@x"}"#.to_owned()),
         ] {
             let frame = frame(&text);
-            let message = match field {
-                "id" => refusal(frame.id()),
-                _ => refusal(frame.room()),
+            let message = if field.starts_with("id") {
+                refusal(frame.id())
+            } else {
+                refusal(frame.room())
             };
             assert!(message.starts_with(field), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn data_that_some_clients_cannot_read_is_refused() {
+        let deep = format!("{}{}", "[".repeat(15_000), "]".repeat(15_000));
+        let digits = "7".repeat(20_000);
+        for (data, rule) in [
+            (deep.as_str(), "data is nested deeper"),
+            (r#""\ud800""#, "data holds a lone surrogate"),
+            (&digits, "data holds a number of more than"),
+            ("1e400", "data holds a number outside"),
+            (r#"{"a":1,"a":2}"#, "data holds the key"),
+        ] {
+            let text = format!(r#"{{"action":"publish","data":{data},"id":"m"}}"#);
+            let frame = Frame::parse(&text).unwrap();
+            let message = refusal(frame.data());
+            assert!(message.starts_with(rule), "{message}");
+            // The answer still says which frame it is about.
+            assert_eq!(frame.correlation().id.as_deref(), Some("m"));
         }
     }
 
@@ -326,7 +372,7 @@ mod tests {
         let leaf = prop_oneof![
             Just("null".to_owned()),
             any::<bool>().prop_map(|b| b.to_string()),
-            "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?",
+            "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?",
             any::<String>().prop_map(|text| json!(text).to_string()),
             "\"(\\\\u[0-9a-fA-F]{4}|\\\\/|a){0,5}\"",
         ];
@@ -360,7 +406,10 @@ mod tests {
         fn any_value_is_passed_on_byte_for_byte(data in any_json(), space in "[ \t\r\n]{0,3}") {
             let text = format!("{{\"data\":{space}{data}{space},\"action\":\"publish\"}}");
             let frame = Frame::parse(&text).unwrap();
-            let raw = frame.data().unwrap();
+            let Ok(raw) = frame.data() else {
+                prop_assert!(ijson::check(frame.fields["data"]).is_err());
+                return Ok(());
+            };
             prop_assert_eq!(raw.get(), &data);
             let message = Message { room: "r", seq: 1, epoch: "E", id: None, from: "u", data: raw, received: 1, at: 1 };
             let expected = format!(

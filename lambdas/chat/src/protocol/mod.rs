@@ -5,6 +5,7 @@
 
 mod failure;
 mod frame;
+mod ijson;
 mod names;
 mod reply;
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 
 pub use failure::{ErrorName, Failure};
 pub use frame::{Correlation, Frame, MAX_ID_CHARS, Position};
-pub use names::{DEFAULT_ROOM, MAX_BYTES, MAX_CHARS, Name, NameError};
+pub use names::{DEFAULT_ROOM, MAX_BYTES, MAX_CHARS, MAX_MARKS, Name, NameError};
 pub use reply::{Ack, History, Joined, Left, Member, Members, Message};
 
 /// The longest frame a client can be sent, in bytes.

@@ -28,7 +28,7 @@ pub const MAX_MARKS: usize = 8;
 
 /// What a program writes for a variable that has no value, in JavaScript and in Python. A user or a room of such a name
 /// would bring together all clients with the same mistake.
-const NO_VALUE: [&str; 4] = ["undefined", "null", "NaN", "None"];
+pub(super) const NO_VALUE: [&str; 4] = ["undefined", "null", "NaN", "None"];
 
 /// The name of a room or of a user, known to keep the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,7 +176,7 @@ mod tests {
 
     /// The regular expression that PROTOCOL.md gives to clients.
     static PUBLISHED: LazyLock<Regex> = LazyLock::new(|| {
-        let page = include_str!("../../../PROTOCOL.md");
+        let page = include_str!("../../../../PROTOCOL.md");
         let (_, after) = page.split_once("```regex\n").unwrap();
         let (regex, _) = after.split_once("\n```").unwrap();
         Regex::new(regex).unwrap()

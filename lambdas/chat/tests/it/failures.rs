@@ -181,6 +181,22 @@ async fn frames_that_break_the_protocol_are_refused_before_anything_is_read() {
             r#"{"action":"publish","data":1,"room":"a b"}"#,
             "room may hold letters, digits, combining marks and - _ . : only, not a space",
         ),
+        (
+            r#"{"action":"publish","data":{"a":["\ud800"]}}"#,
+            r"data holds a lone surrogate (\ud800 to \udfff): cut text between characters, not within one",
+        ),
+        (
+            r#"{"action":"publish","data":1e400}"#,
+            "data holds a number outside the range of a double: 1e400",
+        ),
+        (
+            &format!(
+                r#"{{"action":"publish","data":{}{}}}"#,
+                "[".repeat(15_000),
+                "]".repeat(15_000)
+            ),
+            "data is nested deeper than 32 levels",
+        ),
     ] {
         let error = world.publish("a", frame).await;
         assert_eq!(

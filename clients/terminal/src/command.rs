@@ -1,94 +1,120 @@
-//! What the user types, and what a program writes with `--json`.
+//! Reads the lines that a person types, and those that a program writes with `--json`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-/// Messages that `/history` shows without a number.
+/// The number of messages that `/history` shows when it is given none.
 const HISTORY: u16 = 20;
 
-/// The most that the service gives at a time.
+/// The largest `limit` that the service accepts in a `history`.
 const MAX_HISTORY: u16 = 100;
 
-/// What `/help` shows.
+/// The text that `/help` shows.
 pub const HELP: &str = "\
-What you type is sent to the room in the prompt.
-/join ROOM    be in another room too, and speak there
-/room ROOM    speak in another of your rooms
+A line is sent to the room in the prompt.
+/join ROOM    join another room, and send there from now on
+/room ROOM    send to another of your rooms from now on
 /leave [ROOM] leave a room
-/who [ROOM]   who is there
-/history [N]  N older messages (20)
-/quit         end; Ctrl-D does the same
-A line that begins with a slash is sent by typing two.";
+/who [ROOM]   list the users in a room
+/history [N]  show N older messages (20)
+/quit         quit; Ctrl-D does the same
+To send a line that begins with a slash, type two slashes.";
 
-/// Something for the client to do. Without a room it is about the one the user is looking at.
+/// A command of the user. A command without a room is about the current room.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub enum Command {
-    /// Say something.
+    /// Sends a message.
     Publish {
-        /// Where.
+        /// The room.
         room: Option<String>,
-        /// The message's own name.
+        /// The id of the message.
         id: Option<String>,
-        /// What.
+        /// The content: any JSON.
         #[serde(skip)]
         data: Box<RawValue>,
     },
-    /// Be in a room, and look at it.
+    /// Joins a room and makes it the current one.
     Join {
-        /// Which.
+        /// The room.
         room: String,
+        /// The id that the answer repeats.
+        id: Option<String>,
     },
-    /// Be in a room no more.
+    /// Leaves a room.
     Leave {
-        /// Which.
+        /// The room.
         room: Option<String>,
+        /// The id that the answer repeats.
+        id: Option<String>,
     },
-    /// Look at another room.
+    /// Makes another of the joined rooms the current one.
     #[serde(rename = "room")]
     Switch {
-        /// Which.
+        /// The room.
         room: String,
+        /// The id that an error repeats.
+        id: Option<String>,
     },
-    /// Who is there?
+    /// Lists the users in a room.
     Members {
-        /// Where.
+        /// The room.
         room: Option<String>,
+        /// The id that the answer repeats.
+        id: Option<String>,
     },
-    /// Older messages.
+    /// Shows older messages.
     History {
-        /// Of which room.
+        /// The room.
         room: Option<String>,
-        /// How many.
+        /// The number of messages.
         #[serde(default = "default_limit")]
         limit: u16,
+        /// The id that the answer repeats.
+        id: Option<String>,
     },
 }
 
-/// What a line asks for.
+/// The meaning of a line.
 #[derive(Debug)]
 pub enum Line {
-    /// Nothing.
-    Nothing,
-    /// The list of commands.
+    /// An empty line.
+    Empty,
+    /// A request for the list of commands.
     Help,
-    /// The end.
+    /// A request to quit.
     Quit,
-    /// This.
-    Do(Command),
+    /// A command.
+    Command(Command),
+}
+
+/// A line that cannot be carried out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The `id` in the line, where it can be read.
+    pub id: Option<String>,
+    /// One sentence that says what is wrong with the line.
+    pub message: String,
+}
+
+impl From<String> for Mistake {
+    fn from(message: String) -> Self {
+        Self { id: None, message }
+    }
 }
 
 fn default_limit() -> u16 {
     HISTORY
 }
 
-/// Reads what a person typed.
+/// Reads a line that a person typed.
 ///
 /// # Errors
 ///
-/// One sentence: what the line lacks.
-pub fn typed(line: &str) -> Result<Line, String> {
-    let line = line.trim();
+/// Fails when the line is not a command, or lacks an argument.
+pub fn typed(line: &[u8]) -> Result<Line, Mistake> {
+    let line = utf8(line)?.trim();
     let Some(command) = line.strip_prefix('/') else {
         return speak(line);
     };
@@ -99,40 +125,50 @@ pub fn typed(line: &str) -> Result<Line, String> {
     let name = words.next().unwrap_or_default();
     let argument = words.next().map(str::to_owned);
     if words.next().is_some() {
-        return Err(format!(
-            "/{name} takes one word at most; /help lists the commands."
-        ));
+        return Err(
+            format!("/{name} takes at most one argument; /help lists the commands.").into(),
+        );
     }
+    let id = None;
     let needed = || {
         argument
             .clone()
-            .ok_or_else(|| format!("Say which room: /{name} ROOM."))
+            .ok_or_else(|| format!("The room is missing: /{name} ROOM."))
     };
-    Ok(Line::Do(match name {
-        "join" => Command::Join { room: needed()? },
-        "room" => Command::Switch { room: needed()? },
-        "leave" => Command::Leave { room: argument },
-        "who" => Command::Members { room: argument },
+    Ok(Line::Command(match name {
+        "join" => Command::Join {
+            room: needed()?,
+            id,
+        },
+        "room" => Command::Switch {
+            room: needed()?,
+            id,
+        },
+        "leave" => Command::Leave { room: argument, id },
+        "who" => Command::Members { room: argument, id },
         "history" => {
             let limit = argument.map_or(Ok(HISTORY), |number| {
                 number
                     .parse()
                     .map_err(|_| format!("/history takes a number from 1 to {MAX_HISTORY}."))
             })?;
-            checked(Command::History { room: None, limit })?
+            let room = None;
+            checked(Command::History { room, limit, id })?
         }
         "help" => return Ok(Line::Help),
         "quit" => return Ok(Line::Quit),
-        _ => return Err(format!("There is no /{name}; /help lists the commands.")),
+        _ => {
+            return Err(format!("There is no command /{name}; /help lists the commands.").into());
+        }
     }))
 }
 
-fn speak(text: &str) -> Result<Line, String> {
+fn speak(text: &str) -> Result<Line, Mistake> {
     if text.is_empty() {
-        return Ok(Line::Nothing);
+        return Ok(Line::Empty);
     }
     let data = to_raw_value(text).map_err(|error| error.to_string())?;
-    Ok(Line::Do(Command::Publish {
+    Ok(Line::Command(Command::Publish {
         room: None,
         id: None,
         data,
@@ -142,22 +178,36 @@ fn speak(text: &str) -> Result<Line, String> {
 #[derive(Deserialize)]
 struct Action {
     action: String,
+    #[serde(default, deserialize_with = "present")]
     data: Option<Box<RawValue>>,
 }
 
-/// Reads what a program wrote: the frames of PROTOCOL.md with the actions `publish`, `join`, `leave`, `members` and
-/// `history`, and `room` and `quit`.
+/// Reads a field that is there, `null` included, which an `Option` alone takes for a missing one.
+fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Deserialize::deserialize(field).map(Some)
+}
+
+/// Reads a line that a program wrote: a frame of PROTOCOL.md with the action `publish`, `join`, `leave`, `members` or
+/// `history`, or one of the client's own actions `room` and `quit`.
 ///
 /// # Errors
 ///
-/// One sentence: what is wrong with the line.
-pub fn written(line: &str) -> Result<Line, String> {
+/// Fails when the line is not UTF-8 or not JSON, or is not such a frame.
+pub fn written(line: &[u8]) -> Result<Line, Mistake> {
+    read_written(line).map_err(|message| Mistake {
+        id: id_of(line),
+        message,
+    })
+}
+
+fn read_written(line: &[u8]) -> Result<Line, String> {
+    let line = utf8(line)?;
     if line.trim().is_empty() {
-        return Ok(Line::Nothing);
+        return Ok(Line::Empty);
     }
     let wrong = |error: serde_json::Error| {
         format!(
-            "The line is no command ({error}): write for instance {{\"action\":\"publish\",\"data\":\"hi\"}}."
+            "The line is not a command ({error}). An example of a command: {{\"action\":\"publish\",\"data\":\"hi\"}}"
         )
     };
     let Action { action, data } = serde_json::from_str(line).map_err(wrong)?;
@@ -166,15 +216,30 @@ pub fn written(line: &str) -> Result<Line, String> {
     }
     let mut command: Command = serde_json::from_str(line).map_err(wrong)?;
     if let Command::Publish { data: publish, .. } = &mut command {
-        *publish = data.ok_or("A publish needs \"data\": add it, whatever JSON it is.")?;
+        *publish = data.ok_or("The field \"data\" is missing; it can be any JSON.")?;
     }
-    Ok(Line::Do(checked(command)?))
+    Ok(Line::Command(checked(command)?))
+}
+
+fn utf8(line: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(line).map_err(|error| {
+        format!(
+            "The line is not UTF-8 (byte {}) and was not sent.",
+            error.valid_up_to() + 1
+        )
+    })
+}
+
+/// Returns the `id` of a line that is wrong in another way.
+fn id_of(line: &[u8]) -> Option<String> {
+    let line: Value = serde_json::from_str(&String::from_utf8_lossy(line)).ok()?;
+    line.get("id")?.as_str().map(str::to_owned)
 }
 
 fn checked(command: Command) -> Result<Command, String> {
     match command {
         Command::History { limit, .. } if !(1..=MAX_HISTORY).contains(&limit) => Err(format!(
-            "The history is shown 1 to {MAX_HISTORY} messages at a time."
+            "The number of messages must be from 1 to {MAX_HISTORY}."
         )),
         fine => Ok(fine),
     }
@@ -187,54 +252,79 @@ mod tests {
     #[test]
     fn text_is_sent_as_it_is() {
         for (line, sent) in [("hi \"you\"", r#""hi \"you\"""#), ("//join", r#""/join""#)] {
-            match typed(line) {
-                Ok(Line::Do(Command::Publish { data, .. })) => assert_eq!(data.get(), sent),
+            match typed(line.as_bytes()) {
+                Ok(Line::Command(Command::Publish { data, .. })) => assert_eq!(data.get(), sent),
                 other => panic!("{other:?}"),
             }
         }
-        assert!(matches!(typed("  "), Ok(Line::Nothing)));
+        assert!(matches!(typed(b"  "), Ok(Line::Empty)));
     }
 
     #[test]
     fn mistakes_are_told() {
-        for line in [
-            "/join",
-            "/join a b",
-            "/dance",
-            "/history 0",
-            "/history 101",
-            "/history x",
-            "/room",
-            "/",
-        ] {
-            assert!(typed(line).is_err(), "{line}");
+        let typed_lines: [&[u8]; 9] = [
+            b"/join",
+            b"/join a b",
+            b"/dance",
+            b"/history 0",
+            b"/history 101",
+            b"/history x",
+            b"/room",
+            b"/",
+            b"caf\xe9",
+        ];
+        for line in typed_lines {
+            assert!(typed(line).is_err(), "{}", line.escape_ascii());
         }
-        for line in [
-            "hi",
-            "[]",
-            "{}",
-            r#"{"action":"dance"}"#,
-            r#"{"action":"publish"}"#,
-            r#"{"action":"join"}"#,
-        ] {
-            assert!(written(line).is_err(), "{line}");
+        let written_lines: [&[u8]; 8] = [
+            b"hi",
+            b"[]",
+            b"{}",
+            br#"{"action":"dance"}"#,
+            br#"{"action":"publish"}"#,
+            br#"{"action":"join"}"#,
+            b"\xe9",
+            b"\xef\xbb\xbf{}",
+        ];
+        for line in written_lines {
+            assert!(written(line).is_err(), "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_mistake_carries_the_id_of_its_line() {
+        let lines: [&[u8]; 4] = [
+            br#"{"action":"publish","id":"x"}"#,
+            br#"{"action":"dance","id":"x"}"#,
+            br#"{"action":"history","limit":0,"id":"x"}"#,
+            b"{\"action\":\"publish\",\"id\":\"x\",\"data\":\"caf\xe9\"}",
+        ];
+        for line in lines {
+            let mistake = written(line).unwrap_err();
+            assert_eq!(mistake.id.as_deref(), Some("x"), "{mistake:?}");
         }
     }
 
     #[test]
     fn programs_write_frames() {
-        let line = r#"{"action":"publish","room":"a","id":"x","data":{"n": 1.0}}"#;
-        match written(line) {
-            Ok(Line::Do(Command::Publish { room, id, data })) => {
-                assert_eq!((room.as_deref(), id.as_deref()), (Some("a"), Some("x")));
-                assert_eq!(data.get(), r#"{"n": 1.0}"#);
+        for data in [r#"{"n": 1.0}"#, "null", "false"] {
+            let line = format!(r#"{{"action":"publish","room":"a","id":"x","data":{data}}}"#);
+            match written(line.as_bytes()) {
+                Ok(Line::Command(Command::Publish {
+                    room,
+                    id,
+                    data: read,
+                })) => {
+                    assert_eq!((room.as_deref(), id.as_deref()), (Some("a"), Some("x")));
+                    assert_eq!(read.get(), data);
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
         }
         assert!(matches!(
-            written(r#"{"action":"history"}"#),
-            Ok(Line::Do(Command::History { limit: 20, .. }))
+            written(br#"{"action":"history"}"#),
+            Ok(Line::Command(Command::History { limit: 20, .. }))
         ));
-        assert!(matches!(written(r#"{"action":"quit"}"#), Ok(Line::Quit)));
+        assert!(matches!(written(br#"{"action":"quit"}"#), Ok(Line::Quit)));
     }
 }

@@ -1,11 +1,12 @@
-//! What the client tells its user: lines for people, JSON for programs.
+//! What the client tells its user: lines of text for people, lines of JSON for programs.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::text::{line, lines};
 use crate::wire::{Ack, Entry, Members, Position};
 
-/// Something happened that the user should know.
+/// An event for the user.
 #[derive(Debug, Clone, Serialize)]
 #[serde(
     tag = "type",
@@ -13,81 +14,90 @@ use crate::wire::{Ack, Entry, Members, Position};
     rename_all_fields = "camelCase"
 )]
 pub enum Event {
-    /// There is a connection.
+    /// A connection is open.
     Connected {
-        /// It takes the place of one that still works but comes of age.
+        /// Whether it replaces a connection that still works but has to end soon.
         renewed: bool,
     },
-    /// The connection is lost; the client connects again by itself.
+    /// The connection is lost. The client connects again by itself.
     Disconnected {
-        /// Why.
+        /// The reason.
         reason: String,
-        /// When it connects again, if it waits.
+        /// The wait before the client connects again; absent when another connection is open already.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
     },
-    /// In the room, at first or again.
+    /// The client is in a room, for the first time or again.
     Joined {
-        /// Which.
+        /// The id of the command, if it had one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// The room.
         room: String,
-        /// The room's log.
+        /// The epoch of the room's log.
         epoch: String,
-        /// The oldest message in it.
+        /// The number of the oldest message in the log.
         first: u64,
-        /// The newest message in it.
+        /// The number of the newest message in the log.
         head: u64,
-        /// After a reconnect: whether all that was missed follows.
+        /// Whether everything that was missed follows; absent at the first time.
         recovered: Option<bool>,
     },
-    /// Out of the room.
+    /// The client has left a room.
     Left {
-        /// Which.
+        /// The id of the command, if it had one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// The room.
         room: String,
     },
-    /// The next message of a room's log. One's own comes at its place, once it is acknowledged.
+    /// The next message of a room's log. The user's own messages come at their place in the log, after their `ack`.
     Message {
-        /// Where.
+        /// The room.
         room: String,
-        /// What.
+        /// The message.
         #[serde(flatten)]
         entry: Entry,
     },
-    /// A message of one's own is stored.
+    /// A message of the user is stored.
     Ack(Ack),
-    /// The log does not hold what follows the last message shown. What comes next is not what came next.
+    /// The log no longer holds the messages after the last one shown. The next message shown does not follow it.
     Lost {
-        /// Where.
+        /// The room.
         room: String,
-        /// The last message before.
+        /// The position of the last message shown.
         after: Position,
-        /// What is shown next follows this.
+        /// The position from which the client goes on.
         resumed: Position,
-        /// How many messages lie between, unless the log itself is another.
+        /// The number of messages between the two positions; absent when they are of different epochs.
         #[serde(skip_serializing_if = "Option::is_none")]
         missing: Option<u64>,
     },
-    /// Older messages, as asked for.
+    /// The older messages that the user asked for.
     History {
-        /// Of which room.
+        /// The id of the command, if it had one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// The room.
         room: String,
-        /// In order.
+        /// The messages, in order.
         messages: Vec<Entry>,
         /// Whether there are older ones.
         more: bool,
     },
-    /// Who is in a room, as asked for.
+    /// The users in a room, as the user asked for.
     Members(Members),
-    /// Something did not work.
+    /// A command or a request of the client failed.
     Error {
-        /// Of which message or request.
+        /// The id of the command or the message, if it had one.
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<String>,
-        /// Where.
+        /// The room.
         #[serde(skip_serializing_if = "Option::is_none")]
         room: Option<String>,
-        /// A stable name, as in PROTOCOL.md.
+        /// The stable name of the error, as in PROTOCOL.md.
         name: String,
-        /// One sentence.
+        /// One sentence for people.
         message: String,
         /// Whether the client tries again by itself.
         retrying: bool,
@@ -95,21 +105,23 @@ pub enum Event {
 }
 
 impl Event {
-    /// The event as one line of JSON.
+    /// Returns the event as one line of JSON.
     pub fn json(&self) -> String {
-        // Outside of strings a line break is mere space, and inside of one it is always escaped.
+        // `data` is passed on as the sender wrote it and may hold line breaks between its values. Inside a JSON string
+        // a line break is always escaped, so replacing them changes no value.
         serde_json::to_string(self)
             .unwrap_or_default()
             .replace(['\n', '\r'], " ")
     }
 
-    /// The event for people, or nothing where they need no words. `here` is the room they look at.
+    /// Returns the event as text for people, or `None` for an event that they need not see. Messages of rooms other
+    /// than `here`, the current room, are marked with their room.
     pub fn text(&self, here: &str) -> Option<String> {
         let at = |room: &str| {
             if room == here {
                 String::new()
             } else {
-                format!("[{}] ", clean(room))
+                format!("[{}] ", line(room))
             }
         };
         let line = match self {
@@ -120,7 +132,7 @@ impl Event {
                 retry_in_ms,
             } => {
                 let then = retry_in_ms.map_or_else(
-                    || "another connection takes over".to_owned(),
+                    || "another connection is open".to_owned(),
                     |wait| {
                         format!(
                             "connecting again in {}.{} s",
@@ -129,22 +141,22 @@ impl Event {
                         )
                     },
                 );
-                format!("* connection lost: {}; {then}", clean(reason))
+                format!("* connection lost: {}; {then}", line(reason))
             }
             Self::Joined {
                 room,
                 head,
                 recovered: None,
                 ..
-            } => format!("* in {}, which has {}", clean(room), count(*head)),
-            Self::Joined { room, .. } => format!("* back in {}", clean(room)),
-            Self::Left { room } => format!("* left {}", clean(room)),
+            } => format!("* in {}, which has {}", line(room), count(*head)),
+            Self::Joined { room, .. } => format!("* back in {}", line(room)),
+            Self::Left { room, .. } => format!("* left {}", line(room)),
             Self::Message { room, entry } => format!("{}{}", at(room), spoken(entry)),
             Self::Ack(ack) if ack.failed > 0 => format!(
-                "* {}#{} is stored; {} connections have yet to fetch it",
+                "* {}#{} is stored, but not yet delivered to {}",
                 at(&ack.room),
                 ack.seq,
-                ack.failed
+                counted(ack.failed, "connection")
             ),
             Self::Ack(_) => return None,
             Self::Lost {
@@ -156,7 +168,7 @@ impl Event {
                 let what = missing.map_or_else(
                     || {
                         format!(
-                            "the room's log began anew and goes on after #{}",
+                            "the log of the room is a new one, continuing after #{}",
                             resumed.seq
                         )
                     },
@@ -168,13 +180,17 @@ impl Event {
                 room,
                 messages,
                 more,
+                ..
             } => {
                 let mut lines = vec![format!(
-                    "* {}{} before that:",
+                    "* {}{} before the oldest one shown:",
                     at(room),
                     count(messages.len() as u64)
                 )];
                 lines.extend(messages.iter().map(|entry| format!("  {}", spoken(entry))));
+                if messages.is_empty() {
+                    lines = vec![format!("* {}there are no older messages", at(room))];
+                }
                 if *more {
                     lines.push("  (/history shows more)".to_owned());
                 }
@@ -185,14 +201,14 @@ impl Event {
                     .members
                     .iter()
                     .map(|member| match member.connections {
-                        0 | 1 => clean(&member.user),
-                        many => format!("{} ({many} connections)", clean(&member.user)),
+                        0 | 1 => line(&member.user),
+                        many => format!("{} ({many} connections)", line(&member.user)),
                     })
                     .collect();
                 if members.more {
                     names.push("and more".to_owned());
                 }
-                format!("* in {}: {}", clean(&members.room), names.join(", "))
+                format!("* in {}: {}", line(&members.room), names.join(", "))
             }
             Self::Error {
                 room,
@@ -202,7 +218,7 @@ impl Event {
             } => {
                 let again = if *retrying { " (trying again)" } else { "" };
                 let room = room.as_deref().map(at).unwrap_or_default();
-                format!("! {room}{}{again}", clean(message))
+                format!("! {room}{}{again}", line(message))
             }
         };
         Some(line)
@@ -212,40 +228,29 @@ impl Event {
 fn count(messages: u64) -> String {
     match messages {
         0 => "no messages".to_owned(),
-        1 => "1 message".to_owned(),
-        many => format!("{many} messages"),
+        some => counted(some, "message"),
     }
+}
+
+fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 fn spoken(entry: &Entry) -> String {
     format!(
         "#{} {}: {}",
         entry.seq,
-        clean(&entry.from),
+        line(&entry.from),
         words(&entry.data)
     )
 }
 
-/// A string as itself, an object's `text` as that, all else as JSON.
+/// Returns the text of a message: a string itself, the `text` of an object, or the JSON of anything else.
 fn words(data: &RawValue) -> String {
     let value = serde_json::from_str::<serde_json::Value>(data.get()).unwrap_or_default();
     let text = value.as_str().or_else(|| value.get("text")?.as_str());
-    clean(text.unwrap_or_else(|| data.get()))
-}
-
-/// Escapes what would steer the terminal or turn a line's direction: others choose these texts.
-fn clean(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars()
-        .flat_map(|c| {
-            let escaped = steers(c).then(|| c.escape_default());
-            let plain = escaped.is_none().then_some(c);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
+    lines(text.unwrap_or_else(|| data.get()))
 }
 
 #[cfg(test)]
@@ -259,6 +264,7 @@ mod tests {
                 epoch: "e".to_owned(),
                 seq: 7,
                 id: None,
+                kind: None,
                 from: "bob".to_owned(),
                 data: RawValue::from_string(data.to_owned()).unwrap(),
                 at: 1,
@@ -267,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_see() {
+    fn people_see_the_text_of_a_message() {
         let text = |data, here| message(data).text(here).unwrap();
         assert_eq!(text(r#""hi""#, "lobby"), "#7 bob: hi");
         assert_eq!(text(r#"{"text":"hi"}"#, "tea"), "[lobby] #7 bob: hi");
@@ -276,10 +282,19 @@ mod tests {
 
     #[test]
     fn nobody_steers_anothers_terminal() {
-        let line = message(r#""\u001b[2Jhi\nthere\u202e""#)
+        let text = message(r#""\u001b[2Jhi\u202e\n#8 eve: there""#)
             .text("lobby")
             .unwrap();
-        assert_eq!(line, r"#7 bob: \u{1b}[2Jhi\nthere\u{202e}");
+        assert_eq!(text, "#7 bob: \\u{1b}[2Jhi\\u{202e}\n    #8 eve: there");
+        let mut spoofed = message("1");
+        if let Event::Message { room, entry } = &mut spoofed {
+            entry.from = "bob\n#8 eve".to_owned();
+            *room = "r\u{2028}".to_owned();
+        }
+        assert_eq!(
+            spoofed.text("lobby").unwrap(),
+            r"[r\u{2028}] #7 bob\n#8 eve: 1"
+        );
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! A terminal client that keeps the rules PROTOCOL.md has for clients.
+//! A terminal client that keeps the rules of PROTOCOL.md for clients.
 //!
-//! - [`core`]: the rules, as a state machine without clock or socket
+//! - [`core`]: the rules, as a state machine without a clock or a socket
 //! - [`wire`]: the frames
-//! - [`command`], [`event`]: what the user wants and what the user is told
+//! - [`command`], [`event`]: the input and the output of the user
 //! - [`options`]: the command line
-//! - [`shell`], [`net`], [`ui`]: the state machine's surroundings: time, connections, a terminal
+//! - [`shell`], [`net`], [`ui`]: the surroundings of the state machine: time, connections, a terminal
 
 pub mod command;
 pub mod core;
@@ -12,5 +12,6 @@ pub mod event;
 pub mod net;
 pub mod options;
 pub mod shell;
+mod text;
 pub mod ui;
 pub mod wire;

@@ -1,12 +1,10 @@
-//! The program: options, a user's side, and the shell between it and the service.
+//! The program `roomchat`.
 
-use std::io;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use clap::error::ErrorKind;
-use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
 use roomchat::options::Options;
 use roomchat::shell;
 use roomchat::ui::Ui;
@@ -27,32 +25,26 @@ fn main() -> ExitCode {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
             return fail(&format!(
-                "{} (--help lists the flags)",
+                "{} (--help lists the options)",
                 first.trim_start_matches("error: ")
             ));
         }
     };
-    // A line may be under edit when the end comes from elsewhere: the terminal gets back the mode it has now.
-    let terminal = tcgetattr(io::stdin()).ok();
-    let outcome = chat(&options);
-    if let Some(mode) = terminal {
-        let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &mode);
-    }
-    match outcome {
+    match chat(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
     }
 }
 
-/// One sentence, exit code 2.
+/// Prints one sentence, and returns exit code 2.
 fn fail(sentence: &str) -> ExitCode {
     eprintln!("roomchat: {sentence}");
     ExitCode::from(2)
 }
 
 fn chat(options: &Options) -> Result<()> {
-    // Named, because another crate of the same build may bring a second provider: rustls would not choose then.
-    // An error says that one is installed already.
+    // rustls chooses no provider by itself where a crate of the same build brings a second one. An error only means that
+    // a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -61,7 +53,7 @@ fn chat(options: &Options) -> Result<()> {
     let (mut ui, said) = if options.json {
         Ui::json()?
     } else {
-        Ui::terminal()?
+        Ui::text()?
     };
     let outcome = runtime.block_on(shell::run(options, &ui, said));
     ui.finish();

@@ -1,5 +1,7 @@
-//! A connection: a task that opens it and moves frames until it ends.
+//! Opens connections, and moves their frames until they end.
 
+use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
@@ -7,53 +9,51 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::core::{Input, LinkId};
+use crate::core::{Input, LinkId, Why};
 
-/// How long a closing handshake may take.
+/// The time that a closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection that is open, or about to be. Dropping `frames` closes it.
+/// A connection that is open or is being opened. Dropping `frames` closes it.
 #[derive(Debug)]
 pub struct Connection {
-    /// Frames to be sent.
+    /// Takes the frames to send.
     pub frames: UnboundedSender<String>,
-    /// Ends when the connection is closed.
+    /// The task, which ends when the connection is closed.
     pub task: JoinHandle<()>,
 }
 
-/// Opens a connection and tells `events` all that happens to it.
+/// Opens a connection in a task of its own, which sends `events` everything that happens to the connection.
 pub fn connect(link: LinkId, url: String, events: UnboundedSender<Input>) -> Connection {
     let (frames, queue) = unbounded_channel();
     let task = tokio::spawn(async move {
-        let (reason, refused) = run(link, &url, queue, &events).await;
-        let _ = events.send(Input::Closed {
-            link,
-            reason,
-            refused,
-        });
+        let (reason, why) = run(link, &url, queue, &events).await;
+        let _ = events.send(Input::Closed { link, reason, why });
     });
     Connection { frames, task }
 }
 
-/// Why the connection ended, and whether it was refused for good.
+/// Returns the reason for which the connection ended.
 async fn run(
     link: LinkId,
     url: &str,
     mut queue: UnboundedReceiver<String>,
     events: &UnboundedSender<Input>,
-) -> (String, bool) {
+) -> (String, Why) {
     let opened = tokio::select! {
         opened = Box::pin(connect_async(url)) => opened,
-        () = abandoned(&mut queue) => return ("closed".to_owned(), false),
+        () = abandoned(&mut queue) => return ("closed".to_owned(), Why::Lost),
     };
     let mut socket = match opened {
         Ok((socket, _)) => socket,
-        Err(error) => return refusal(error),
+        Err(error) => return refusal(url, error),
     };
-    if events.send(Input::Opened(link)).is_err() {
-        return ("closed".to_owned(), false);
+    let token_life = None;
+    if events.send(Input::Opened { link, token_life }).is_err() {
+        return ("closed".to_owned(), Why::Lost);
     }
     let reason = loop {
         tokio::select! {
@@ -75,7 +75,7 @@ async fn run(
                         |frame| format!("closed by the service with {} {}", u16::from(frame.code), frame.reason.as_str()),
                     );
                 }
-                // Tungstenite answers pings by itself.
+                // The library answers pings by itself.
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
                 Some(Err(error)) => break error.to_string(),
                 None => break "closed by the service".to_owned(),
@@ -83,34 +83,84 @@ async fn run(
         }
     };
     let _ = timeout(CLOSE_TIMEOUT, socket.close(None)).await;
-    (reason, false)
+    (reason, Why::Lost)
 }
 
-/// Waits until nobody wants the connection any more. Nothing is sent before it is open.
+/// Waits until the connection is no longer wanted. The core sends no frame before the connection is open.
 async fn abandoned(queue: &mut UnboundedReceiver<String>) {
     while queue.recv().await.is_some() {}
 }
 
-fn refusal(error: Error) -> (String, bool) {
-    let Error::Http(response) = error else {
-        return (format!("cannot reach the service: {error}"), false);
+/// Returns the reason for which a connection did not open.
+fn refusal(url: &str, error: Error) -> (String, Why) {
+    let response = match error {
+        Error::Http(response) => response,
+        Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            return (nobody_listens(url), Why::Hopeless);
+        }
+        error => return (format!("cannot reach the service: {error}"), Why::Lost),
     };
     let status = response.status().as_u16();
-    let reason = match status {
-        400 => {
-            "the service refuses the room or the user (400): names are 1 to 64 letters, digits and -_.: in NFC"
-        }
-        401 => "the service wants to know who you are (401): ask whoever runs it how to sign in",
-        403 => "the service refuses the connection (403): check the URL's stage and your rights",
-        404 => "there is no such service (404): check the URL",
-        _ => "the service cannot take the connection now",
-    };
-    // A refusal for good; too many requests and a failing service are not.
-    let refused = matches!(status, 400 | 401 | 403 | 404);
-    let reason = if refused {
-        reason.to_owned()
+    match status {
+        400 => (
+            "the service refuses the room or the user (400): a name has 1 to 64 letters, digits \
+             and -_.: in NFC, and a user must be the one of the token"
+                .to_owned(),
+            Why::Hopeless,
+        ),
+        401 => (
+            "the service requires a valid token (401): see --token-file".to_owned(),
+            Why::Refused,
+        ),
+        403 => (
+            "the service refuses the connection (403): check the stage in the URL, and your token"
+                .to_owned(),
+            Why::Refused,
+        ),
+        404 => (
+            "there is no service at this URL (404)".to_owned(),
+            Why::Hopeless,
+        ),
+        // Too many requests, or a failure of the service.
+        _ => (
+            format!("the service cannot accept the connection now (status {status})"),
+            Why::Lost,
+        ),
+    }
+}
+
+fn nobody_listens(url: &str) -> String {
+    let uri: Uri = url.parse().unwrap_or_default();
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    if host == "localhost" || address.is_ok_and(|address| address.is_loopback()) {
+        format!(
+            "nothing listens on {authority}: start scripts/local.sh in another terminal, or give the URL of a service"
+        )
     } else {
-        format!("{reason} (status {status})")
-    };
-    (reason, refused)
+        format!("nothing listens on {authority}: check the URL")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_starts_no_service_is_told_how() {
+        for (url, told) in [
+            ("ws://127.0.0.1:3000/prod?user=a", true),
+            ("ws://localhost:3000/prod", true),
+            ("ws://[::1]:3000/prod", true),
+            ("wss://example.org/prod", false),
+        ] {
+            let refused = Error::Io(ErrorKind::ConnectionRefused.into());
+            let (reason, why) = refusal(url, refused);
+            assert_eq!(why, Why::Hopeless);
+            assert_eq!(reason.contains("scripts/local.sh"), told, "{reason}");
+        }
+        let unknown = Error::Io(ErrorKind::HostUnreachable.into());
+        assert_eq!(refusal("ws://h/", unknown).1, Why::Lost);
+    }
 }

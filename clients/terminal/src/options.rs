@@ -9,53 +9,53 @@ use tokio_tungstenite::tungstenite::http::Uri;
 
 use crate::core::Settings;
 
-/// What stays as it is in a query: all else a name may hold is encoded.
+/// The characters that are encoded in a query.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
 
-/// Chat in the rooms of a roomchat service; nothing is shown twice, out of order, or lost without a word
+/// Chats in the rooms of a roomchat service. Messages are shown in order, each once, and a loss is reported
 #[derive(Debug, Parser)]
 #[command(name = "roomchat", version)]
 pub struct Options {
-    /// Where the service is: ws://… or wss://…, with its stage
+    /// The URL of the service with its stage: ws://… or wss://…
     #[arg(env = "CHAT_URL", default_value = "ws://127.0.0.1:3000/prod")]
     pub url: String,
-    /// A room to be in; may be given several times
+    /// A room to join; may be given several times
     #[arg(long = "room", value_name = "ROOM", default_value = "lobby")]
     pub rooms: Vec<String>,
     /// Your name; without it you are a guest
     #[arg(long)]
     pub user: Option<String>,
-    /// Messages shown on entering a room
+    /// The number of messages shown on entering a room
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=100))]
     pub history: u16,
-    /// Commands and events as lines of JSON, for programs
+    /// Reads commands and writes events as lines of JSON, for programs
     #[arg(long)]
     pub json: bool,
-    /// How often to ping and to look for lost messages; API Gateway closes a connection after 10 silent minutes
+    /// The interval of pings, which also look for lost messages; API Gateway closes a connection after 10 silent minutes
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=540))]
     pub heartbeat: u64,
-    /// Replace a connection of that age; API Gateway closes it after 2 hours
-    #[arg(long, value_name = "SECONDS", default_value_t = 6600, value_parser = clap::value_parser!(u64).range(1..=7140))]
+    /// The age at which a connection is replaced at the latest; API Gateway closes it after 2 hours
+    #[arg(long, value_name = "SECONDS", default_value_t = 6900, value_parser = clap::value_parser!(u64).range(1..=7140))]
     pub max_life: u64,
-    /// Send again what is not answered within this time
+    /// The time after which a frame without an answer is sent again
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub ack_timeout: u64,
 }
 
 impl Options {
-    /// Where to connect, up to and including `user=`: only the room is added.
+    /// Returns the URL to connect to, with the user but without a room.
     ///
     /// # Errors
     ///
-    /// One sentence: what is wrong with the URL.
+    /// Fails when the URL is not one of a WebSocket.
     pub fn address(&self, user: &str) -> Result<String, String> {
         let wrong = || {
             format!(
-                "{} is no WebSocket URL; it looks like wss://HOST/STAGE.",
+                "{} is not a WebSocket URL; such a URL looks like wss://HOST/STAGE.",
                 self.url
             )
         };
@@ -64,7 +64,7 @@ impl Options {
             return Err(wrong());
         }
         let separator = if uri.query().is_some() { '&' } else { '?' };
-        // An address without a path gets one: the query does not follow the host.
+        // A query must follow a path, so a URL without a path gets one.
         let slash = if uri.path() == "/" && !self.url.ends_with('/') && uri.query().is_none() {
             "/"
         } else {
@@ -74,7 +74,7 @@ impl Options {
         Ok(format!("{}{slash}{separator}user={user}", self.url))
     }
 
-    /// What the core needs to know.
+    /// Returns the settings of the core.
     pub fn settings(&self) -> Settings {
         Settings {
             user: self.user.clone().unwrap_or_else(guest),
@@ -83,19 +83,20 @@ impl Options {
             heartbeat: Duration::from_secs(self.heartbeat),
             max_life: Duration::from_secs(self.max_life),
             ack_timeout: Duration::from_secs(self.ack_timeout),
+            has_tokens: false,
         }
     }
 }
 
-/// The address of a room, at an address that `Options::address` made.
+/// Adds a room to an address that `Options::address` returned.
 pub fn in_room(address: &str, room: &str) -> String {
     format!("{address}&room={}", utf8_percent_encode(room, ENCODED))
 }
 
-/// A guest's name. The service would give one too, but another at each connection, and a message's sender is part of
-/// how the service knows a copy.
+/// Returns a random name for a guest. The service would give a name too, but another one to each connection, and it
+/// takes messages with the same id for copies only if they have the same sender.
 fn guest() -> String {
-    // Without 0, 1, i, l and o, which people misread.
+    // Without 0, 1, i, l and o, which are easily misread.
     const ALPHABET: &[u8] = b"23456789abcdefghjkmnpqrstuvwxyz";
     let mut rng = rand::rng();
     let tail = (0..6).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]));

@@ -1,4 +1,4 @@
-//! Runs the core: gives it the time, connections and a user.
+//! Runs the core with a clock, connections and a user.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,24 +9,26 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::core::{Core, Exit, Input, LinkId, Output};
+use crate::event::Event;
 use crate::net::{Connection, connect};
 use crate::options::{Options, in_room};
 use crate::ui::{Said, Ui};
 
-/// How long a person who quits waits for what is not acknowledged.
+/// The time for which a person who quits waits for answers.
 const QUIT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a program does.
+/// The time for which a program waits for answers after the end of its input.
 const END_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long the last connections may take to close.
+/// The time that the last connections may take to close.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Chats until the user ends it.
 ///
 /// # Errors
 ///
-/// One sentence: why it could not begin, or what was not acknowledged at the end.
+/// Fails when the service does not accept the client, when messages were not acknowledged at the end, or, for a program,
+/// when any of its lines failed.
 pub async fn run(options: &Options, ui: &Ui, mut said: UnboundedReceiver<Said>) -> Result<()> {
     let settings = options.settings();
     let address = options
@@ -39,7 +41,10 @@ pub async fn run(options: &Options, ui: &Ui, mut said: UnboundedReceiver<Said>) 
     let started = Instant::now();
     let mut input = Input::Tick;
     let mut quitting = false;
-    // The editor may show its first prompt.
+    let mut interrupted = false;
+    // The number of lines that failed.
+    let mut failed = 0_usize;
+    // The editor waits for its first prompt.
     let mut answered = true;
     let exit = loop {
         let mut exit = None;
@@ -51,14 +56,17 @@ pub async fn run(options: &Options, ui: &Ui, mut said: UnboundedReceiver<Said>) 
                 }
                 Output::Send(link, frame) => {
                     if let Some(connection) = connections.get(&link) {
-                        // One that has just ended says so itself.
+                        // A connection that has just ended reports that by itself.
                         let _ = connection.frames.send(frame);
                     }
                 }
                 Output::Close(link) => {
                     connections.remove(&link);
                 }
-                Output::Show(event) => ui.show(&event, core.here())?,
+                Output::Show(event) => {
+                    failed += usize::from(is_failure(&event));
+                    ui.show(&event, core.here())?;
+                }
                 Output::Exit(how) => exit = Some(how),
             }
         }
@@ -80,14 +88,25 @@ pub async fn run(options: &Options, ui: &Ui, mut said: UnboundedReceiver<Said>) 
                 answered = true;
                 match line {
                     Said::Command(command) => Input::Command(command),
-                    Said::Note(text) => {
-                        if !text.is_empty() {
-                            ui.note(text)?;
-                        }
+                    Said::Nothing => Input::Tick,
+                    Said::Help => {
+                        ui.help();
                         Input::Tick
                     }
-                    // Somebody who quits twice means it.
-                    Said::Quit if quitting => break Exit::Unsent(0),
+                    Said::Mistake(mistake) => {
+                        failed += 1;
+                        let event = Event::Error {
+                            id: mistake.id,
+                            room: None,
+                            name: "bad_request".to_owned(),
+                            message: mistake.message,
+                            retrying: false,
+                        };
+                        ui.show(&event, core.here())?;
+                        Input::Tick
+                    }
+                    // A person who quits twice does not want to wait.
+                    Said::Quit if quitting => Input::End(Duration::ZERO),
                     Said::Quit => {
                         quitting = true;
                         Input::End(QUIT_PATIENCE)
@@ -96,23 +115,37 @@ pub async fn run(options: &Options, ui: &Ui, mut said: UnboundedReceiver<Said>) 
                 }
             }
             () = sleep_until(deadline.unwrap_or(started)), if deadline.is_some() => Input::Tick,
-            _ = terminate.recv() => break Exit::Done,
-            _ = tokio::signal::ctrl_c() => break Exit::Done,
+            _ = terminate.recv() => {
+                interrupted = true;
+                Input::End(Duration::ZERO)
+            }
+            _ = tokio::signal::ctrl_c() => {
+                interrupted = true;
+                Input::End(Duration::ZERO)
+            }
         };
     };
     close(connections).await;
+    let program = !ui.is_interactive();
     match exit {
         Exit::Refused(reason) => bail!("{reason}"),
-        Exit::Unsent(messages) if messages > 0 => {
-            bail!(
-                "{messages} of your messages were not acknowledged in time: look into the room before you send them again"
-            )
+        Exit::Unanswered { messages, .. } if messages > 0 => bail!(
+            "{messages} of your messages were not acknowledged in time and may or may not be stored: look into the \
+             room before you send them again"
+        ),
+        Exit::Unanswered { questions, .. } if program && (!interrupted || questions > 0) => {
+            bail!("not every answer came in time: run it again when the service can be reached")
         }
-        Exit::Unsent(_) if options.json => {
-            bail!("not every answer came in time: run it again when the service is reachable")
+        Exit::Unanswered { .. } | Exit::Done if program && failed > 0 => {
+            bail!("{failed} of the lines failed: see the errors above")
         }
-        Exit::Unsent(_) | Exit::Done => Ok(()),
+        Exit::Unanswered { .. } | Exit::Done => Ok(()),
     }
+}
+
+/// Returns whether an event reports that a line of the user failed.
+fn is_failure(event: &Event) -> bool {
+    matches!(event, Event::Error { retrying: false, name, .. } if name != "unreadable")
 }
 
 async fn close(connections: BTreeMap<LinkId, Connection>) {

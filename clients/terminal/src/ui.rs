@@ -1,6 +1,7 @@
-//! The user's side: an edited line in a terminal, or lines of JSON.
+//! The side of the user: a line editor in a terminal, or lines of text or JSON on stdin and stdout.
 //!
-//! Reading blocks, so it has a thread of its own; so has printing above the line that is being edited.
+//! Reading blocks, so it has a thread of its own, and so has printing above the line under edit. One reader owns stdin
+//! from the beginning to the end: what was read together with the end of a line belongs to the next line.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::sync::mpsc;
@@ -8,30 +9,38 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use nix::sys::termios::{InputFlags, LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use rustyline::error::ReadlineError;
-use rustyline::{DefaultEditor, ExternalPrinter};
+use rustyline::{Config, DefaultEditor, ExternalPrinter};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::command::{Command, HELP, Line, typed, written};
+use crate::command::{Command, HELP, Line, Mistake, typed, written};
 use crate::event::Event;
 
-/// How long the last lines may take to be printed.
+/// The time for which the end waits for the last lines to be printed.
 const PRINT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the user said.
+/// What some editors write at the beginning of a file of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// An input of the user.
 #[derive(Debug)]
 pub enum Said {
-    /// Do this.
+    /// A command.
     Command(Command),
-    /// The line was no command, or asked for help; this answers it.
-    Note(String),
-    /// A person wants to go.
+    /// An empty line.
+    Nothing,
+    /// A request for the list of commands.
+    Help,
+    /// A line that cannot be carried out.
+    Mistake(Mistake),
+    /// A person wants to quit.
     Quit,
-    /// A program, or a file, has no more to say.
+    /// The input of a program or a file has ended.
     End,
 }
 
-/// Where events are shown.
+/// The output to the user.
 #[derive(Debug)]
 pub struct Ui {
     mode: Mode,
@@ -40,63 +49,91 @@ pub struct Ui {
 #[derive(Debug)]
 enum Mode {
     Json,
-    Terminal {
+    Text {
         lines: Option<mpsc::Sender<String>>,
-        /// Ends when the last line is printed.
+        /// Gets a value when the last line is printed.
         printed: mpsc::Receiver<()>,
-        /// The next prompt: the editor waits for it, so that it names the room a command has chosen.
-        prompts: mpsc::Sender<String>,
+        editor: Option<Editor>,
     },
 }
 
+/// A line editor.
+#[derive(Debug)]
+struct Editor {
+    /// Gets the next prompt. The editor waits for it, so that it names the room that a command has chosen.
+    prompts: mpsc::Sender<String>,
+    /// The mode that the terminal had before.
+    mode: Termios,
+}
+
 impl Ui {
-    /// Lines of JSON in both directions.
+    /// Reads and writes lines of JSON.
     ///
     /// # Errors
     ///
-    /// When the system gives no thread.
+    /// Fails when the system gives no thread.
     pub fn json() -> Result<(Self, UnboundedReceiver<Said>)> {
         let (said, receiver) = unbounded_channel();
-        spawn("stdin", move || {
-            for line in io::stdin().lock().lines() {
-                let Ok(line) = line else { break };
-                match written(&line) {
-                    Ok(Line::Quit) => break,
-                    line => answer(line, &said),
-                }
-            }
-            let _ = said.send(Said::End);
-        })?;
+        spawn("stdin", move || read(written, &said))?;
         Ok((Self { mode: Mode::Json }, receiver))
     }
 
-    /// A line editor, with what happens printed above it.
+    /// Reads and writes text: with a line editor where stdin is a terminal, plainly otherwise.
     ///
     /// # Errors
     ///
-    /// When the terminal cannot be used.
-    pub fn terminal() -> Result<(Self, UnboundedReceiver<Said>)> {
-        let mut editor = DefaultEditor::new().context("cannot use this terminal; try --json")?;
-        let printer = editor.create_external_printer().ok();
+    /// Fails when the terminal cannot be used, or the system gives no thread.
+    pub fn text() -> Result<(Self, UnboundedReceiver<Said>)> {
+        let (said, receiver) = unbounded_channel();
         let (lines, to_print) = mpsc::channel();
         let (done, printed) = mpsc::channel();
-        spawn("printer", move || print(&to_print, printer, &done))?;
-        let (prompts, next_prompt) = mpsc::channel();
-        let (said, receiver) = unbounded_channel();
-        spawn("editor", move || edit(&mut editor, &next_prompt, &said))?;
-        let mode = Mode::Terminal {
+        let editor = if io::stdin().is_terminal() && !is_dumb() {
+            let unusable = "cannot use this terminal; try --json";
+            // Each pasted line is a line, as if it were typed.
+            let config = Config::builder().bracketed_paste(false).build();
+            let mut editor = DefaultEditor::with_config(config).context(unusable)?;
+            let mode = tcgetattr(io::stdin()).context(unusable)?;
+            let mut printer = editor.create_external_printer().ok();
+            spawn("printer", move || {
+                let above = |line| match &mut printer {
+                    Some(printer) => printer.print(line).is_ok(),
+                    None => false,
+                };
+                print(&to_print, above, &done);
+            })?;
+            let (prompts, next_prompt) = mpsc::channel();
+            spawn("editor", move || edit(&mut editor, &next_prompt, &said))?;
+            keep_typed(&mode).context(unusable)?;
+            Some(Editor { prompts, mode })
+        } else {
+            spawn("printer", move || print(&to_print, |_| false, &done))?;
+            spawn("stdin", move || read(typed, &said))?;
+            None
+        };
+        let mode = Mode::Text {
             lines: Some(lines),
             printed,
-            prompts,
+            editor,
         };
         Ok((Self { mode }, receiver))
     }
 
-    /// Shows an event. `here` is the room the user looks at.
+    /// Returns whether a person sits at a terminal.
+    pub fn is_interactive(&self) -> bool {
+        matches!(
+            &self.mode,
+            Mode::Text {
+                editor: Some(_),
+                ..
+            }
+        )
+    }
+
+    /// Shows an event. `here` is the current room.
     ///
     /// # Errors
     ///
-    /// When nobody reads it any more.
+    /// Fails when stdout is closed.
     pub fn show(&self, event: &Event, here: &str) -> Result<()> {
         match &self.mode {
             Mode::Json => {
@@ -105,64 +142,71 @@ impl Ui {
                     .and_then(|()| stdout.flush())
                     .context("cannot write to stdout")
             }
-            Mode::Terminal { .. } => {
-                event
-                    .text(here)
-                    .into_iter()
-                    .for_each(|text| self.line(text));
+            Mode::Text { .. } => {
+                if let Some(text) = event.text(here) {
+                    self.print(text);
+                }
                 Ok(())
             }
         }
     }
 
-    /// Answers a line that was no command.
-    ///
-    /// # Errors
-    ///
-    /// When nobody reads it any more.
-    pub fn note(&self, text: String) -> Result<()> {
-        match &self.mode {
-            Mode::Json => self.show(
-                &Event::Error {
-                    id: None,
-                    room: None,
-                    name: "bad_request".to_owned(),
-                    message: text,
-                    retrying: false,
-                },
-                "",
-            ),
-            Mode::Terminal { .. } => {
-                self.line(text);
-                Ok(())
-            }
-        }
+    /// Shows the list of commands.
+    pub fn help(&self) {
+        self.print(HELP.to_owned());
     }
 
-    /// The user's last line is dealt with: the next may be typed.
-    pub fn ready(&self, here: &str) {
-        if let Mode::Terminal { prompts, .. } = &self.mode {
-            // The editor may have ended; nothing is typed then.
-            let _ = prompts.send(format!("{here}> "));
-        }
-    }
-
-    /// Waits until everything is printed.
-    pub fn finish(&mut self) {
-        if let Mode::Terminal { lines, printed, .. } = &mut self.mode {
-            *lines = None;
-            let _ = printed.recv_timeout(PRINT_PATIENCE);
-        }
-    }
-
-    fn line(&self, text: String) {
-        if let Mode::Terminal {
+    fn print(&self, text: String) {
+        if let Mode::Text {
             lines: Some(lines), ..
         } = &self.mode
         {
             let _ = lines.send(text);
         }
     }
+
+    /// Lets the user type the next line, now that the last one is dealt with.
+    pub fn ready(&self, here: &str) {
+        if let Mode::Text {
+            editor: Some(editor),
+            ..
+        } = &self.mode
+        {
+            // The editor may have ended. Nothing can be typed then.
+            let _ = editor.prompts.send(format!("{here}> "));
+        }
+    }
+
+    /// Waits until everything is printed, and gives the terminal its former mode back.
+    pub fn finish(&mut self) {
+        if let Mode::Text {
+            lines,
+            printed,
+            editor,
+        } = &mut self.mode
+        {
+            *lines = None;
+            let _ = printed.recv_timeout(PRINT_PATIENCE);
+            if let Some(editor) = editor {
+                let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &editor.mode);
+            }
+        }
+    }
+}
+
+/// Returns whether the terminal cannot place its cursor, so that no line can be edited in it.
+fn is_dumb() -> bool {
+    // The list that the line editor goes by.
+    std::env::var("TERM").is_ok_and(|term| matches!(&*term, "dumb" | "cons25" | "emacs"))
+}
+
+/// Keeps what is typed while no line is under edit for the next line, unchanged and without an echo.
+fn keep_typed(mode: &Termios) -> nix::Result<()> {
+    let mut between = mode.clone();
+    between.input_flags &= !(InputFlags::ICRNL | InputFlags::IXON);
+    between.local_flags &=
+        !(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::IEXTEN | LocalFlags::ISIG);
+    tcsetattr(io::stdin(), SetArg::TCSADRAIN, &between)
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
@@ -173,18 +217,15 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
     Ok(())
 }
 
-/// Prints above the edited line; plainly where there is no terminal.
+/// Prints above the line under edit, or plainly where there is no editor.
 fn print(
     lines: &mpsc::Receiver<String>,
-    mut printer: Option<impl ExternalPrinter>,
+    mut above: impl FnMut(String) -> bool,
     done: &mpsc::Sender<()>,
 ) {
     for line in lines {
         let line = line + "\n";
-        let above = printer
-            .as_mut()
-            .is_some_and(|printer| printer.print(line.clone()).is_ok());
-        if !above {
+        if !above(line.clone()) {
             let mut stdout = io::stdout().lock();
             let _ = stdout
                 .write_all(line.as_bytes())
@@ -194,40 +235,66 @@ fn print(
     let _ = done.send(());
 }
 
+/// Reads lines of a file or a program until its end.
+fn read(meaning: fn(&[u8]) -> Result<Line, Mistake>, said: &UnboundedSender<Said>) {
+    let mut stdin = io::stdin().lock();
+    let mut line = Vec::new();
+    let mut first = true;
+    loop {
+        line.clear();
+        match stdin.read_until(b'\n', &mut line) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) => {
+                let _ = said.send(Said::Mistake(format!("Cannot read stdin: {error}.").into()));
+                break;
+            }
+        }
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        let text = match text.strip_prefix(BYTE_ORDER_MARK) {
+            Some(text) if first => text,
+            _ => text,
+        };
+        first = false;
+        match meaning(text) {
+            Ok(Line::Quit) => break,
+            line => answer(line, said),
+        }
+    }
+    let _ = said.send(Said::End);
+}
+
+/// Reads lines that a person edits.
 fn edit(
     editor: &mut DefaultEditor,
     prompts: &mpsc::Receiver<String>,
     said: &UnboundedSender<Said>,
 ) {
-    // A file ends because it is read, a person because there is no more to say.
-    let person = io::stdin().is_terminal();
     for prompt in prompts {
         match editor.readline(&prompt) {
             Ok(line) => {
                 let _ = editor.add_history_entry(line.as_str());
-                answer(typed(&line), said);
+                answer(typed(line.as_bytes()), said);
             }
-            Err(ReadlineError::Interrupted) => {
-                let _ = said.send(Said::Quit);
+            Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                let sentence =
+                    "The terminal sent a byte that is not UTF-8; the line was discarded.";
+                answer(Err(sentence.to_owned().into()), said);
             }
             Err(_) => {
-                let _ = said.send(if person { Said::Quit } else { Said::End });
-                // A person may press Ctrl-D again, not to wait any longer.
-                if !person {
-                    return;
-                }
+                let _ = said.send(Said::Quit);
             }
         }
     }
 }
 
-fn answer(line: Result<Line, String>, said: &UnboundedSender<Said>) {
+fn answer(line: Result<Line, Mistake>, said: &UnboundedSender<Said>) {
     let _ = said.send(match line {
-        // The editor waits for its next prompt even so.
-        Ok(Line::Nothing) => Said::Note(String::new()),
-        Ok(Line::Help) => Said::Note(HELP.to_owned()),
+        Ok(Line::Empty) => Said::Nothing,
+        Ok(Line::Help) => Said::Help,
         Ok(Line::Quit) => Said::Quit,
-        Ok(Line::Do(command)) => Said::Command(command),
-        Err(sentence) => Said::Note(sentence),
+        Ok(Line::Command(command)) => Said::Command(command),
+        Err(mistake) => Said::Mistake(mistake),
     });
 }

@@ -1,124 +1,143 @@
 //! The frames, as PROTOCOL.md describes them.
 //!
-//! A message's `data` stays the text it was: it is shown and passed on, never understood.
+//! The `data` of a message is kept as raw text: the client shows it and passes it on, and never interprets it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-/// The largest frame API Gateway takes; beyond it the connection is closed.
+/// The largest frame that API Gateway accepts, in bytes. It closes the connection on a larger one.
 pub const MAX_FRAME: usize = 32 * 1024;
 
-/// A place in a room's log.
+/// A position in a room's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Which log: a room whose log ran empty begins a new one.
+    /// The name of the log's epoch. A room whose whole log has been trimmed begins a new epoch.
     pub epoch: String,
-    /// The number of a message in it, or 0 before the first.
+    /// The number of a message in this epoch, or 0 before the first one.
     pub seq: u64,
 }
 
 /// A message in a room's log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
-    /// The log it is in. The pages of an answer may leave it to the answer itself.
+    /// The epoch of the log. Entries of an answer may omit it and take the epoch of the answer.
     #[serde(default)]
     pub epoch: String,
-    /// Its number in the log.
+    /// The number of the message in the log.
     pub seq: u64,
-    /// The sender's own name for it.
+    /// The id that the sender gave to the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Who sent it.
+    /// The kind of a log entry that is not an ordinary message. Absent for an ordinary message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The user who sent the message.
+    #[serde(default)]
     pub from: String,
-    /// What was sent.
+    /// The content, as the sender wrote it; `null` where the entry has none.
+    #[serde(default = "null")]
     pub data: Box<RawValue>,
-    /// When the service received it, in milliseconds since 1970.
+    /// The time at which the service received the message, in milliseconds since 1970.
     #[serde(default)]
     pub at: i64,
 }
 
-/// The answer to a publish.
+fn null() -> Box<RawValue> {
+    RawValue::NULL.to_owned()
+}
+
+/// The answer to a `publish`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ack {
-    /// The message's own name.
+    /// The id of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Where it went.
+    /// The room of the message.
     pub room: String,
-    /// The log it is in.
+    /// The epoch of the log.
     pub epoch: String,
-    /// Its number there.
+    /// The number of the message in the log.
     pub seq: u64,
-    /// When it was received.
+    /// The time at which the service received the message, in milliseconds since 1970.
     #[serde(default)]
     pub at: i64,
-    /// Whether an earlier try had stored it already.
+    /// Whether an earlier try had stored the message already.
     #[serde(default)]
     pub duplicate: bool,
-    /// Connections it was delivered to.
+    /// The number of connections to which the message was delivered.
     #[serde(default)]
     pub delivered: u64,
-    /// Connections that turned out to be gone.
+    /// The number of connections that no longer exist.
     #[serde(default)]
     pub gone: u64,
-    /// Connections that did not get it; they will find it in the log.
+    /// The number of connections that did not get the message and will find it in the log.
     #[serde(default)]
     pub failed: u64,
 }
 
-/// The answer to a join.
+/// The answer to a `join`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Joined {
-    /// The join's own name.
+    /// The id of the `join`.
     pub id: Option<String>,
-    /// Which room.
+    /// The room.
     pub room: String,
-    /// The room's log.
+    /// The name by which the others in the room see this connection.
+    pub user: Option<String>,
+    /// The epoch of the room's log.
     pub epoch: String,
-    /// The oldest message in it.
+    /// The number of the oldest message in the log.
     #[serde(default)]
     pub first: u64,
-    /// The newest message in it; 0 in an empty one.
+    /// The number of the newest message in the log; 0 in an empty log.
     #[serde(default)]
     pub head: u64,
-    /// Whether `messages` begins right after `since`; nothing without `since`.
+    /// Whether `messages` begins right after `since`; absent without `since`.
     pub recovered: Option<bool>,
-    /// What was missed, or the last few.
+    /// The messages after `since`, or the newest messages.
     #[serde(default)]
     pub messages: Vec<Entry>,
-}
-
-/// A page of a room's log.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Page {
-    /// Which room.
-    pub room: String,
-    /// The room's log; nothing when it is empty.
-    pub epoch: Option<String>,
-    /// The oldest message in it.
-    #[serde(default)]
-    pub first: u64,
-    /// The newest message in it.
-    #[serde(default)]
-    pub head: u64,
-    /// The page, in order.
-    #[serde(default)]
-    pub messages: Vec<Entry>,
-    /// Whether there is more in the direction asked for.
+    /// Whether there are messages after `since` beyond these.
     #[serde(default)]
     pub more: bool,
 }
 
-/// Who is in a room.
+/// The answer to a `history`: a page of a room's log.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Page {
+    /// The id of the `history`.
+    pub id: Option<String>,
+    /// The room.
+    pub room: String,
+    /// The epoch of the room's log; absent when the room has no log.
+    pub epoch: Option<String>,
+    /// The number of the oldest message in the log.
+    #[serde(default)]
+    pub first: u64,
+    /// The number of the newest message in the log.
+    #[serde(default)]
+    pub head: u64,
+    /// The messages of the page, in order.
+    #[serde(default)]
+    pub messages: Vec<Entry>,
+    /// Whether the log has further messages in the requested direction.
+    #[serde(default)]
+    pub more: bool,
+}
+
+/// The answer to a `members`: the users in a room.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Members {
-    /// Which room.
+    /// The id of the `members`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The room.
     pub room: String,
-    /// How many connections.
+    /// The number of connections in the room.
     #[serde(default)]
     pub count: u64,
-    /// The users.
+    /// The users, in order of their names.
     #[serde(default)]
     pub members: Vec<Member>,
     /// Whether there are users beyond these.
@@ -129,9 +148,9 @@ pub struct Members {
 /// A user in a room.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Member {
-    /// The user's name.
+    /// The name of the user.
     pub user: String,
-    /// The user's connections in this room.
+    /// The number of the user's connections in this room.
     #[serde(default)]
     pub connections: u64,
 }
@@ -140,47 +159,47 @@ pub struct Member {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
-    /// Of the frame it answers.
+    /// The id of the frame that this error answers.
     pub id: Option<String>,
-    /// What a program looks at.
+    /// The stable name of the error, for programs.
     #[serde(default)]
     pub name: String,
-    /// What people read.
+    /// The description of the error, for people.
     #[serde(default)]
     pub message: String,
     /// Whether the same frame may succeed later.
     #[serde(default)]
     pub temporary: bool,
-    /// How long to wait before that.
+    /// How long to wait before the frame is sent again, in milliseconds.
     pub retry_after_ms: Option<u64>,
 }
 
 /// A frame from the service.
 #[derive(Debug, Clone)]
 pub enum Frame {
-    /// Somebody said something in this room.
+    /// A message in a room: the room and the message.
     Message(String, Entry),
-    /// What became of a publish.
+    /// The answer to a `publish`.
     Ack(Ack),
-    /// The answer to a join.
+    /// The answer to a `join`.
     Joined(Joined),
-    /// The answer to a leave: which room.
-    Left(String),
-    /// A page of a log.
+    /// The answer to a `leave`.
+    Left(Left),
+    /// The answer to a `history`.
     History(Page),
-    /// Who is in a room.
+    /// The answer to a `members`.
     Members(Members),
-    /// The answer to a ping.
+    /// The answer to a `ping`.
     Pong,
     /// The answer to a frame that failed.
     Error(Failure),
-    /// API Gateway's own words: the function could not answer.
+    /// A frame of API Gateway's own, sent when a function could not answer: its text.
     Gateway(String),
-    /// A type of a later version.
+    /// A frame of a type that this client does not know, which is ignored.
     Unknown,
 }
 
-/// The frame is none of this protocol.
+/// The frame does not follow the protocol.
 #[derive(Debug, Error)]
 #[error("the service sent what this client cannot read: {0}")]
 pub struct Unreadable(#[from] serde_json::Error);
@@ -189,6 +208,15 @@ pub struct Unreadable(#[from] serde_json::Error);
 struct Kind {
     r#type: Option<String>,
     message: Option<serde_json::Value>,
+}
+
+/// The answer to a `leave`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Left {
+    /// The id of the `leave`.
+    pub id: Option<String>,
+    /// The room.
+    pub room: String,
 }
 
 #[derive(Deserialize)]
@@ -201,9 +229,9 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// When it is no JSON, or lacks what its type needs.
+    /// Fails when the text is not JSON, or lacks a field that its type requires.
     pub fn read(text: &str) -> Result<Self, Unreadable> {
-        // In two steps: serde's tagged enums copy what they hold, which raw JSON does not survive.
+        // The type is read first: serde's tagged enums buffer their content, which `RawValue` does not support.
         let kind: Kind = serde_json::from_str(text)?;
         let Some(name) = kind.r#type else {
             let words = kind
@@ -224,7 +252,7 @@ impl Frame {
                 complete(&mut joined.messages, &joined.epoch);
                 Self::Joined(joined)
             }
-            "left" => Self::Left(serde_json::from_str::<Room>(text)?.room),
+            "left" => Self::Left(serde_json::from_str(text)?),
             "history" => {
                 let mut page: Page = serde_json::from_str(text)?;
                 complete(
@@ -241,7 +269,7 @@ impl Frame {
     }
 }
 
-/// Gives the entries of an answer its epoch where they name none.
+/// Gives the epoch of an answer to its entries that name none.
 fn complete(messages: &mut [Entry], epoch: &str) {
     for entry in messages {
         if entry.epoch.is_empty() {
@@ -254,67 +282,67 @@ fn complete(messages: &mut [Entry], epoch: &str) {
 #[derive(Debug, Serialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub enum Request<'a> {
-    /// Say something.
+    /// Publishes a message.
     Publish {
-        /// Where.
+        /// The room.
         room: &'a str,
-        /// The message's own name.
+        /// The id of the message.
         id: &'a str,
-        /// Where to look for an earlier copy: after this message.
+        /// The number after which the service searches for an earlier copy of the message.
         after: u64,
-        /// What.
+        /// The content.
         data: &'a RawValue,
     },
-    /// Be in a room.
+    /// Joins a room.
     Join {
-        /// Which.
+        /// The room.
         room: &'a str,
-        /// The join's own name.
+        /// The id of the request.
         id: &'a str,
-        /// Send what came after this.
+        /// The position after which messages are wanted.
         #[serde(skip_serializing_if = "Option::is_none")]
         since: Option<&'a Position>,
-        /// Send the last few.
+        /// How many of the newest messages are wanted.
         #[serde(skip_serializing_if = "Option::is_none")]
         history: Option<u16>,
     },
-    /// Be in a room no more.
+    /// Leaves a room.
     Leave {
-        /// Which.
+        /// The room.
         room: &'a str,
-        /// The leave's own name.
+        /// The id of the request.
         id: &'a str,
     },
-    /// Read the log.
+    /// Reads a page of the log.
     History {
-        /// Of which room.
+        /// The room.
         room: &'a str,
-        /// The request's own name.
+        /// The id of the request.
         id: &'a str,
-        /// Forwards from here.
+        /// Reads the oldest messages after this number.
         #[serde(skip_serializing_if = "Option::is_none")]
         after: Option<u64>,
-        /// Backwards from here.
+        /// Reads the newest messages before this number.
         #[serde(skip_serializing_if = "Option::is_none")]
         before: Option<u64>,
-        /// How many at most.
+        /// The largest number of messages in the answer.
         limit: u16,
     },
-    /// Who is there?
+    /// Lists the users in a room.
     Members {
-        /// In which room.
+        /// The room.
         room: &'a str,
-        /// The request's own name.
+        /// The id of the request.
         id: &'a str,
     },
-    /// Is anybody there?
+    /// Keeps the connection open and shows that it works.
     Ping,
 }
 
 impl Request<'_> {
-    /// The frame's text.
+    /// Returns the text of the frame.
     pub fn text(&self) -> String {
-        // Strings, numbers and JSON that was parsed before: nothing in it can fail to be written.
+        // Strings, numbers and JSON that was parsed before: serialization cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -344,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_are_not_the_services() {
+    fn a_frame_of_another_shape_is_told_apart() {
         let own =
             r#"{"message": "Internal server error", "connectionId":"T0=", "requestId":"T0="}"#;
         assert!(
@@ -363,6 +391,16 @@ mod tests {
         ] {
             assert!(Frame::read(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_entry_of_an_unknown_kind_is_read_whatever_it_lacks() {
+        let text = r#"{"type":"message","room":"a","seq":4,"epoch":"e","kind":"wave","at":5}"#;
+        let Ok(Frame::Message(_, entry)) = Frame::read(text) else {
+            panic!("the entry cannot be read");
+        };
+        assert_eq!((entry.seq, entry.data.get()), (4, "null"));
+        assert_eq!(entry.kind.as_deref(), Some("wave"));
     }
 
     #[test]

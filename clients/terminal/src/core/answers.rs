@@ -1,4 +1,4 @@
-//! What the frames of the service change.
+//! Takes in the frames of the service.
 
 use std::time::Duration;
 
@@ -6,44 +6,63 @@ use super::commands::What;
 use super::room::{Place, Taken};
 use super::{Core, LinkId};
 use crate::event::Event;
-use crate::wire::{Ack, Entry, Frame, Joined, Page, Position};
+use crate::wire::{Ack, Entry, Frame, Joined, Left, Members, Page, Position};
+
+/// The times after a `join` at which the log is read once more.
+///
+/// The index of the room's members follows the table within a moment, so a message of the moment of the `join` is
+/// stored, and not delivered to this connection: the first question finds it. An invocation of `publish` that read the
+/// members before the `join` can store its message up to 28 seconds later: the second question finds that one.
+const SETTLE: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(31)];
+
+/// How long after the answer to a `leave` messages of the room may still come, because the index of its members
+/// follows within a moment.
+const INDEX_LAG: Duration = Duration::from_secs(5);
 
 impl Core {
     pub(super) fn frame(&mut self, now: Duration, link: LinkId, frame: Frame) {
         match frame {
-            Frame::Message(room, entry) => self.take(&room, [entry]),
-            Frame::Ack(ack) => self.acked(ack),
-            Frame::Joined(joined) => self.joined(now, link, joined),
-            Frame::Left(room) => self.left(&room),
-            Frame::History(page) => self.page(page),
-            Frame::Members(members) => {
-                let before = self.asked.len();
-                self.asked.retain(|asked| {
-                    asked.room != members.room || !matches!(asked.what, What::Members)
-                });
-                if self.asked.len() < before {
-                    self.show(Event::Members(members));
+            Frame::Message(room, entry) => {
+                if self.room(&room).is_some() {
+                    self.take(&room, [entry]);
+                } else {
+                    self.stay_out(now, room);
                 }
             }
+            Frame::Ack(ack) => self.acked(ack),
+            Frame::Joined(joined) => self.joined(now, link, joined),
+            Frame::Left(left) => self.left(link, &left),
+            Frame::History(page) => self.page(page),
+            Frame::Members(members) => self.members(members),
             Frame::Error(failure) => self.failed(now, link, failure),
             Frame::Gateway(words) => self.gateway_failed(now, link, &words),
             Frame::Pong | Frame::Unknown => {}
         }
     }
 
-    /// Takes messages in, from wherever they came.
+    /// Takes messages in.
     fn take(&mut self, name: &str, entries: impl IntoIterator<Item = Entry>) {
         let mut shown = Vec::new();
         let Some(room) = self.room(name) else { return };
-        let mut other_log = false;
+        let mut other_epoch = false;
         for entry in entries {
-            other_log |= room.take(entry, &mut shown) == Taken::OtherLog;
+            other_epoch |= room.take(entry, &mut shown) == Taken::OtherEpoch;
         }
         for event in shown {
             self.show(event);
         }
-        if other_log {
+        if other_epoch {
             self.verify(name);
+        }
+    }
+
+    /// Leaves a room again whose messages still come long after the `leave` was answered: a `join` that was sent before
+    /// the `leave` has been taken up after it.
+    fn stay_out(&mut self, now: Duration, room: String) {
+        if let Some(left) = self.left_at.get(&room)
+            && *left + INDEX_LAG <= now
+        {
+            self.leave_later(room, None);
         }
     }
 
@@ -53,7 +72,7 @@ impl Core {
             return;
         };
         if room.outbox.front().map(|message| &message.id) != ack.id.as_ref() {
-            // Of a message that was acknowledged before; still, it tells how far the log goes.
+            // The message was acknowledged before. The `ack` still tells how far the log goes.
             room.reaches(&ack.epoch, ack.seq);
             return;
         }
@@ -65,35 +84,41 @@ impl Core {
             epoch: ack.epoch.clone(),
             seq: ack.seq,
             id: Some(message.id),
+            kind: None,
             from: user,
             data: message.data,
             at: ack.at,
         };
         self.show(Event::Ack(ack));
-        // The service sends no copy of one's own: it is shown at its place in the log.
+        // The service sends the sender no copy: the message is shown here, at its place in the log.
         self.take(&name, [entry]);
     }
 
     fn joined(&mut self, now: Duration, id: LinkId, joined: Joined) {
         let name = joined.room.clone();
         let Some(room) = self.rooms.iter_mut().find(|room| room.name == name) else {
-            // Left while the join was under way, and the service may have seen them in the other order.
-            self.leave_later(name);
+            // The user has left the room since the `join`, and the service may have taken up the two in reverse order.
+            self.leave_later(name, None);
             return;
         };
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
             return;
         };
+        if let Some(user) = joined.user {
+            self.settings.user = user;
+        }
         let known = link.rooms.entry(name.clone()).or_default();
         known.joined = true;
-        // The answer to an earlier try of the join is as good; one to an earlier join only brings its messages.
+        // All tries of a `join` have the same id. The answer to an earlier `join` only brings its messages.
         let answered = known
             .join
             .take_if(|join| joined.id.is_none() || joined.id.as_deref() == Some(&join.id));
         let mut events = Vec::new();
         let mut lost = false;
         if answered.as_ref().is_some_and(|join| !join.quiet) {
+            known.settle = SETTLE.map(|wait| now + wait).into();
             events.push(Event::Joined {
+                id: room.command.take(),
                 room: name.clone(),
                 epoch: joined.epoch.clone(),
                 first: joined.first,
@@ -110,11 +135,11 @@ impl Core {
                 };
                 room.start(from, &mut events);
             }
-            // Asked before the position was lost; another join asks for a new start.
+            // The `join` was sent before the position was lost. Another one asks for a new beginning.
             (Place::New | Place::Lost(_), _) => {}
             (Place::At(here), Some(false)) => match &answered {
                 Some(join) if join.since.as_ref() == Some(here) => lost = true,
-                // Messages came meanwhile: what was lost before them is not lost any more.
+                // The position has moved since the `join`, so the new one may not be lost.
                 Some(_) => known.poll = true,
                 None => {}
             },
@@ -123,83 +148,95 @@ impl Core {
         }
         room.reaches(&joined.epoch, joined.head);
         if lost {
-            room.lose();
-            // Whatever they answer, it is older than the loss.
-            for known in self
-                .links
-                .iter_mut()
-                .filter_map(|link| link.rooms.get_mut(&name))
-            {
-                known.join = None;
-            }
+            self.lose(&name);
         }
         if answered.is_some_and(|join| !join.quiet) {
-            self.proved(now, id);
+            self.proved();
         }
         for event in events {
             self.show(event);
         }
-        // Without a place they are of no use: `start` has not accepted them as a beginning.
+        // Without a position, `start` did not accept them as a beginning.
         if self.room(&name).is_some_and(|room| room.at().is_some()) {
             let epoch = joined.epoch;
             let entries = joined.messages.into_iter();
             self.take(&name, entries.filter(|entry| entry.epoch == epoch));
+            if let Some(room) = self.room(&name) {
+                room.cut_short |= joined.more && room.behind();
+            }
+        }
+    }
+
+    /// Notes that the position of a room is lost.
+    pub(super) fn lose(&mut self, name: &str) {
+        if let Some(room) = self.room(name) {
+            room.lose();
+        }
+        // Any answer to the joins under way is older than the loss.
+        for link in &mut self.links {
+            if let Some(known) = link.rooms.get_mut(name) {
+                known.join = None;
+            }
         }
     }
 
     fn page(&mut self, page: Page) {
-        let asked = self.asked.iter().position(|asked| {
-            // A page of what was asked for lies before it; a page that fills a gap lies after all that was shown.
-            let before = match asked.what {
-                What::History { before, .. } => before,
-                What::Members => None,
-            };
-            asked.room == page.room
-                && before.is_some_and(|before| page.messages.iter().all(|entry| entry.seq < before))
-        });
+        let asked = self
+            .asked
+            .iter()
+            .position(|asked| page.id.as_ref() == Some(&asked.id));
         let Some(room) = self.rooms.iter_mut().find(|room| room.name == page.room) else {
             return;
         };
-        let Place::At(here) = &room.place else { return };
+        let Place::At(here) = room.place.clone() else {
+            return;
+        };
         let epoch = page.epoch.unwrap_or_default();
         let empty = epoch.is_empty() && here.seq == 0 && !room.behind();
         if !empty && (here.epoch != epoch || here.seq + 1 < page.first) {
-            // Another log, or the gap was trimmed: the join says which, and what can still be had.
+            // Another epoch, or the missing messages are trimmed. The answer to a `join` tells which.
             self.verify(&page.room);
             return;
         }
-        let fills =
-            !page.messages.is_empty() && page.messages.iter().any(|entry| entry.seq > here.seq);
-        if let Some(asked) = asked.filter(|_| !fills) {
-            if page.messages.is_empty() && room.fill.is_some() {
-                return;
-            }
+        if let Some(asked) = asked {
             if let Some(oldest) = page.messages.first() {
                 room.oldest = room.oldest.min(oldest.seq);
             }
-            self.asked.remove(asked);
+            let id = self.asked.remove(asked).command;
+            let mut messages = page.messages;
+            messages.retain(|entry| entry.kind.is_none());
             self.show(Event::History {
+                id,
                 room: page.room,
-                messages: page.messages,
+                messages,
                 more: page.more,
             });
             return;
         }
         room.reaches(&epoch, page.head);
-        if fills {
-            // There is progress: the next page is asked for at once.
+        if page.messages.iter().any(|entry| entry.seq > here.seq) {
+            // The rest did not fit this page, so the next page is read at once.
             room.fill = None;
+            room.cut_short = true;
             self.take(&page.room, page.messages);
         }
     }
 
-    pub(super) fn left(&mut self, room: &str) {
-        let before = self.leaving.len();
-        self.leaving.retain(|leaving| leaving.room != room);
-        if self.leaving.len() < before {
-            self.show(Event::Left {
-                room: room.to_owned(),
-            });
+    fn members(&mut self, mut members: Members) {
+        let asked = self.asked.iter().position(|asked| {
+            members.id.as_ref() == Some(&asked.id) && matches!(asked.what, What::Members)
+        });
+        if let Some(asked) = asked {
+            members.id = self.asked.remove(asked).command;
+            self.show(Event::Members(members));
+        }
+    }
+
+    fn left(&mut self, link: LinkId, left: &Left) {
+        for leaving in &mut self.leaving {
+            if leaving.room == left.room && left.id.as_ref().is_none_or(|id| *id == leaving.id) {
+                leaving.pending.remove(&link);
+            }
         }
     }
 }

@@ -1,93 +1,95 @@
-//! What the user wants.
+//! Carries out the commands of the user.
+
+use std::collections::BTreeMap;
 
 use super::retry::Retry;
 use super::room::{Outgoing, Room};
-use super::{Core, unique};
+use super::{Core, LinkId, unique};
 use crate::command::Command;
 use crate::wire::{MAX_FRAME, Request};
 
-/// The longest name of a message.
+/// The longest id of a message, in characters.
 const MAX_ID_CHARS: usize = 64;
 
-/// A question of the user's.
+/// A question of the user that is not answered yet.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) id: String,
+    /// The id of the command, which the answer repeats.
+    pub(super) command: Option<String>,
     pub(super) room: String,
     pub(super) what: What,
     pub(super) retry: Retry,
 }
 
-/// What is asked.
+/// The subject of a question.
 #[derive(Debug)]
 pub(super) enum What {
-    /// Who is there?
+    /// The users in the room.
     Members,
-    /// What was said before?
-    History {
-        /// Before which message: decided when it is first asked, since only then the room may be known.
-        before: Option<u64>,
-        limit: u16,
-    },
+    /// Messages before the oldest one shown.
+    History { limit: u16 },
 }
 
-/// A room that was left, and the service does not know it yet.
+/// A room that was left, on connections whose `leave` is not answered yet.
 #[derive(Debug)]
 pub(super) struct Leaving {
     pub(super) id: String,
     pub(super) room: String,
-    pub(super) retry: Retry,
+    /// The command of the user, with its id. `None` where the client leaves a room again by itself.
+    pub(super) command: Option<Option<String>>,
+    pub(super) pending: BTreeMap<LinkId, Retry>,
 }
 
 impl Core {
     pub(super) fn command(&mut self, command: Command) {
         match command {
-            Command::Join { room } => self.enter(room),
+            Command::Join { room, id } => self.enter(room, id),
             Command::Publish { room, id, data } => {
-                if let Some(room) = self.inside(room) {
+                if let Some(room) = self.inside(room, id.as_ref()) {
                     self.publish(&room, id, data);
                 }
             }
-            Command::Leave { room } => {
-                if let Some(room) = self.inside(room) {
-                    self.leave(&room);
+            Command::Leave { room, id } => {
+                if let Some(room) = self.inside(room, id.as_ref()) {
+                    self.leave(&room, id);
                 }
             }
-            Command::Switch { room } => {
-                if let Some(room) = self.inside(Some(room)) {
+            Command::Switch { room, id } => {
+                if let Some(room) = self.inside(Some(room), id.as_ref()) {
                     self.here = room;
                 }
             }
-            Command::Members { room } => {
-                if let Some(room) = self.inside(room) {
-                    self.ask(room, What::Members);
+            Command::Members { room, id } => {
+                if let Some(room) = self.inside(room, id.as_ref()) {
+                    self.ask(room, id, What::Members);
                 }
             }
-            Command::History { room, limit } => {
-                if let Some(room) = self.inside(room) {
-                    let before = None;
-                    self.ask(room, What::History { before, limit });
+            Command::History { room, limit, id } => {
+                if let Some(room) = self.inside(room, id.as_ref()) {
+                    self.ask(room, id, What::History { limit });
                 }
             }
         }
     }
 
-    /// The room meant, if the user is in it.
-    fn inside(&mut self, room: Option<String>) -> Option<String> {
+    /// Returns the room that a command is about, if the user is in it.
+    fn inside(&mut self, room: Option<String>, id: Option<&String>) -> Option<String> {
         let name = room.unwrap_or_else(|| self.here.clone());
         if self.room(&name).is_some_and(|room| !room.leaving) {
             return Some(name);
         }
         let sentence = format!("You are not in {name}; join it first.");
-        self.complain(None, None, "not_a_member", &sentence);
+        let id = id.map(String::as_str);
+        self.complain(Some(&name), id, "not_a_member", &sentence);
         None
     }
 
-    fn enter(&mut self, name: String) {
-        self.leaving.retain(|leaving| leaving.room != name);
+    fn enter(&mut self, name: String, id: Option<String>) {
+        self.left_at.remove(&name);
         match self.room(&name) {
             Some(room) => room.leaving = false,
-            None => self.rooms.push(Room::new(name.clone())),
+            None => self.rooms.push(Room::new(name.clone(), id)),
         }
         self.here = name;
     }
@@ -95,7 +97,7 @@ impl Core {
     fn publish(&mut self, name: &str, id: Option<String>, data: Box<serde_json::value::RawValue>) {
         let id = id.unwrap_or_else(|| unique(&mut self.rng));
         if id.is_empty() || id.chars().count() > MAX_ID_CHARS {
-            let sentence = format!("A message's id has 1 to {MAX_ID_CHARS} characters.");
+            let sentence = format!("The id of a message must have 1 to {MAX_ID_CHARS} characters.");
             self.complain(Some(name), Some(&id), "bad_request", &sentence);
             return;
         }
@@ -105,10 +107,10 @@ impl Core {
             after: u64::MAX,
             data: &data,
         };
-        // API Gateway would close the connection, at every try.
+        // API Gateway would close the connection at every try.
         if largest.text().len() > MAX_FRAME {
             let sentence = format!(
-                "The message is larger than {} KB; send less.",
+                "The message was not sent: it is larger than {} KB.",
                 MAX_FRAME / 1024
             );
             self.complain(Some(name), Some(&id), "payload_too_large", &sentence);
@@ -119,51 +121,56 @@ impl Core {
         }
     }
 
-    fn leave(&mut self, name: &str) {
+    fn leave(&mut self, name: &str, id: Option<String>) {
         if self.rooms.iter().filter(|room| !room.leaving).count() == 1 {
             // A connection is in a room from its handshake on.
-            let sentence = "This is the only room you are in; join another first, or quit.";
-            self.complain(Some(name), None, "bad_request", sentence);
+            let sentence = "This is the only room you are in; join another room first, or quit.";
+            self.complain(Some(name), id.as_deref(), "bad_request", sentence);
             return;
         }
         if let Some(room) = self.room(name) {
             room.leaving = true;
+            room.leave_command = id;
         }
         self.be_somewhere();
     }
 
-    fn ask(&mut self, room: String, what: What) {
+    fn ask(&mut self, room: String, command: Option<String>, what: What) {
         let id = unique(&mut self.rng);
         self.asked.push(Asked {
             id,
+            command,
             room,
             what,
             retry: Retry::default(),
         });
     }
 
-    /// Drops all that is known of a room.
+    /// Drops the state of a room.
     pub(super) fn forget(&mut self, name: &str) {
         self.rooms.retain(|room| room.name != name);
-        self.asked.retain(|asked| asked.room != name);
         for link in &mut self.links {
             link.rooms.remove(name);
         }
         self.be_somewhere();
     }
 
-    /// Tells the service, until it answers, that the user is not in a room.
-    pub(super) fn leave_later(&mut self, room: String) {
-        if !self.leaving.iter().any(|leaving| leaving.room == room) {
-            self.leaving.push(Leaving {
-                id: unique(&mut self.rng),
-                room,
-                retry: Retry::default(),
-            });
+    /// Leaves a room on every open connection, until the service has answered on each.
+    pub(super) fn leave_later(&mut self, room: String, command: Option<Option<String>>) {
+        if self.leaving.iter().any(|leaving| leaving.room == room) {
+            return;
         }
+        // The client may be in the room on several connections: the current one, the next one, the one before.
+        let open = self.links.iter().filter(|link| link.open.is_some());
+        self.leaving.push(Leaving {
+            id: unique(&mut self.rng),
+            room,
+            command,
+            pending: open.map(|link| (link.id, Retry::default())).collect(),
+        });
     }
 
-    /// Plain text goes to a room the user is in.
+    /// Makes sure that the current room is one that the user is in.
     fn be_somewhere(&mut self) {
         let stays = |room: &&Room| !room.leaving;
         if !self

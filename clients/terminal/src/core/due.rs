@@ -1,16 +1,25 @@
-//! What is due: every frame that should be on its way and is not.
+//! Sends every frame that is due.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
 
 use super::commands::What;
 use super::link::{Join, Link, Role};
 use super::retry::{Clock, Retry};
 use super::room::Place;
 use super::{Core, Exit, send, unique};
+use crate::event::Event;
 use crate::wire::Request;
 
-/// Messages asked for at a time, to fill a gap; the service's own limit.
+/// The number of messages in a request that fills a gap; the largest that the service accepts.
 const FILL_PAGE: u16 = 100;
 
-/// How often a question of the user's is asked before it is given up.
+/// How long the client waits for a missing message before it asks for it. The message may be on its way, and all who
+/// miss it would ask at the same moment.
+const FILL_WAIT: std::ops::RangeInclusive<f64> = 0.1..=0.3;
+
+/// The number of tries after which a question of the user is given up.
 const ASK_ATTEMPTS: u32 = 5;
 
 impl Core {
@@ -24,16 +33,26 @@ impl Core {
         self.end_if_done(clock);
     }
 
-    /// Joins every room on every connection that is to be used.
+    /// Joins every room on every connection that is in use.
     fn joins_due(&mut self, clock: &mut Clock) {
         for link in &mut self.links {
             if link.open.is_none() || link.role == Role::Retiring {
                 continue;
             }
             for room in &self.rooms {
+                // The service may take up a `join` and an earlier `leave` in either order.
+                if self.leaving.iter().any(|left| left.room == room.name) {
+                    continue;
+                }
                 let known = link.rooms.entry(room.name.clone()).or_default();
+                let settle = known.settle.len();
+                known.settle.retain(|at| !clock.due(*at));
+                known.poll |= known.settle.len() < settle;
                 let wanted = !known.joined || known.poll || room.at().is_none();
-                if known.join.is_none() && wanted {
+                let over = room.leaving
+                    && room.outbox.is_empty()
+                    && self.asked.iter().all(|asked| asked.room != room.name);
+                if known.join.is_none() && wanted && !over {
                     known.poll = false;
                     known.join = Some(Join {
                         id: unique(&mut self.rng),
@@ -51,7 +70,7 @@ impl Core {
                         room: &room.name,
                         id: &join.id,
                         since,
-                        // Only a new start shows where the log can be read from again.
+                        // A `join` with `since` needs none: if the position is lost, a `join` without it follows.
                         history: Some(self.settings.history)
                             .filter(|&history| since.is_none() && history > 0),
                     };
@@ -61,7 +80,7 @@ impl Core {
         }
     }
 
-    /// Asks for what is missing in rooms whose later messages are known to exist.
+    /// Asks for the missing messages in rooms where later ones are known to exist.
     fn fills_due(&mut self, clock: &mut Clock) {
         let Some(link) = usable(&self.links) else {
             return;
@@ -73,9 +92,14 @@ impl Core {
             let Place::At(here) = &room.place else {
                 continue;
             };
+            let wait = if room.cut_short {
+                Duration::ZERO
+            } else {
+                Duration::from_secs_f64(self.rng.random_range(FILL_WAIT))
+            };
             let (id, retry) = room
                 .fill
-                .get_or_insert_with(|| (unique(&mut self.rng), Retry::default()));
+                .get_or_insert_with(|| (unique(&mut self.rng), Retry::at(clock.now + wait)));
             if retry.send(clock, link.id, self.settings.ack_timeout) {
                 let request = Request::History {
                     room: &room.name,
@@ -118,12 +142,13 @@ impl Core {
         }
     }
 
-    /// Asks what the user asked.
+    /// Sends the questions of the user.
     fn asked_due(&mut self, clock: &mut Clock) {
         let Some(link) = usable(&self.links) else {
             return;
         };
         let mut given_up = Vec::new();
+        let mut reading = Vec::new();
         for asked in &mut self.asked {
             let Some(room) = self.rooms.iter().find(|room| room.name == asked.room) else {
                 continue;
@@ -131,87 +156,114 @@ impl Core {
             if room.at().is_none() || !link.in_room(&room.name) {
                 continue;
             }
+            if matches!(asked.what, What::History { .. }) {
+                // The next page begins where the one before it ends, so they are read one after the other.
+                if reading.contains(&&room.name) {
+                    continue;
+                }
+                reading.push(&room.name);
+            }
             let due = asked.retry.send(clock, link.id, self.settings.ack_timeout);
             if due && asked.retry.attempts() > ASK_ATTEMPTS {
                 given_up.push(asked.id.clone());
             } else if due {
-                let request = match &mut asked.what {
+                let request = match asked.what {
                     What::Members => Request::Members {
                         room: &asked.room,
                         id: &asked.id,
                     },
-                    What::History { before, limit } => Request::History {
+                    What::History { limit } => Request::History {
                         room: &asked.room,
                         id: &asked.id,
                         after: None,
-                        before: Some(*before.get_or_insert(room.oldest)),
-                        limit: *limit,
+                        before: Some(room.oldest),
+                        limit,
                     },
                 };
                 send(&mut self.out, link.id, &request);
             }
         }
         for id in given_up {
-            self.asked.retain(|asked| asked.id != id);
-            self.complain(
-                None,
-                Some(&id),
+            self.unask(
+                &id,
                 "no_answer",
                 "The service does not answer; ask again later.",
             );
         }
     }
 
-    /// Leaves rooms whose messages are all acknowledged.
+    /// Leaves rooms in which every message and every question is answered.
     fn leaves_due(&mut self, clock: &mut Clock) {
-        let done: Vec<String> = self
+        // The service may take up a `leave` before an earlier `join`, so the answer to the `join` must be there.
+        let joining = |name: &str| {
+            let mut known = self.links.iter().filter_map(|link| link.rooms.get(name));
+            known.any(|known| known.join.is_some())
+        };
+        let done: Vec<_> = self
             .rooms
             .iter()
-            .filter(|room| room.leaving && room.outbox.is_empty())
-            .map(|room| room.name.clone())
+            .filter(|room| room.leaving && room.outbox.is_empty() && !joining(&room.name))
+            .filter(|room| self.asked.iter().all(|asked| asked.room != room.name))
+            .map(|room| (room.name.clone(), room.leave_command.clone()))
             .collect();
-        for name in done {
+        for (name, command) in done {
             self.forget(&name);
-            self.leave_later(name);
+            self.leave_later(name, Some(command));
         }
-        let Some(link) = usable(&self.links) else {
-            return;
-        };
         for leaving in &mut self.leaving {
-            if leaving
-                .retry
-                .send(clock, link.id, self.settings.ack_timeout)
-            {
-                let request = Request::Leave {
-                    room: &leaving.room,
-                    id: &leaving.id,
-                };
-                // Another connection may be in the room as well: the next one, or the one before.
-                for other in self.links.iter().filter(|other| other.open.is_some()) {
-                    send(&mut self.out, other.id, &request);
+            for (&link, retry) in &mut leaving.pending {
+                if retry.send(clock, link, self.settings.ack_timeout) {
+                    let request = Request::Leave {
+                        room: &leaving.room,
+                        id: &leaving.id,
+                    };
+                    send(&mut self.out, link, &request);
                 }
+            }
+        }
+        let (left, pending) = std::mem::take(&mut self.leaving)
+            .into_iter()
+            .partition(|leaving| leaving.pending.is_empty());
+        self.leaving = pending;
+        for leaving in left {
+            self.left_at.insert(leaving.room.clone(), clock.now);
+            if let Some(id) = leaving.command {
+                self.show(Event::Left {
+                    id,
+                    room: leaving.room.clone(),
+                });
+            }
+            if self.room(&leaving.room).is_some() {
+                // The user has joined the room again meanwhile: its `join` is due now.
+                self.left_at.remove(&leaving.room);
+                self.joins_due(clock);
             }
         }
     }
 
-    /// Ends, if that is wanted and nothing is open any more.
+    /// Ends, if the user wants that and nothing is unanswered or the time for it is over.
     fn end_if_done(&mut self, clock: &mut Clock) {
         let Some(by) = self.end_by else { return };
-        let unsent: usize = self.rooms.iter().map(|room| room.outbox.len()).sum();
-        let settled = self
+        let messages: usize = self.rooms.iter().map(|room| room.outbox.len()).sum();
+        let unread = self
             .rooms
             .iter()
-            .all(|room| room.at().is_some() && !room.behind());
-        let answered = self.asked.is_empty() && self.leaving.is_empty();
-        if unsent == 0 && settled && answered {
+            .filter(|room| room.at().is_none() || room.behind());
+        let rooms = unread.count();
+        let questions = self.asked.len() + self.leaving.len();
+        if messages + rooms + questions == 0 {
             self.exit(Exit::Done);
         } else if clock.due(by) {
-            self.exit(Exit::Unsent(unsent));
+            self.exit(Exit::Unanswered {
+                messages,
+                questions,
+                rooms,
+            });
         }
     }
 }
 
-/// The connection to send on.
+/// Returns the connection to send on.
 fn usable(links: &[Link]) -> Option<&Link> {
     links
         .iter()

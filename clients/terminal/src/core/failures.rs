@@ -1,14 +1,14 @@
-//! What failed, and what is done about it: sent again, joined again, or told to the user.
+//! Handles errors: sends again, joins again, or tells the user.
 
 use std::time::Duration;
 
-use super::{Core, Exit, LinkId, Output};
+use super::{Core, Exit, LinkId, Output, Why};
 use crate::event::Event;
 use crate::wire::Failure;
 
 impl Core {
-    /// API Gateway's own frames name nothing: any frame sent on this connection may be meant. All are such that
-    /// sending them again does no harm.
+    /// API Gateway's own frames carry no id, so any frame that was sent on this connection and is not answered may have
+    /// failed. All of them are sent again, which does no harm to those that did not fail.
     pub(super) fn gateway_failed(&mut self, now: Duration, link: LinkId, words: &str) {
         let chance = self.chance();
         for (_, retry) in self.retries() {
@@ -24,50 +24,62 @@ impl Core {
     }
 
     pub(super) fn failed(&mut self, now: Duration, link: LinkId, failure: Failure) {
+        if failure.name == "token_expired" {
+            // The connection ends with its token. The next one is opened with a fresh token.
+            self.give_up_link(now, link, "the token of the connection has expired");
+            return;
+        }
         let Some(id) = failure.id.clone() else {
             self.complain(None, None, &failure.name, &failure.message);
             return;
         };
         let Some(subject) = self.subject(&id) else {
-            // Another try of the same frame was answered better.
+            // Another try of the same frame was answered already.
             return;
         };
         let outside = failure.name == "not_a_member";
         if outside && matches!(subject, Subject::Join(_)) {
-            // The connection is in no room at all any more; only a handshake changes that.
-            self.out.push(Output::Close(link));
-            self.closed(now, link, &failure.message, false);
+            // The connection is in no room at all any more, and only a handshake changes that.
+            self.give_up_link(now, link, &failure.message);
+            return;
+        }
+        if outside && matches!(subject, Subject::Leave(_)) {
+            for leaving in self.leaving.iter_mut().filter(|leaving| leaving.id == id) {
+                leaving.pending.remove(&link);
+            }
             return;
         }
         if outside {
-            // The membership is gone, for instance because it expired: join again, then send again.
+            // The membership was lost, for instance because it expired. The room is joined again, then the frame sent.
             let links = self.links.iter_mut().filter(|known| known.id == link);
             for known in links.filter_map(|known| known.rooms.get_mut(subject.room())) {
                 known.joined = false;
             }
         }
         let retrying = match &subject {
-            Subject::Leave(room) if outside => {
-                self.left(room);
-                return;
-            }
             Subject::Join(_) => failure.temporary,
-            // A gap stays a gap: it is asked for as long as it is there.
-            Subject::Fill(_) => true,
-            Subject::Message(_) | Subject::Asked(_) | Subject::Leave(_) => {
+            // Without the right to read the log the gap stays, and the user is told so.
+            Subject::Fill(_) => failure.name != "forbidden",
+            Subject::Message(_) | Subject::Asked(..) | Subject::Leave(_) => {
                 failure.temporary || outside
             }
         };
         if retrying {
             let chance = self.chance();
-            if let Some((_, retry)) = self.retries().find(|(name, _)| *name == id) {
+            for (_, retry) in self.retries().filter(|(name, _)| *name == id) {
                 retry.later(now, chance, failure.retry_after_ms);
             }
         }
-        // What the client asks for by itself is not the user's concern while it can be asked again.
-        if !retrying || matches!(subject, Subject::Message(_) | Subject::Asked(_)) {
+        // A request that the client makes by itself is of no concern to the user while it can be made again.
+        if !retrying || matches!(subject, Subject::Message(_) | Subject::Asked(..)) {
+            let told = match &subject {
+                Subject::Asked(_, command) => command.clone(),
+                Subject::Join(room) => self.room(room).and_then(|room| room.command.clone()),
+                Subject::Leave(_) => self.leave_command(&id),
+                Subject::Message(_) | Subject::Fill(_) => Some(id.clone()),
+            };
             self.show(Event::Error {
-                id: Some(id.clone()),
+                id: told,
                 room: Some(subject.room().to_owned()),
                 name: failure.name,
                 message: failure.message.clone(),
@@ -79,6 +91,11 @@ impl Core {
         }
     }
 
+    fn give_up_link(&mut self, now: Duration, link: LinkId, reason: &str) {
+        self.out.push(Output::Close(link));
+        self.closed(now, link, reason, Why::Lost);
+    }
+
     fn give_up(&mut self, subject: &Subject, id: &str, why: &str) {
         match subject {
             Subject::Message(room) => {
@@ -86,9 +103,9 @@ impl Core {
                     room.outbox.retain(|message| message.id != *id);
                 }
             }
-            Subject::Asked(_) => self.asked.retain(|asked| asked.id != *id),
+            Subject::Asked(..) => self.asked.retain(|asked| asked.id != *id),
             Subject::Leave(_) => self.leaving.retain(|leaving| leaving.id != *id),
-            Subject::Fill(_) => {}
+            Subject::Fill(room) => self.lose(room),
             Subject::Join(room) => {
                 let unsent = self.room(room).map(|room| std::mem::take(&mut room.outbox));
                 for message in unsent.into_iter().flatten() {
@@ -96,8 +113,12 @@ impl Core {
                         Some(room),
                         Some(&message.id),
                         "not_a_member",
-                        "This message was not sent: its room cannot be joined.",
+                        "The message was not sent: its room cannot be joined.",
                     );
+                }
+                let asked = self.asked.iter().filter(|asked| asked.room == *room);
+                for id in asked.map(|asked| asked.id.clone()).collect::<Vec<_>>() {
+                    self.unask(&id, "not_a_member", "The room cannot be joined.");
                 }
                 self.forget(room);
                 if self.rooms.is_empty() {
@@ -107,7 +128,20 @@ impl Core {
         }
     }
 
-    /// What a name that the client gave belongs to.
+    /// Gives a question of the user up.
+    pub(super) fn unask(&mut self, id: &str, name: &str, message: &str) {
+        if let Some(index) = self.asked.iter().position(|asked| asked.id == id) {
+            let asked = self.asked.remove(index);
+            self.complain(Some(&asked.room), asked.command.as_deref(), name, message);
+        }
+    }
+
+    fn leave_command(&self, id: &str) -> Option<String> {
+        let leaving = self.leaving.iter().find(|leaving| leaving.id == id)?;
+        leaving.command.clone().flatten()
+    }
+
+    /// Returns what the client sent under an id.
     fn subject(&self, id: &str) -> Option<Subject> {
         for room in &self.rooms {
             let named = |name: fn(String) -> Subject| Some(name(room.name.clone()));
@@ -128,17 +162,22 @@ impl Core {
         let asked = self.asked.iter().find(|asked| asked.id == id);
         let leaving = self.leaving.iter().find(|leaving| leaving.id == id);
         asked
-            .map(|asked| Subject::Asked(asked.room.clone()))
+            .map(|asked| Subject::Asked(asked.room.clone(), asked.command.clone()))
             .or_else(|| leaving.map(|leaving| Subject::Leave(leaving.room.clone())))
     }
 }
 
-/// What an error is about; each with its room.
+/// The subject of an error, with its room.
 enum Subject {
+    /// A message of the user.
     Message(String),
+    /// A request for missing messages.
     Fill(String),
+    /// A `join`.
     Join(String),
-    Asked(String),
+    /// A question of the user, with the id of its command.
+    Asked(String, Option<String>),
+    /// A `leave`.
     Leave(String),
 }
 
@@ -148,7 +187,7 @@ impl Subject {
             Self::Message(room)
             | Self::Fill(room)
             | Self::Join(room)
-            | Self::Asked(room)
+            | Self::Asked(room, _)
             | Self::Leave(room) => room,
         }
     }

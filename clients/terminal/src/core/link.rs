@@ -1,4 +1,4 @@
-//! A connection, and what is known of each room on it.
+//! A connection, and its state in each room.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,35 +7,39 @@ use super::LinkId;
 use super::retry::Retry;
 use crate::wire::Position;
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Messages are sent on it.
+    /// Frames are sent on it.
     Current,
-    /// Takes over as soon as it is in every room.
+    /// It replaces the current one as soon as it is in every room.
     Next,
-    /// Has been taken over from: only listened to, until the index of the rooms knows the new one.
+    /// It has been replaced. The client still reads from it, until the index of the rooms knows the new connection.
     Retiring,
 }
 
-/// A join that was not answered yet.
+/// A `join` without an answer yet.
 #[derive(Debug)]
 pub(super) struct Join {
     pub(super) id: String,
-    /// It only asks whether all is well.
+    /// It repeats an earlier `join`, to look for lost messages, and the user need not hear of it.
     pub(super) quiet: bool,
-    /// Asks for what came after this; the same at every try, so that the answer to any of them can be judged.
+    /// The position after which messages are wanted. It stays the same at every try, so that the answer to any try can
+    /// be judged.
     pub(super) since: Option<Position>,
     pub(super) retry: Retry,
 }
 
-/// A room on a connection.
+/// The state of a connection in a room.
 #[derive(Debug, Default)]
 pub(super) struct Membership {
     pub(super) joined: bool,
-    /// To be joined once more: that tells the head of its log and mends a membership that was lost.
+    /// The room is to be joined once more: the answer tells the head of its log, and the `join` restores a membership
+    /// that was lost.
     pub(super) poll: bool,
     pub(super) join: Option<Join>,
+    /// The times after a `join` at which the log is read once more.
+    pub(super) settle: Vec<Duration>,
 }
 
 /// A connection.
@@ -45,27 +49,27 @@ pub(super) struct Link {
     pub(super) role: Role,
     /// The room that the handshake joins.
     pub(super) room: String,
-    /// Since when it is open.
+    /// The time at which it opened.
     pub(super) open: Option<Duration>,
-    /// The handshake must be done by then.
+    /// The time by which the handshake must be done.
     pub(super) open_by: Duration,
+    /// How long the token of the handshake was valid when the connection opened; `None` without a token.
+    pub(super) token_life: Option<Duration>,
     pub(super) heartbeat_at: Duration,
-    /// After a ping, something must come by then.
+    /// The time by which some frame must come, after a `ping`.
     pub(super) pong_by: Option<Duration>,
-    /// When to look what fell between the join and the index that publishes read.
-    pub(super) settle_at: Option<Duration>,
-    /// When a retiring one is closed.
+    /// The time at which a retiring connection is closed.
     pub(super) close_at: Option<Duration>,
     pub(super) rooms: BTreeMap<String, Membership>,
 }
 
 impl Link {
-    /// Whether it is open and in this room.
+    /// Returns whether the connection is open and in this room.
     pub(super) fn in_room(&self, room: &str) -> bool {
         self.open.is_some() && self.rooms.get(room).is_some_and(|known| known.joined)
     }
 
-    /// Looks at every room once more.
+    /// Joins every room once more, to look for lost messages.
     pub(super) fn poll_all(&mut self) {
         for membership in self.rooms.values_mut() {
             membership.poll = true;

@@ -1,78 +1,125 @@
-//! Connections: opened, lost, replaced.
+//! Opens, loses and replaces connections.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rand::RngExt as _;
+
 use super::link::{Link, Role};
 use super::retry::{Clock, full_jitter};
-use super::{Core, Exit, LinkId, Output};
+use super::{Core, Exit, LinkId, Output, Why};
 use crate::event::Event;
 use crate::wire::Request;
 
-/// A handshake takes a moment, or nothing comes of it.
+/// The time that a handshake may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// API Gateway answers a ping without a function, so at once.
+/// The time that a `pong` may take. API Gateway answers a `ping` without a function, so at once.
 const PONG_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long after a join its room is looked at again. The index that publishes read follows the table within a
-/// moment; a message of that moment is in the log and not delivered.
-const SETTLE: Duration = Duration::from_secs(3);
-
-/// How long a connection that was replaced is listened to: until the index knows the new one, and acks under way
-/// have come.
+/// The time for which a replaced connection is kept: until the index knows the new one, and the acks under way have
+/// come.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// The part of the longest life of a connection by which it may be replaced earlier, at random: clients that came
+/// together do not come again together.
+const EARLY: f64 = 10.0 / 115.0;
+
+/// The part of its token's life after which a connection is replaced.
+const TOKEN_PART: f64 = 0.8;
+
+/// The shortest time between two replacements, whatever the token says.
+const MIN_LIFE: Duration = Duration::from_secs(2);
+
+/// The number of refused handshakes in a row after which the client gives up.
+const MAX_REFUSALS: u32 = 3;
+
 impl Core {
-    pub(super) fn opened(&mut self, now: Duration, id: LinkId) {
-        let heartbeat = self.settings.heartbeat;
+    pub(super) fn opened(&mut self, now: Duration, id: LinkId, token_life: Option<Duration>) {
+        let heartbeat = self.heartbeat();
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
             return;
         };
         link.open = Some(now);
+        link.token_life = token_life;
         link.heartbeat_at = now + heartbeat;
         let (role, room) = (link.role, link.room.clone());
         self.ever_open = true;
         if role == Role::Current {
             self.show(Event::Connected { renewed: false });
-            self.schedule_successor(now);
+            self.schedule_successor(now, token_life);
         }
         if self.room(&room).is_none() {
-            // Left while the handshake was under way, which joined it.
-            self.leave_later(room);
+            // The user left the room while the handshake, which joins it, was under way.
+            self.leave_later(room, None);
         }
     }
 
-    /// Plans the connection that replaces the one opened now. Up to a tenth earlier than it must be, at random:
-    /// clients that came together do not come again together.
-    fn schedule_successor(&mut self, opened: Duration) {
-        let early = 0.1 * self.chance();
-        self.dial_at = Some(opened + self.settings.max_life.mul_f64(1.0 - early));
+    /// Returns a random time around the interval of heartbeats: clients that came together do not stay in step.
+    fn heartbeat(&mut self) -> Duration {
+        self.settings
+            .heartbeat
+            .mul_f64(self.rng.random_range(0.9..=1.1))
     }
 
-    pub(super) fn closed(&mut self, now: Duration, id: LinkId, reason: &str, refused: bool) {
+    /// Plans the connection that replaces the one opened now.
+    fn schedule_successor(&mut self, opened: Duration, token_life: Option<Duration>) {
+        let early = EARLY * self.chance();
+        let longest = self.settings.max_life.mul_f64(1.0 - early);
+        let life = token_life.map_or(longest, |token| {
+            longest.min(token.mul_f64(TOKEN_PART).max(MIN_LIFE))
+        });
+        self.dial_at = Some(opened + life);
+    }
+
+    pub(super) fn closed(&mut self, now: Duration, id: LinkId, reason: &str, why: Why) {
         let Some(index) = self.links.iter().position(|link| link.id == id) else {
             return;
         };
         let link = self.links.remove(index);
-        if refused && !self.ever_open {
+        if why == Why::Refused {
+            self.refusals += 1;
+        }
+        let open = self.links.iter().any(|link| link.open.is_some());
+        let enough = match why {
+            Why::Lost => false,
+            Why::Refused if self.ever_open || self.settings.has_tokens => {
+                !open && self.refusals >= MAX_REFUSALS
+            }
+            // Nothing would be different at the next try.
+            Why::Refused | Why::Hopeless => !self.ever_open,
+        };
+        if enough {
             self.exit(Exit::Refused(reason.to_owned()));
             return;
         }
         for (_, retry) in self.retries() {
             retry.closed(now, id);
         }
+        for leaving in &mut self.leaving {
+            // The membership ends with its connection.
+            leaving.pending.remove(&id);
+        }
         match link.role {
             Role::Retiring => {}
             Role::Next => {
                 self.dial_later(now);
+                if why == Why::Refused {
+                    self.show(Event::Error {
+                        id: None,
+                        room: None,
+                        name: "refused".to_owned(),
+                        message: format!("The connection cannot be renewed: {reason}"),
+                        retrying: true,
+                    });
+                }
             }
             Role::Current => {
                 let successor = self.links.iter_mut().find(|link| link.role == Role::Next);
                 let retry_in_ms = if let Some(successor) = successor {
                     successor.role = Role::Current;
-                    if let Some(opened) = successor.open {
-                        self.schedule_successor(opened);
+                    if let (Some(opened), life) = (successor.open, successor.token_life) {
+                        self.schedule_successor(opened, life);
                     }
                     None
                 } else {
@@ -94,29 +141,26 @@ impl Core {
         wait
     }
 
-    /// What the clock demands of connections.
+    /// Does what is due for connections.
     pub(super) fn links_due(&mut self, clock: &mut Clock) {
         self.close_what_is_dead(clock);
         self.promote(clock);
-        for link in &mut self.links {
-            if link.open.is_none() || link.role == Role::Retiring {
+        for index in 0..self.links.len() {
+            let link = &self.links[index];
+            if link.open.is_none() || link.role == Role::Retiring || !clock.due(link.heartbeat_at) {
                 continue;
             }
-            if link.settle_at.is_some_and(|at| clock.due(at)) {
-                link.settle_at = None;
-                link.poll_all();
-            }
-            if clock.due(link.heartbeat_at) {
-                link.heartbeat_at = clock.now + self.settings.heartbeat;
-                let pong_by = clock.now + PONG_TIMEOUT;
-                link.pong_by = Some(pong_by);
-                // The ping is answered without a function: it shows that the connection lives when the service
-                // does not. The joins show what the connection alone cannot: that the last message was lost.
-                super::send(&mut self.out, link.id, &Request::Ping);
-                link.poll_all();
-                clock.due(pong_by);
-                clock.due(link.heartbeat_at);
-            }
+            let next = clock.now + self.heartbeat();
+            let pong_by = clock.now + PONG_TIMEOUT;
+            let link = &mut self.links[index];
+            link.heartbeat_at = next;
+            link.pong_by = Some(pong_by);
+            // API Gateway answers the `ping` without a function, so it shows that the connection works when the service
+            // does not. The joins show what a connection cannot: that the last message of a room was lost.
+            super::send(&mut self.out, link.id, &Request::Ping);
+            link.poll_all();
+            clock.due(pong_by);
+            clock.due(next);
         }
         if self.dial_at.is_some_and(|at| clock.due(at)) {
             self.dial_at = None;
@@ -125,7 +169,8 @@ impl Core {
     }
 
     fn dial(&mut self, clock: &mut Clock) {
-        let Some(room) = self.rooms.first().map(|room| room.name.clone()) else {
+        let staying = self.rooms.iter().find(|room| !room.leaving);
+        let Some(room) = staying.or(self.rooms.first()).map(|room| room.name.clone()) else {
             return;
         };
         let role = if self.current().is_some() {
@@ -140,9 +185,9 @@ impl Core {
             room: room.clone(),
             open: None,
             open_by: clock.now + OPEN_TIMEOUT,
+            token_life: None,
             heartbeat_at: Duration::MAX,
             pong_by: None,
-            settle_at: None,
             close_at: None,
             rooms: BTreeMap::new(),
         };
@@ -167,16 +212,20 @@ impl Core {
         }
         for (id, reason) in dead {
             self.out.push(Output::Close(id));
-            self.closed(clock.now, id, reason, false);
+            self.closed(clock.now, id, reason, Why::Lost);
         }
     }
 
     /// Makes the next connection the current one, once it is in every room.
     fn promote(&mut self, clock: &mut Clock) {
         let ready = self.links.iter().position(|link| {
-            link.role == Role::Next && self.rooms.iter().all(|room| link.in_room(&room.name))
+            let mut rooms = self.rooms.iter();
+            link.role == Role::Next && rooms.all(|room| room.leaving || link.in_room(&room.name))
         });
         let Some(ready) = ready else { return };
+        if self.links[ready].open.is_none() {
+            return;
+        }
         if let Some(old) = self.current() {
             old.role = Role::Retiring;
             old.pong_by = None;
@@ -184,17 +233,15 @@ impl Core {
             clock.due(clock.now + LINGER);
         }
         self.links[ready].role = Role::Current;
-        if let Some(opened) = self.links[ready].open {
-            self.schedule_successor(opened);
+        if let (Some(opened), life) = (self.links[ready].open, self.links[ready].token_life) {
+            self.schedule_successor(opened, life);
         }
         self.show(Event::Connected { renewed: true });
     }
 
-    /// A connection has proved itself: it is in a room.
-    pub(super) fn proved(&mut self, now: Duration, id: LinkId) {
+    /// Notes that the service accepts the client: a connection is in a room.
+    pub(super) fn proved(&mut self) {
         self.failures = 0;
-        if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
-            link.settle_at = Some(now + SETTLE);
-        }
+        self.refusals = 0;
     }
 }

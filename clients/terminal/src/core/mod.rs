@@ -1,8 +1,9 @@
-//! The client without its surroundings: a state machine.
+//! The rules of the client, as a state machine.
 //!
-//! It is told what happens and when, and says what to do; it reads no clock, owns no socket and waits for nothing.
-//! `handle` changes what is known, then `advance` looks at all of it and does whatever is due. So no rule depends on
-//! which event came first, and a test can play any schedule.
+//! `handle` takes an input and the time, and returns the outputs: frames to send, connections to open or close, events
+//! to show. The machine reads no clock, owns no socket and never waits, so a test can play any schedule.
+//! Each input first changes the state, then `advance` goes through the whole state and does what is due. So no rule
+//! depends on which input came first.
 
 mod answers;
 mod commands;
@@ -13,6 +14,7 @@ mod links;
 mod retry;
 mod room;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -26,78 +28,103 @@ use link::{Link, Role};
 use retry::{Clock, Retry};
 use room::Room;
 
-/// Names a connection.
+/// The number of a connection.
 pub type LinkId = u64;
 
-/// What the user chose.
+/// The choices of the user.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The user's name.
+    /// The name of the user. The service may answer another one, which then counts.
     pub user: String,
-    /// The rooms to be in; at least one.
+    /// The rooms to join; at least one.
     pub rooms: Vec<String>,
-    /// Messages shown on entering a room.
+    /// The number of messages shown on entering a room.
     pub history: u16,
-    /// How often to ping, and to see whether messages were lost without a trace.
+    /// The interval of heartbeats, which also look for lost messages.
     pub heartbeat: Duration,
-    /// How long a connection is used before another takes its place.
+    /// The time after which a connection is replaced at the latest.
     pub max_life: Duration,
-    /// How long to wait for an answer before asking again.
+    /// The time after which a frame without an answer is sent again.
     pub ack_timeout: Duration,
+    /// Whether each handshake carries a fresh token, so that a refused one may succeed at the next try.
+    pub has_tokens: bool,
 }
 
-/// Something that happened.
+/// An input of the state machine.
 #[derive(Debug)]
 pub enum Input {
-    /// A connection is open.
-    Opened(LinkId),
-    /// A connection is closed, or did not open.
-    Closed {
-        /// Which.
+    /// A connection has opened.
+    Opened {
+        /// The connection.
         link: LinkId,
-        /// Why, for people.
-        reason: String,
-        /// The handshake was refused in a way that trying again does not change.
-        refused: bool,
+        /// How long its token is valid from now on; `None` without a token.
+        token_life: Option<Duration>,
     },
-    /// A frame came.
+    /// A connection has closed, or did not open.
+    Closed {
+        /// The connection.
+        link: LinkId,
+        /// The reason, for people.
+        reason: String,
+        /// The kind of the reason.
+        why: Why,
+    },
+    /// A frame has arrived.
     Received(LinkId, String),
-    /// The user wants something.
+    /// A command of the user.
     Command(Command),
-    /// The user wants to end, once everything is acknowledged and answered, and after this long at the latest.
+    /// The user wants to end, once everything is answered, but at the latest after this time.
     End(Duration),
-    /// It is time.
+    /// The time has come that `deadline` returned.
     Tick,
 }
 
-/// Something to do.
+/// The kind of reason for which a connection closed or did not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The connection was lost or closed, or the service failed or could not be reached.
+    Lost,
+    /// The service refused the handshake, or there was no token for it. A fresh token may help.
+    Refused,
+    /// The handshake cannot succeed at another try either.
+    Hopeless,
+}
+
+/// An output of the state machine.
 #[derive(Debug)]
 pub enum Output {
     /// Open a connection.
     Connect {
-        /// Its name from now on.
+        /// The number of the connection.
         link: LinkId,
-        /// The room to name in the handshake.
+        /// The room that the handshake names.
         room: String,
     },
     /// Send a frame.
     Send(LinkId, String),
-    /// Close a connection; nothing more is to be heard of it.
+    /// Close a connection. Its later inputs are ignored.
     Close(LinkId),
-    /// Tell the user.
+    /// Show an event to the user.
     Show(Event),
     /// End.
     Exit(Exit),
 }
 
-/// How it ended.
+/// The way in which the client ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
-    /// All is said and answered.
+    /// Everything was answered.
     Done,
-    /// So many messages were not acknowledged in time.
-    Unsent(usize),
-    /// It cannot begin: one sentence why.
+    /// The time was over before everything was answered.
+    Unanswered {
+        /// The number of messages that were not acknowledged.
+        messages: usize,
+        /// The number of questions, joins and leaves of the user that were not answered.
+        questions: usize,
+        /// The number of rooms whose log was not read up to its head.
+        rooms: usize,
+    },
+    /// The service does not accept the client: the reason.
     Refused(String),
 }
 
@@ -106,18 +133,22 @@ pub struct Core {
     settings: Settings,
     rng: StdRng,
     rooms: Vec<Room>,
-    /// The room that plain text goes to.
+    /// The current room: text and commands without a room are about it.
     here: String,
     links: Vec<Link>,
     links_made: LinkId,
-    /// When to open a connection: the first, the one after a loss, or the one before a connection comes of age.
+    /// The time at which to open a connection: the first one, one after a loss, or one that replaces the current one.
     dial_at: Option<Duration>,
-    /// Connections in a row that came to nothing.
+    /// The number of connections in a row that never got into a room.
     failures: u32,
-    /// Whether there ever was a connection.
+    /// The number of those of them that the service refused.
+    refusals: u32,
+    /// Whether any connection was ever open.
     ever_open: bool,
     asked: Vec<Asked>,
     leaving: Vec<Leaving>,
+    /// The rooms that were left, and when the service answered so.
+    left_at: BTreeMap<String, Duration>,
     end_by: Option<Duration>,
     ended: bool,
     next: Option<Duration>,
@@ -125,8 +156,8 @@ pub struct Core {
 }
 
 impl Core {
-    /// A client that connects at the first `Tick`. `seed` must be unpredictable outside of tests: the names of
-    /// messages are made from it.
+    /// Makes a client that connects at the first `Tick`. `seed` must be unpredictable outside of tests: the ids of
+    /// messages are derived from it.
     pub fn new(settings: Settings, seed: [u8; 32]) -> Self {
         let mut core = Self {
             rng: StdRng::from_seed(seed),
@@ -136,9 +167,11 @@ impl Core {
             links_made: 0,
             dial_at: Some(Duration::ZERO),
             failures: 0,
+            refusals: 0,
             ever_open: false,
             asked: Vec::new(),
             leaving: Vec::new(),
+            left_at: BTreeMap::new(),
             end_by: None,
             ended: false,
             next: None,
@@ -147,22 +180,18 @@ impl Core {
         };
         for name in core.settings.rooms.clone() {
             if core.room(&name).is_none() {
-                core.rooms.push(Room::new(name));
+                core.rooms.push(Room::new(name, None));
             }
         }
         core
     }
 
-    /// Takes in what happened at `now`, which never goes back, and returns what to do, in order.
+    /// Takes an input that happened at `now`, which must never decrease, and returns what to do, in order.
     pub fn handle(&mut self, now: Duration, input: Input) -> Vec<Output> {
         match input {
             Input::Tick => {}
-            Input::Opened(link) => self.opened(now, link),
-            Input::Closed {
-                link,
-                reason,
-                refused,
-            } => self.closed(now, link, &reason, refused),
+            Input::Opened { link, token_life } => self.opened(now, link, token_life),
+            Input::Closed { link, reason, why } => self.closed(now, link, &reason, why),
             Input::Received(link, text) => self.received(now, link, &text),
             Input::Command(command) => self.command(command),
             Input::End(patience) => {
@@ -178,12 +207,12 @@ impl Core {
         std::mem::take(&mut self.out)
     }
 
-    /// When to `Tick` at the latest.
+    /// Returns the time at which the next `Tick` is due.
     pub fn deadline(&self) -> Option<Duration> {
         self.next.filter(|_| !self.ended)
     }
 
-    /// The room that plain text goes to.
+    /// Returns the current room.
     pub fn here(&self) -> &str {
         &self.here
     }
@@ -192,7 +221,7 @@ impl Core {
         let Some(known) = self.links.iter_mut().find(|known| known.id == link) else {
             return;
         };
-        // Whatever comes shows that the connection works.
+        // Any frame shows that the connection works.
         known.pong_by = None;
         match Frame::read(text) {
             Ok(frame) => self.frame(now, link, frame),
@@ -210,7 +239,7 @@ impl Core {
             .find(|link| link.role == Role::Current)
     }
 
-    /// Everything that was sent and may have to be sent again.
+    /// Returns every frame that is sent until it is answered, with its id.
     fn retries(&mut self) -> impl Iterator<Item = (&str, &mut Retry)> {
         let joins = self
             .links
@@ -224,14 +253,17 @@ impl Core {
             fill.chain(outbox.map(|message| (message.id.as_str(), &mut message.retry)))
         });
         let asked = self.asked.iter_mut();
-        let leaving = self.leaving.iter_mut();
+        let leaving = self.leaving.iter_mut().flat_map(|leaving| {
+            let id = leaving.id.as_str();
+            leaving.pending.values_mut().map(move |retry| (id, retry))
+        });
         joins
             .chain(rooms)
             .chain(asked.map(|asked| (asked.id.as_str(), &mut asked.retry)))
-            .chain(leaving.map(|leaving| (leaving.id.as_str(), &mut leaving.retry)))
+            .chain(leaving)
     }
 
-    /// Asks for the truth about a room, where something does not fit.
+    /// Joins a room once more, because a frame does not fit the client's position.
     fn verify(&mut self, room: &str) {
         if let Some(known) = self.current().and_then(|link| link.rooms.get_mut(room)) {
             known.poll = true;
@@ -257,13 +289,13 @@ impl Core {
         self.out.push(Output::Exit(exit));
     }
 
-    /// Anything from 0 to 1.
+    /// Returns a random number from 0 to 1.
     fn chance(&mut self) -> f64 {
         self.rng.random_range(0.0..=1.0)
     }
 }
 
-/// A name nobody else gives: 128 random bits.
+/// Returns an id that nobody else uses: 128 random bits.
 fn unique(rng: &mut StdRng) -> String {
     format!("{:032x}", rng.random::<u128>())
 }

@@ -1,30 +1,30 @@
-//! When something is sent, and when it is sent again.
+//! When a frame is sent, and when it is sent again.
 
 use std::time::Duration;
 
 use super::LinkId;
 
-/// The first wait is up to this long.
+/// The longest first wait.
 const BASE: Duration = Duration::from_millis(500);
 
-/// No wait is longer.
+/// The longest wait of all.
 const CAP: Duration = Duration::from_secs(30);
 
-/// A wait before try number `attempt`, anywhere between nothing and a ceiling that doubles: many clients that lost
-/// the service at the same moment do not come back at the same moment. `chance` is random, from 0 to 1.
+/// Returns the wait before try number `attempt`: a random time up to a limit that doubles with each try, so that many
+/// clients that lost the service at the same moment do not return at the same moment. `chance` is random, from 0 to 1.
 pub(super) fn full_jitter(chance: f64, attempt: u32) -> Duration {
     let ceiling = BASE.saturating_mul(2_u32.saturating_pow(attempt)).min(CAP);
     ceiling.mul_f64(chance)
 }
 
-/// The present, and the next moment at which there is something to do.
+/// The present time, and the next time at which there is something to do.
 pub(super) struct Clock {
     pub(super) now: Duration,
     pub(super) next: Option<Duration>,
 }
 
 impl Clock {
-    /// Whether the moment has come; if not, it will be woken for.
+    /// Returns whether the time has come. If not, the core asks to be called at that time.
     pub(super) fn due(&mut self, at: Duration) -> bool {
         if at <= self.now {
             return true;
@@ -34,50 +34,58 @@ impl Clock {
     }
 }
 
-/// A frame that is sent until it is answered.
+/// The timer of a frame that is sent until it is answered.
 #[derive(Debug, Default)]
 pub(super) struct Retry {
-    /// Not to be sent before.
+    /// The frame is not sent before this time.
     due: Duration,
-    /// Where it was sent and may still be answered.
+    /// The connection on which the frame was sent and may still be answered.
     on: Option<LinkId>,
     attempt: u32,
 }
 
 impl Retry {
-    /// Sends it now if it is time: returns true once for each time.
+    /// Makes the timer of a frame that is first sent at `due`.
+    pub(super) fn at(due: Duration) -> Self {
+        Self {
+            due,
+            ..Self::default()
+        }
+    }
+
+    /// Returns whether the frame is to be sent now. Each `true` counts as a try.
     pub(super) fn send(&mut self, clock: &mut Clock, link: LinkId, timeout: Duration) -> bool {
         if !clock.due(self.due) {
             return false;
         }
         self.on = Some(link);
         self.attempt = self.attempt.saturating_add(1);
-        // A service that is slow is not helped by the same frame at the same pace.
+        // A slow service would only become slower by the same frame at the same pace.
         self.due = clock.now + timeout.saturating_mul(self.attempt.min(4));
         clock.due(self.due);
         true
     }
 
-    /// How often it was sent.
+    /// Returns the number of tries.
     pub(super) fn attempts(&self) -> u32 {
         self.attempt
     }
 
-    /// The service asks to send it later.
+    /// Puts the next try off, as the service asks to.
     pub(super) fn later(&mut self, now: Duration, chance: f64, at_least: Option<u64>) {
         self.on = None;
         let wait = full_jitter(chance, self.attempt);
         self.due = now + wait.max(Duration::from_millis(at_least.unwrap_or_default()));
     }
 
-    /// API Gateway failed to answer something on this connection: perhaps this.
+    /// Brings the next try forward: API Gateway failed to answer a frame of this connection, perhaps this one.
     pub(super) fn perhaps_failed(&mut self, now: Duration, chance: f64, link: LinkId) {
         if self.on == Some(link) {
             self.due = self.due.min(now + full_jitter(chance, self.attempt));
         }
     }
 
-    /// What was sent on this connection is not answered any more.
+    /// Makes the frame due at once if it was sent on this connection, which can no longer answer it.
     pub(super) fn closed(&mut self, now: Duration, link: LinkId) {
         if self.on == Some(link) {
             self.on = None;

@@ -1,4 +1,4 @@
-//! A room as the client knows it: how far its log was shown, and what waits for its turn.
+//! A room: the client's position in its log, and the messages that wait for their turn.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,35 +8,35 @@ use super::retry::Retry;
 use crate::event::Event;
 use crate::wire::{Entry, Position};
 
-/// Messages that may wait for earlier ones. The log has them all; this only saves asking for them.
+/// The number of messages that may wait for earlier ones. Beyond it they are dropped and read from the log later.
 const MAX_HELD: usize = 1000;
 
-/// How far the client is in a room's log.
-#[derive(Debug)]
+/// The client's place in the log of a room.
+#[derive(Debug, Clone)]
 pub(super) enum Place {
-    /// Nowhere yet.
+    /// Not known yet.
     New,
     /// Everything up to here was shown.
     At(Position),
-    /// Everything up to here was shown, and what follows is gone from the log.
+    /// Everything up to here was shown, and the log no longer holds what follows.
     Lost(Position),
 }
 
-/// What became of a message that was taken in.
+/// The result of taking a message in.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// Shown, held back, or known already.
+    /// The message was shown, waits for earlier ones, or was known already.
     Fine,
-    /// It belongs to another log than the one the client is in.
-    OtherLog,
+    /// The message is of another epoch than the client's position.
+    OtherEpoch,
 }
 
-/// A message on its way to the log.
+/// A message of the user that is not known to be in the log.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) id: String,
     pub(super) data: Box<RawValue>,
-    /// The last message seen when this was first sent: an earlier copy of it can only come later.
+    /// The position at which the message was first sent: an earlier copy of it can only come later.
     after: Option<Position>,
     pub(super) retry: Retry,
 }
@@ -51,11 +51,11 @@ impl Outgoing {
         }
     }
 
-    /// Where the service looks for an earlier copy; the same at every try.
+    /// Returns the number after which the service searches for an earlier copy. It is the same at every try.
     pub(super) fn after(&mut self, here: &Position) -> u64 {
         let after = self.after.get_or_insert_with(|| here.clone());
         if after.epoch != here.epoch {
-            // In a log that began since, an earlier copy may be anywhere.
+            // In an epoch that began since then, an earlier copy may be anywhere.
             *after = Position {
                 epoch: here.epoch.clone(),
                 seq: 0,
@@ -65,40 +65,50 @@ impl Outgoing {
     }
 }
 
-/// A room the user wants to be in.
+/// A room that the user wants to be in, or is about to leave.
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) name: String,
+    /// The id of the command that joined the room, until it is answered.
+    pub(super) command: Option<String>,
     pub(super) place: Place,
     /// Messages that came before their turn.
     held: BTreeMap<u64, Entry>,
-    /// The highest number known to exist in the log the client is in.
+    /// The highest number known to exist in the epoch of the client's position.
     target: u64,
-    /// The oldest message shown since the client is at its place.
+    /// The number of the oldest message shown since the client has its position.
     pub(super) oldest: u64,
-    /// The question for what is missing.
+    /// The request for the messages that are missing.
     pub(super) fill: Option<(String, Retry)>,
-    /// Messages not known to be in the log, in order. Only the first is sent: the order is kept by waiting.
+    /// The missing messages were left out of an answer for its size, so they cannot be on their way.
+    pub(super) cut_short: bool,
+    /// Messages not known to be in the log, in order. Only the first one is sent: its `ack` lets the next one go, which
+    /// keeps their order.
     pub(super) outbox: VecDeque<Outgoing>,
-    /// To be left once the outbox is empty.
+    /// The user has left the room, and the service is to be told once everything in it is answered.
     pub(super) leaving: bool,
+    /// The id of the command that left the room.
+    pub(super) leave_command: Option<String>,
 }
 
 impl Room {
-    pub(super) fn new(name: String) -> Self {
+    pub(super) fn new(name: String, command: Option<String>) -> Self {
         Self {
             name,
+            command,
             place: Place::New,
             held: BTreeMap::new(),
             target: 0,
             oldest: 0,
             fill: None,
+            cut_short: false,
             outbox: VecDeque::new(),
             leaving: false,
+            leave_command: None,
         }
     }
 
-    /// Where the client is, if it is somewhere.
+    /// Returns the client's position, if it has one.
     pub(super) fn at(&self) -> Option<&Position> {
         match &self.place {
             Place::At(position) => Some(position),
@@ -106,24 +116,24 @@ impl Room {
         }
     }
 
-    /// Whether messages are known to exist that were not shown.
+    /// Returns whether messages are known to exist that were not shown.
     pub(super) fn behind(&self) -> bool {
         self.at().is_some_and(|here| here.seq < self.target)
     }
 
-    /// Learns that the log of that epoch goes at least this far.
+    /// Notes that the log of an epoch goes at least up to a number.
     pub(super) fn reaches(&mut self, epoch: &str, seq: u64) {
         if self.at().is_some_and(|here| here.epoch == epoch) {
             self.target = self.target.max(seq);
         }
     }
 
-    /// Takes a message in, from wherever it came, and shows all whose turn it is.
+    /// Takes a message in, and shows every message whose turn has come.
     pub(super) fn take(&mut self, entry: Entry, shown: &mut Vec<Event>) -> Taken {
         match &self.place {
-            // Where the client begins is not known yet; `start` sorts out what it can use.
+            // The position is not known yet. `start` picks the messages that follow it.
             Place::New | Place::Lost(_) => {}
-            Place::At(here) if here.epoch != entry.epoch => return Taken::OtherLog,
+            Place::At(here) if here.epoch != entry.epoch => return Taken::OtherEpoch,
             Place::At(here) if entry.seq <= here.seq => return Taken::Fine,
             Place::At(_) => self.target = self.target.max(entry.seq),
         }
@@ -134,7 +144,7 @@ impl Room {
         Taken::Fine
     }
 
-    /// Begins, or begins again, with what follows `from`.
+    /// Sets the position, for the first time or after a loss.
     pub(super) fn start(&mut self, from: Position, shown: &mut Vec<Event>) {
         if let Place::Lost(after) = &self.place {
             shown.push(Event::Lost {
@@ -153,11 +163,12 @@ impl Room {
         self.drain(shown);
     }
 
-    /// The log does not hold what follows.
+    /// Notes that the log does not hold what follows the position.
     pub(super) fn lose(&mut self) {
         if let Place::At(here) = &self.place {
             self.place = Place::Lost(here.clone());
             self.fill = None;
+            self.cut_short = false;
         }
     }
 
@@ -167,13 +178,17 @@ impl Room {
         };
         while let Some(entry) = self.held.remove(&(here.seq + 1)) {
             here.seq = entry.seq;
-            shown.push(Event::Message {
-                room: self.name.clone(),
-                entry,
-            });
+            // An entry of a kind that this client does not know takes its number, and is not shown.
+            if entry.kind.is_none() {
+                shown.push(Event::Message {
+                    room: self.name.clone(),
+                    entry,
+                });
+            }
         }
         if here.seq >= self.target {
             self.fill = None;
+            self.cut_short = false;
         }
     }
 }

@@ -1,6 +1,7 @@
-//! The core against a model of the service and of a bad network.
+//! Runs the core against a model of the service and of a bad network.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod core;
+mod duties;
 mod model;

@@ -50,6 +50,7 @@ impl Core {
                 known.poll |= known.settle.len() < settle;
                 let wanted = !known.joined || known.poll || room.at().is_none();
                 let over = room.leaving
+                    && room.command.is_none()
                     && room.outbox.is_empty()
                     && self.asked.iter().all(|asked| asked.room != room.name);
                 if known.join.is_none() && wanted && !over {
@@ -203,6 +204,8 @@ impl Core {
             .rooms
             .iter()
             .filter(|room| room.leaving && room.outbox.is_empty() && !joining(&room.name))
+            // A program has yet to be told that it has joined.
+            .filter(|room| room.command.is_none())
             .filter(|room| self.asked.iter().all(|asked| asked.room != room.name))
             .map(|room| (room.name.clone(), room.leave_command.clone()))
             .collect();

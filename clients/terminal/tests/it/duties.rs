@@ -216,6 +216,19 @@ fn a_leave_waits_for_the_answer_to_the_join() {
 }
 
 #[test]
+fn a_room_left_before_the_first_connection_is_joined_first() {
+    let mut world = World::new(&["lobby"]);
+    world.input(join("garden"));
+    world.input(leave("garden"));
+    world.flush();
+    let told = world.events.iter().filter_map(|event| match event {
+        Event::Joined { id, .. } | Event::Left { id, .. } => id.clone(),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), ["j", "l"]);
+}
+
+#[test]
 fn a_room_that_was_entered_by_a_late_join_is_left_again() {
     let mut world = calm(&["lobby"]);
     world.input(join("garden"));

@@ -49,10 +49,9 @@ target=${CARGO_TARGET_DIR:-$root/target}
 cd "$root"
 mkdir -p "$tools/bench"
 echo "Building; the first time takes some minutes."
-# Each kind by itself: built together the functions would get the gateway's features of the crates they share.
-packages=()
-for function in $(functions) bench-functions; do packages+=(-p "$function"); done
-cargo build --quiet --locked --profile "$profile" "${packages[@]}" || die "The functions do not compile; see above."
+# Each kind alone: built together, the functions would get the gateway's features of the crates that they share.
+cargo build --quiet --locked --profile "$profile" -p roomchat-functions -p bench-functions ||
+  die "The functions do not compile; see above."
 cargo build --quiet --release --locked -p roomchat-local -p roomchat-bench ||
   die "The gateway or the bench does not compile; see above."
 

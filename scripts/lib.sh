@@ -65,12 +65,3 @@ wscat_bin() {
   npm_modules "$root/scripts"
   printf '%s\n' "$root/scripts/node_modules/.bin/wscat"
 }
-
-# functions: the folders of lambdas/ that are functions, not the library they share.
-functions() {
-  local main
-  for main in "$root"/lambdas/*/src/main.rs; do
-    main=${main%/src/main.rs}
-    printf '%s\n' "${main##*/}"
-  done
-}

@@ -4,7 +4,7 @@ resource "aws_lambda_function" "main" {
   function_name    = "${local.prefix}-${each.key}"
   role             = aws_iam_role.function[each.key].arn
   runtime          = "provided.al2023"
-  handler          = "bootstrap"
+  handler          = each.key # the program of all functions reads it in _HANDLER
   architectures    = [var.architecture]
   filename         = each.value.package
   source_code_hash = fileexists(each.value.package) ? filebase64sha256(each.value.package) : null

@@ -80,7 +80,7 @@ locals {
       environment     = lookup(route, "environment", {})
       memory_mib      = lookup(route, "memory_mib", var.memory_mib)
       timeout_seconds = lookup(route, "timeout_seconds", var.timeout_seconds)
-      package         = lookup(route, "package", "${path.module}/../target/lambda/${key}.zip")
+      package         = lookup(route, "package", "${path.module}/../target/lambda/roomchat-functions.zip")
       answers_unknown = route.route_key == "$default"
     } if lookup(route, "function", null) == null && lookup(route, "mock", null) == null
   }

@@ -69,16 +69,15 @@ pub(crate) async fn run(
 ) -> Result<()> {
     let bench = Bench::start(places).await?;
     tables::fill(&bench.engine.endpoint, "cold", SENDER, 1).await?;
+    let (binary, zipped) = sizes(&places.program("connect"))?;
+    report.add("c/binary/functions", binary as f64 / 1e6, "MB", "");
+    report.add("c/zip/functions", zipped as f64 / 1e6, "MB", "");
     for (name, event) in functions() {
-        // Functions that nobody has optimised are 60 MB: their zips would take minutes.
         if extent == Extent::Smoke && name != "default" {
             let (_, answer) = start(places, &bench, name, &event, times, Held::Never).await?;
             report.add(&format!("c/first-answer/{name}"), answer, "ms", "");
             continue;
         }
-        let (binary, zipped) = sizes(&places.functions.join(name))?;
-        report.add(&format!("c/binary/{name}"), binary as f64 / 1e6, "MB", "");
-        report.add(&format!("c/zip/{name}"), zipped as f64 / 1e6, "MB", "");
         let (init, answer) = start(places, &bench, name, &event, times, Held::Never).await?;
         report.add(
             &format!("c/init/{name}"),

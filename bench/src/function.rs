@@ -60,7 +60,7 @@ pub(crate) struct Invocation {
 }
 
 impl Function {
-    /// Starts the binary `name` with these variables on top of Lambda's own.
+    /// Starts the function `name` with these variables on top of Lambda's own.
     ///
     /// # Errors
     /// When it ends or does not ask for an event.
@@ -77,10 +77,11 @@ impl Function {
             told,
         });
         let port = stand_in.runtime.spawn(serve(state)).await??;
-        let mut command = Command::new(places.functions.join(name));
+        let mut command = Command::new(places.program(name));
         command
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", format!("127.0.0.1:{port}"))
+            .env("_HANDLER", name)
             .env("AWS_LAMBDA_FUNCTION_NAME", name)
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")

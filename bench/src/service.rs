@@ -32,6 +32,16 @@ pub(crate) struct Places {
     pub(crate) scratch: PathBuf,
 }
 
+impl Places {
+    /// The program of a function. The chat's functions share one, which finds its function in `_HANDLER`.
+    pub(crate) fn program(&self, function: &str) -> PathBuf {
+        self.functions.join(match function {
+            "bare-posts" | "first-try" => function,
+            _ => "roomchat-functions",
+        })
+    }
+}
+
 /// A started process and all that it starts; they end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Running {

@@ -17,8 +17,8 @@ pub(crate) struct Options {
     /// A Terraform variable
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) var: Vec<(String, String)>,
-    /// Where the functions' native binaries are; a function without one runs the `bootstrap` of its package
-    #[arg(long, value_name = "DIR", default_value = "target/release")]
+    /// The folder of the functions' binaries: NAME runs in the place of the package NAME.zip
+    #[arg(long, value_name = "DIR", default_value = "target/debug")]
     pub(crate) functions: PathBuf,
     /// An environment variable for every function, on top of what Terraform declares
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]

@@ -22,9 +22,11 @@ pub(crate) struct Program {
     pub(crate) environment: BTreeMap<String, String>,
 }
 
-/// Finds what runs a function. For one whose package is `KEY.zip`, made from source, that is the binary `<functions>/KEY`
-/// or `<functions>/KEY/bootstrap` if there is one. For any other it is its package, unpacked below `unpack`: its
-/// `bootstrap`, or its handler if its runtime brings an interpreter.
+/// Finds the program of a function.
+///
+/// The package `NAME.zip` stands for the binary `<functions>/NAME` or `<functions>/NAME/bootstrap`, if there is one: a
+/// build of the same source for this machine. Without a package, NAME is the function's key. Otherwise the program is in
+/// the package, which is unpacked below `unpack`: its `bootstrap`, or its handler if the runtime brings an interpreter.
 ///
 /// # Errors
 /// When there is neither, it cannot be executed, or the runtime is one that does not run here.
@@ -41,10 +43,9 @@ pub(crate) fn find(
         });
         return found.with_context(|| format!("function {key}"));
     }
-    let native = std::path::absolute(functions.join(key))?;
-    let own_zip = format!("{key}.zip");
-    let named = function.package.as_deref().and_then(Path::file_name);
-    if named.is_none_or(|name| name == own_zip.as_str()) {
+    let package = function.package.as_deref().unwrap_or(Path::new(key));
+    let native = std::path::absolute(functions.join(package.file_stem().unwrap_or_default()))?;
+    if function.package.is_none() || package.extension().is_some_and(|end| end == "zip") {
         for binary in [&native, &native.join("bootstrap")] {
             if binary.is_file() {
                 return program(binary);

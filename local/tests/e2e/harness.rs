@@ -25,7 +25,7 @@ pub(crate) fn root() -> PathBuf {
         .to_owned()
 }
 
-/// The folder of the function binaries: `ROOMCHAT_FUNCTIONS`, or they are built here.
+/// The folder of the functions' program: `ROOMCHAT_FUNCTIONS`, or it is built here.
 pub(crate) fn functions() -> PathBuf {
     static BUILD: Once = Once::new();
     if let Some(functions) = std::env::var_os("ROOMCHAT_FUNCTIONS") {
@@ -33,13 +33,10 @@ pub(crate) fn functions() -> PathBuf {
     }
     BUILD.call_once(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.arg("build").current_dir(root());
-        for function in std::fs::read_dir(root().join("lambdas")).unwrap() {
-            let function = function.unwrap().path();
-            if function.join("src/main.rs").exists() {
-                cargo.arg("-p").arg(function.file_name().unwrap());
-            }
-        }
+        // Not by -p: cargo would compile the shared crates again, with fewer features.
+        cargo
+            .args(["build", "--bin", "roomchat-functions"])
+            .current_dir(root());
         assert!(
             cargo.status().unwrap().success(),
             "the functions do not build"

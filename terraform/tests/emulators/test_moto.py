@@ -69,7 +69,7 @@ ROUTES = {
 
 
 def test_a_missing_package_is_told_before_anything_is_made(stack, moto):
-    package = stack.folder.parent / "target/lambda/connect.zip"
+    package = stack.folder.parent / "target/lambda/roomchat-functions.zip"
     package.rename(package.with_suffix(".away"))
     plan = stack.run("plan", "-input=false", codes=(1,)).stdout
     package.with_suffix(".away").rename(package)

@@ -1,0 +1,8 @@
+//! `$default`: answers any other frame with an error that says what is possible. Needs no AWS service.
+
+use chat::{lambda, settings};
+
+pub(crate) async fn main() -> anyhow::Result<()> {
+    let actions = settings::actions(&settings::process)?;
+    lambda::serve(async |request| chat::default(&actions, &request)).await
+}

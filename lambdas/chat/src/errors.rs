@@ -77,7 +77,7 @@ impl From<TableError> for Failure {
 }
 
 /// An error of the SDK with all its causes. Its own text is the outermost alone: "service error", "dispatch failure".
-pub(crate) fn causes(error: &(dyn StdError + 'static)) -> String {
+pub fn causes(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

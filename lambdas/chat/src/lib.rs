@@ -20,7 +20,8 @@
 //! - [`log`]: the table `messages`: the log of each room, and how a message gets its number.
 //! - [`members`]: the table `connections`, and removing the rows of dead connections.
 //! - [`delivery`]: posts a message to all members, bounded and before the deadline.
-//! - [`protocol`]: the frames, the names of rooms and users, the names of errors. No AWS type.
+//! - [`identity`]: who a connection is and what it may do, from the authorizer's context in the event.
+//! - [`protocol`]: the frames, the names of rooms and users, rights, the names of errors. No AWS type.
 //! - [`aws`]: builds the SDK's clients. No other file builds one.
 //! - [`settings`]: the environment variables, read once.
 //! - [`errors`]: errors of AWS's services.
@@ -33,6 +34,7 @@
 pub mod aws;
 pub mod delivery;
 pub mod errors;
+pub mod identity;
 pub mod lambda;
 pub mod log;
 pub mod members;

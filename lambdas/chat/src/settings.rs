@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use crate::identity::Auth;
+
 /// The SDK's variable for the endpoint of `@connections`.
 pub const MANAGEMENT_ENDPOINT: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
 
@@ -136,6 +138,19 @@ impl Delivery {
     }
 }
 
+/// `AUTH`: `required` where an authorizer stands before `$connect`. Without the variable identity is off.
+///
+/// # Errors
+///
+/// See [`Table::read`]. Any other value is an error: identity must not be off because of a typing mistake.
+pub fn auth(env: Lookup<'_>) -> anyhow::Result<Auth> {
+    match env("AUTH").as_deref() {
+        None | Some("") => Ok(Auth::Off),
+        Some("required") => Ok(Auth::Required),
+        Some(other) => bail!("AUTH must be \"required\" or not be set, not {other:?}"),
+    }
+}
+
 /// `ACTIONS`: the actions a client may ask for, comma-separated, for the texts of error frames.
 ///
 /// # Errors
@@ -255,6 +270,20 @@ mod tests {
         );
         for list in [env(&[]), env(&[("ACTIONS", " , ")])] {
             assert!(message(actions(&list)).starts_with("ACTIONS "));
+        }
+    }
+
+    #[test]
+    fn identity_is_not_off_by_mistake() {
+        let auth_of = |value: &'static str| auth(&move |_: &str| Some(value.to_owned()));
+        assert_eq!(auth(&env(&[])).unwrap(), Auth::Off);
+        assert_eq!(auth_of("").unwrap(), Auth::Off);
+        assert_eq!(auth_of("required").unwrap(), Auth::Required);
+        for wrong in ["Required", "on", "true", "off"] {
+            assert!(
+                message(auth_of(wrong)).starts_with("AUTH must be"),
+                "{wrong}"
+            );
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::time::timeout_at;
 
 use crate::lambda::{Reply, Request, before};
 use crate::members::{Connections, Membership};
-use crate::protocol::{Correlation, ErrorName, Failure, Frame, Name};
+use crate::protocol::{Correlation, ErrorName, Failure, Frame, Name, Right};
 
 /// How many rooms an error message lists.
 const ROOMS_LISTED: usize = 10;
@@ -26,6 +26,7 @@ pub(crate) async fn answer<'a>(
     let done = async {
         let frame = Frame::parse(&request.body)?;
         to = frame.correlation();
+        request.caller.authenticate(request.now_s())?;
         // Boxed, so that the SDK's deeply nested futures are not part of this one.
         Box::pin(work(&frame)).await
     };
@@ -62,27 +63,32 @@ pub(crate) async fn answer<'a>(
     Reply::frame(failure.render(&to))
 }
 
-/// What the sender is in the room that it names, or in its only one.
+/// The sender's membership of the room that it names, or of its only one, where it must have `right`. A named room that
+/// the token does not grant costs no request.
 ///
 /// # Errors
 ///
-/// `not_a_member`; `bad_request` when it names none and is in several; and what the table answers.
+/// `forbidden`; `not_a_member`; `bad_request` when it names none and is in several; and what the table answers.
 pub(crate) async fn membership(
     connections: &Connections,
     request: &Request,
     room: Option<&Name>,
+    right: Right,
 ) -> Result<Membership, Failure> {
     let (sender, now_s) = (&request.connection_id, request.now_s());
-    match room {
-        Some(room) => connections
-            .membership(sender, room.as_str(), now_s)
-            .await?
-            .ok_or_else(|| {
-                let message = format!("this connection is not in the room {room}");
-                Failure::new(ErrorName::NotAMember, message)
-            }),
-        None => only(connections.memberships(sender, now_s).await?),
-    }
+    let Some(room) = room else {
+        let own = only(connections.memberships(sender, now_s).await?)?;
+        request.caller.check(right, &own.room)?;
+        return Ok(own);
+    };
+    request.caller.check(right, room.as_str())?;
+    connections
+        .membership(sender, room.as_str(), now_s)
+        .await?
+        .ok_or_else(|| {
+            let message = format!("this connection is not in the room {room}");
+            Failure::new(ErrorName::NotAMember, message)
+        })
 }
 
 /// A connection whose rows are gone: it has left its last room, or its two hours are over.

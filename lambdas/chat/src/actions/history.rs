@@ -6,7 +6,7 @@ use super::answer::{answer, membership};
 use crate::lambda::{Reply, Request};
 use crate::log::{Direction, Log};
 use crate::members::Connections;
-use crate::protocol::{self, Failure, Frame, render};
+use crate::protocol::{self, Failure, Frame, Right, render};
 
 /// How many messages are in a page when the client does not say.
 const DEFAULT_LIMIT: usize = 50;
@@ -39,20 +39,30 @@ async fn handle(
     };
 
     let now_s = request.now_s();
-    let own = membership(connections, request, room.as_ref());
-    let (room, mut bounds) = match &room {
+    let own = membership(connections, request, room.as_ref(), Right::Join);
+    let (own, mut bounds) = match &room {
         // Both at once; what was read is told to members alone.
         Some(room) => {
             let bounds = Box::pin(async { Ok(log.bounds(room.as_str(), request.now_ms).await?) });
-            let (own, bounds) = try_join(own, bounds).await?;
-            (own.room, bounds)
+            try_join(own, bounds).await?
         }
         None => {
-            let room = own.await?.room;
-            let bounds = log.bounds(&room, request.now_ms).await?;
-            (room, bounds)
+            let own = own.await?;
+            let bounds = log.bounds(&own.room, request.now_ms).await?;
+            (own, bounds)
         }
     };
+    let room = own.room;
+    if !request.caller.may(Right::History, &room) {
+        // A row that the handshake has written notes no place: the client has not asked by `join` where the log stands.
+        let floor = own.floor.ok_or_else(|| Failure {
+            message: format!(
+                "the token does not grant the right history in the room {room}; send a join first, to read on from there"
+            ),
+            ..Failure::forbidden(Right::History, &room)
+        })?;
+        bounds.cut(&floor);
+    }
     let page = log
         .page(&room, now_s, &mut bounds, direction, limit)
         .await?;

@@ -3,8 +3,8 @@
 use super::answer::{answer, in_no_room};
 use crate::lambda::{Reply, Request};
 use crate::log::{Bounds, Direction, Log, Page};
-use crate::members::{Connection, Connections, Membership};
-use crate::protocol::{Failure, Frame, Joined, Name, Position, render};
+use crate::members::{Connection, Connections, LIFETIME_S, Membership};
+use crate::protocol::{Failure, Frame, Joined, Name, Position, Right, render};
 
 /// How many rooms a connection may be in: `$disconnect` must delete all its rows within seconds.
 const MAX_ROOMS: usize = 100;
@@ -28,15 +28,20 @@ async fn handle(
 ) -> Result<String, Failure> {
     let (id, room) = (frame.id()?, frame.this_room()?);
     let (since, history) = (frame.since()?, frame.count("history", 0, MAX_MESSAGES)?);
+    request.caller.check(Right::Join, room.as_str())?;
 
     // The row first, the log after it: what is appended past the head that is read here finds the row.
     let own = connections
         .memberships(&request.connection_id, request.now_s())
         .await?;
-    let user = become_member(connections, request, &room, own).await?;
+    let own = become_member(connections, request, &room, own).await?;
 
     let room = room.as_str();
     let mut bounds = log.begun(room, request.now_ms).await?;
+    if !request.caller.may(Right::History, room) {
+        let floor = floor(connections, request, &own, &bounds).await?;
+        bounds.cut(&floor);
+    }
     let (recovered, page) = catch_up(
         log,
         request,
@@ -59,7 +64,7 @@ async fn handle(
     Ok(render(&Joined {
         id: id.as_deref(),
         room,
-        user: &user,
+        user: &own.user,
         epoch: bounds.epoch.as_deref().unwrap_or_default(),
         first: bounds.first,
         head: bounds.head,
@@ -69,21 +74,32 @@ async fn handle(
     }))
 }
 
-/// Writes the row, unless it is there, and says by which name the connection goes.
+/// Writes the row, unless it is there.
 async fn become_member(
     connections: &Connections,
     request: &Request,
     room: &Name,
     own: Vec<Membership>,
-) -> Result<String, Failure> {
+) -> Result<Membership, Failure> {
     let rooms = own.len();
     let here = own.iter().position(|own| own.room == room.as_str());
-    let Some(any) = own.into_iter().nth(here.unwrap_or(0)) else {
-        return Err(in_no_room());
+    let any = own.into_iter().nth(here.unwrap_or(0));
+    let any = match (any, request.caller.user()) {
+        (Some(any), _) if here.is_some() => return Ok(any),
+        (Some(any), _) => any,
+        // A verified user keeps its name without any row.
+        (None, Some(user)) => {
+            let ends_s = request.connected_ms / 1000 + LIFETIME_S;
+            Membership {
+                room: String::new(),
+                user: user.to_owned(),
+                connected_at: request.connected_ms,
+                expires_at: request.caller.row_end(ends_s),
+                floor: None,
+            }
+        }
+        (None, None) => return Err(in_no_room()),
     };
-    if here.is_some() {
-        return Ok(any.user);
-    }
     if rooms >= MAX_ROOMS {
         return Err(Failure::bad_request(format!(
             "this connection is in {rooms} rooms, and may be in {MAX_ROOMS}; leave one first"
@@ -97,9 +113,42 @@ async fn become_member(
         user: any.user,
         connected_at: any.connected_at,
         expires_at: any.expires_at,
+        floor: None,
     };
     connections.put(&row).await?;
-    Ok(row.user)
+    Ok(Membership {
+        room: row.room,
+        user: row.user,
+        connected_at: row.connected_at,
+        expires_at: row.expires_at,
+        floor: None,
+    })
+}
+
+/// Where the log stood when this connection joined. What it missed after that it may read, to fill gaps.
+async fn floor(
+    connections: &Connections,
+    request: &Request,
+    own: &Membership,
+    bounds: &Bounds,
+) -> Result<Position, Failure> {
+    if let Some(floor) = &own.floor {
+        return Ok(floor.clone());
+    }
+    let floor = Position {
+        epoch: bounds.epoch.clone().unwrap_or_default(),
+        seq: bounds.head,
+    };
+    let connection_id = &request.connection_id;
+    if connections
+        .set_floor(connection_id, &own.room, &floor)
+        .await?
+    {
+        Ok(floor)
+    } else {
+        // The connection has ended, or has left the room again.
+        Err(in_no_room())
+    }
 }
 
 /// What the client has missed, all or nothing, or else the newest messages.

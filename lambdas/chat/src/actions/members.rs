@@ -7,7 +7,7 @@ use futures::stream::StreamExt;
 use super::answer::{answer, membership};
 use crate::lambda::{Reply, Request};
 use crate::members::Connections;
-use crate::protocol::{self, Failure, Frame, MAX_PAGE_BYTES, Member, render};
+use crate::protocol::{self, Failure, Frame, MAX_PAGE_BYTES, Member, Right, render};
 
 /// How many users are in a page when the client does not say.
 const DEFAULT_LIMIT: usize = 100;
@@ -33,7 +33,9 @@ async fn handle(
 ) -> Result<String, Failure> {
     let (id, room, after) = (frame.id()?, frame.room()?, frame.after_user()?);
     let limit = frame.count("limit", 1, MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
-    let room = membership(connections, request, room.as_ref()).await?.room;
+    let room = membership(connections, request, room.as_ref(), Right::Join)
+        .await?
+        .room;
 
     let mut users: BTreeMap<String, usize> = BTreeMap::new();
     let (mut count, mut more) = (0, false);

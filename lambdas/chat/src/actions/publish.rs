@@ -20,7 +20,9 @@ use crate::lambda::{Reply, Request, before};
 use crate::log::append::{Range, Stored};
 use crate::log::{Draft, Log, Tail};
 use crate::members::{Connections, Membership, confirm_and_prune};
-use crate::protocol::{Ack, ErrorName, Failure, Frame, MAX_MESSAGE_BYTES, Message, Name, render};
+use crate::protocol::{
+    Ack, ErrorName, Failure, Frame, MAX_MESSAGE_BYTES, Message, Name, Right, render,
+};
 use crate::recent::Recent;
 use crate::settings::{ConnectionsTable, Delivery, MessagesTable};
 use crate::ulid;
@@ -68,11 +70,15 @@ pub async fn publish(app: &App, request: &Request) -> Reply {
 }
 
 async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, Failure> {
-    let (data, id) = (frame.data()?, frame.id()?);
+    let (data, id, room) = (frame.data()?, frame.id()?, frame.room()?);
+    if let Some(room) = &room {
+        // Before anything is read beside the membership.
+        request.caller.check(Right::Publish, room.as_str())?;
+    }
     let range = Range::covering(id.as_deref(), frame.after()?);
     let stop = before(request.deadline, STOP_BEFORE_DEADLINE);
 
-    let prepared = timeout_at(stop, authorize_and_read(app, request, frame.room()?, range)).await;
+    let prepared = timeout_at(stop, authorize_and_read(app, request, room, range)).await;
     let Prepared {
         sender,
         room: Room { tail, members },
@@ -155,7 +161,7 @@ async fn authorize_and_read(
     range: Range,
 ) -> Result<Prepared<impl Stream<Item = Result<Vec<String>, TableError>> + use<>>, Failure> {
     let connection_id = &request.connection_id;
-    let sender = membership(&app.connections, request, named.as_ref());
+    let sender = membership(&app.connections, request, named.as_ref(), Right::Publish);
     let likely = match &named {
         Some(name) => Some(name.to_string()),
         None => app.last_rooms.take(connection_id),

@@ -7,6 +7,9 @@ use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxy
 use aws_lambda_events::encodings::Body;
 use tokio::time::Instant;
 
+use crate::identity::{Auth, Caller};
+use crate::protocol::SUBPROTOCOL;
+
 /// What Lambda hands a function of a WebSocket API: CONNECT, MESSAGE or DISCONNECT.
 pub type Event = ApiGatewayWebsocketProxyRequest;
 
@@ -19,6 +22,12 @@ pub type Response = ApiGatewayProxyResponse;
 pub struct Request {
     /// Who sent it. Opaque; API Gateway promises no form or length.
     pub connection_id: String,
+    /// Who this is and what it may do.
+    pub caller: Caller,
+    /// When the connection was made, in milliseconds since 1970, by API Gateway's clock.
+    pub connected_ms: i64,
+    /// Whether the client offers [`SUBPROTOCOL`]; false but for `$connect`.
+    pub offers_subprotocol: bool,
     /// API Gateway's id of this request, the one in its access log and in its own error frames.
     pub request_id: String,
     /// The text of the frame; empty for `$connect` and `$disconnect`.
@@ -41,7 +50,7 @@ impl Request {
     /// # Errors
     ///
     /// The event names no connection: it is not a WebSocket API's.
-    pub fn new(event: Event, deadline_ms: u64) -> anyhow::Result<Self> {
+    pub fn new(event: Event, deadline_ms: u64, auth: Auth) -> anyhow::Result<Self> {
         let started = Instant::now();
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -53,7 +62,16 @@ impl Request {
             _ => event.query_string_parameters,
         };
         let context = event.request_context;
+        let offered = event.multi_value_headers.get_all("sec-websocket-protocol");
+        let offers_subprotocol = offered
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|offer| offer.trim() == SUBPROTOCOL);
         Ok(Self {
+            caller: Caller::new(auth, &context.authorizer.fields),
+            connected_ms: context.connected_at,
+            offers_subprotocol,
             connection_id: context
                 .connection_id
                 .context("the event has no requestContext.connectionId")?,
@@ -93,6 +111,8 @@ pub struct Reply {
     pub status: u16,
     /// The frame for the caller. Never sent for `$connect` and `$disconnect`.
     pub body: Option<String>,
+    /// The subprotocol that `$connect` answers.
+    pub subprotocol: Option<&'static str>,
 }
 
 impl Reply {
@@ -101,6 +121,7 @@ impl Reply {
         Self {
             status: 200,
             body: None,
+            subprotocol: None,
         }
     }
 
@@ -112,6 +133,7 @@ impl Reply {
         Self {
             status: 200,
             body: Some(frame),
+            subprotocol: None,
         }
     }
 
@@ -121,6 +143,7 @@ impl Reply {
         Self {
             status,
             body: Some(body),
+            subprotocol: None,
         }
     }
 }
@@ -130,6 +153,11 @@ impl From<Reply> for Response {
         let mut response = Response::default();
         response.status_code = i64::from(reply.status);
         response.body = reply.body.map(Body::Text);
+        if let Some(Ok(subprotocol)) = reply.subprotocol.map(str::parse) {
+            response
+                .headers
+                .insert("sec-websocket-protocol", subprotocol);
+        }
         response
     }
 }
@@ -151,7 +179,7 @@ mod tests {
     }
 
     fn request(event: Value) -> anyhow::Result<Request> {
-        Request::new(serde_json::from_value(event).unwrap(), 0)
+        Request::new(serde_json::from_value(event).unwrap(), 0, Auth::Off)
     }
 
     #[test]
@@ -205,6 +233,41 @@ mod tests {
     }
 
     #[test]
+    fn the_subprotocol_is_found_among_the_offers() {
+        let offers = |values: Value| {
+            let mut event = json!({"requestContext": context("CONNECT")});
+            event["multiValueHeaders"] = json!({"Sec-WebSocket-Protocol": values});
+            request(event).unwrap().offers_subprotocol
+        };
+        assert!(offers(json!(["roomchat.v1, roomchat.token.a.b.c"])));
+        assert!(offers(json!(["roomchat.token.a.b.c", "roomchat.v1"])));
+        assert!(!offers(json!(["roomchat.v2,xroomchat.v1"])));
+        let event = json!({"requestContext": context("CONNECT")});
+        assert!(!request(event).unwrap().offers_subprotocol);
+        let mut reply = Reply::ok();
+        reply.subprotocol = Some(SUBPROTOCOL);
+        let response = serde_json::to_value(Response::from(reply)).unwrap();
+        let headers = response["headers"].as_object().unwrap();
+        let (name, value) = headers.iter().next().unwrap();
+        assert!(name.eq_ignore_ascii_case("Sec-WebSocket-Protocol"));
+        assert_eq!(value, "roomchat.v1");
+    }
+
+    #[test]
+    fn the_authorizers_context_is_read_where_identity_is_on() {
+        let mut event = json!({"requestContext": context("MESSAGE")});
+        event["requestContext"]["authorizer"] =
+            json!({"principalId": "alice", "integrationLatency": 3});
+        let event: Event = serde_json::from_value(event).unwrap();
+        let caller = |auth| Request::new(event.clone(), 0, auth).unwrap().caller;
+        assert_eq!(caller(Auth::Off), Caller::Anyone);
+        assert_eq!(caller(Auth::Required).user(), Some("alice"));
+        let none = json!({"requestContext": context("MESSAGE")});
+        let none = Request::new(serde_json::from_value(none).unwrap(), 0, Auth::Required);
+        assert!(matches!(none.unwrap().caller, Caller::Unverified(_)));
+    }
+
+    #[test]
     fn an_event_of_something_else_is_refused() {
         let mut event = json!({"requestContext": context("MESSAGE")});
         event["requestContext"]
@@ -224,14 +287,14 @@ mod tests {
             serde_json::from_value(json!({"requestContext": context("MESSAGE")})).unwrap();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let in_an_hour = u64::try_from(now.as_millis()).unwrap() + 3_600_000;
-        let request = Request::new(event.clone(), in_an_hour).unwrap();
+        let request = Request::new(event.clone(), in_an_hour, Auth::Off).unwrap();
         let left = request.deadline - request.started;
         assert!(
             left <= Duration::from_secs(3_601) && left > Duration::from_secs(3_500),
             "{left:?}"
         );
         // A deadline that has passed is now, not a panic.
-        let request = Request::new(event, 1).unwrap();
+        let request = Request::new(event, 1, Auth::Off).unwrap();
         assert_eq!(request.deadline, request.started);
     }
 

@@ -6,6 +6,7 @@ use anyhow::{anyhow, bail};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 
 use crate::lambda::{Event, Reply, Request, Response};
+use crate::settings;
 
 /// Runs the body of a function's `main`.
 ///
@@ -30,10 +31,11 @@ pub async fn main(body: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
 ///
 /// # Errors
 ///
-/// The Runtime API cannot be reached.
+/// The Runtime API cannot be reached, or `AUTH` is wrong.
 pub async fn serve(function: impl AsyncFn(Request) -> Reply) -> anyhow::Result<()> {
+    let auth = settings::auth(&settings::process)?;
     let handler = service_fn(async |event: LambdaEvent<Event>| {
-        let request = Request::new(event.payload, event.context.deadline)
+        let request = Request::new(event.payload, event.context.deadline, auth)
             .map_err(|error| diagnostic(&error))?;
         // Boxed, so that the SDK's deeply nested futures are not part of the type of `main`.
         Ok::<Response, Diagnostic>(Box::pin(function(request)).await.into())

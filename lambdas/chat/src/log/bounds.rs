@@ -7,6 +7,7 @@ use super::append::{HOLE_READS, Outcome, Slot, following};
 use super::row::Header;
 use super::{Log, header};
 use crate::errors::TableError;
+use crate::protocol::Position;
 use crate::ulid::ulid;
 
 /// Tries to begin a log. One fails when somebody else's write comes first, or no reply comes.
@@ -21,6 +22,18 @@ pub struct Bounds {
     pub first: u64,
     /// The newest.
     pub head: u64,
+}
+
+impl Bounds {
+    /// Leaves out everything up to `floor`. A log of another epoch began after it, so all of that stays.
+    pub fn cut(&mut self, floor: &Position) {
+        if self.epoch.as_deref() == Some(&floor.epoch) {
+            self.first = self
+                .first
+                .max(floor.seq.saturating_add(1))
+                .min(self.head.saturating_add(1));
+        }
+    }
 }
 
 impl Log {

@@ -10,12 +10,14 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::stream::{self, Stream};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::errors::TableError;
+use crate::protocol::Position;
 use crate::settings;
 
 /// The index that lists the members of a room.
@@ -39,6 +41,9 @@ pub struct Connection {
     pub connected_at: i64,
     /// When the row is void, in seconds since 1970: what DynamoDB's TTL counts in.
     pub expires_at: i64,
+    /// Where the log stood when the connection joined; kept for a user without the right `history` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Position>,
 }
 
 /// What a connection's own rows say: it is `user` in `room`.
@@ -54,6 +59,9 @@ pub struct Membership {
     pub connected_at: i64,
     /// When the row is void, in seconds since 1970.
     pub expires_at: i64,
+    /// Where the log stood when the connection joined; kept for a user without the right `history` alone.
+    #[serde(default)]
+    pub floor: Option<Position>,
 }
 
 /// A row about to be deleted.
@@ -104,6 +112,39 @@ impl Connections {
         Ok(())
     }
 
+    /// Notes in the connection's row where the log stood when it joined, unless that is noted: one UpdateItem, on
+    /// condition that the row stands. Says whether it does.
+    pub async fn set_floor(
+        &self,
+        connection_id: &str,
+        room: &str,
+        floor: &Position,
+    ) -> Result<bool, TableError> {
+        const DOING: &str = "noting where the log stands";
+        let floor = serde_dynamo::to_attribute_value(floor)
+            .map_err(|error| TableError::unreadable(DOING, &error))?;
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(connection_id, room)))
+            .update_expression("SET floor = if_not_exists(floor, :floor)")
+            .condition_expression("attribute_exists(connectionId)")
+            .expression_attribute_values(":floor", floor)
+            .send();
+        match update.await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(TableError::new(DOING, &error)),
+        }
+    }
+
     /// The connection's membership of one room: one consistent GetItem.
     pub async fn membership(
         &self,
@@ -118,7 +159,7 @@ impl Connections {
             .table_name(&self.table)
             .set_key(Some(key(connection_id, room)))
             .consistent_read(true)
-            .projection_expression("room, #user, connectedAt, expiresAt")
+            .projection_expression("room, #user, connectedAt, expiresAt, floor")
             .expression_attribute_names("#user", "user")
             .send();
         let item = get
@@ -144,7 +185,7 @@ impl Connections {
             .own_rows(connection_id)
             .filter_expression("expiresAt > :now")
             .expression_attribute_values(":now", AttributeValue::N(now_s.to_string()))
-            .projection_expression("room, #user, connectedAt, expiresAt")
+            .projection_expression("room, #user, connectedAt, expiresAt, floor")
             .expression_attribute_names("#user", "user");
         all(DOING, query).await
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Correlation, EXAMPLE, MAX_ID_CHARS, render};
+use super::{Correlation, EXAMPLE, MAX_ID_CHARS, Right, render};
 
 /// The stable names of errors: what a program may branch on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,10 @@ use super::{Correlation, EXAMPLE, MAX_ID_CHARS, render};
 pub enum ErrorName {
     /// The frame breaks the protocol; sending it again breaks it again.
     BadRequest,
+    /// The token has ended.
+    TokenExpired,
+    /// The token does not grant the right, or there is no verified user.
+    Forbidden,
     /// The connection is not in the room.
     NotAMember,
     /// There is no such action.
@@ -27,6 +31,8 @@ impl ErrorName {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
+            Self::TokenExpired => "token_expired",
+            Self::Forbidden => "forbidden",
             Self::NotAMember => "not_a_member",
             Self::UnknownAction => "unknown_action",
             Self::PayloadTooLarge => "payload_too_large",
@@ -39,7 +45,8 @@ impl ErrorName {
     pub fn code(self) -> u16 {
         match self {
             Self::BadRequest => 400,
-            Self::NotAMember => 403,
+            Self::TokenExpired => 401,
+            Self::Forbidden | Self::NotAMember => 403,
             Self::UnknownAction => 404,
             Self::PayloadTooLarge => 413,
             Self::SlowDown => 429,
@@ -62,6 +69,8 @@ pub struct Failure {
     pub message: String,
     /// How long to wait before trying again, in milliseconds.
     pub retry_after_ms: Option<u64>,
+    /// Which right is missing.
+    pub right: Option<Right>,
     /// For our log alone: it may name tables and hosts.
     pub cause: Option<anyhow::Error>,
 }
@@ -73,7 +82,19 @@ impl Failure {
             name,
             message: message.into(),
             retry_after_ms: None,
+            right: None,
             cause: None,
+        }
+    }
+
+    /// `forbidden`: the token does not grant `right` in `room`.
+    pub fn forbidden(right: Right, room: &str) -> Self {
+        Self {
+            right: Some(right),
+            ..Self::new(
+                ErrorName::Forbidden,
+                format!("the token does not grant the right {right} in the room {room}"),
+            )
         }
     }
 
@@ -121,6 +142,7 @@ impl Failure {
             message: &self.message,
             temporary: name.temporary(),
             retry_after_ms: self.retry_after_ms,
+            right: self.right,
         })
     }
 }
@@ -138,7 +160,10 @@ struct ErrorFrame<'a> {
     temporary: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    right: Option<Right>,
 }
+
 /// The head of something a user typed, short enough for a sentence.
 fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_ID_CHARS) {
@@ -166,6 +191,8 @@ mod tests {
         };
         for (name, code, text, temporary) in [
             (ErrorName::BadRequest, 400, "bad_request", false),
+            (ErrorName::TokenExpired, 401, "token_expired", false),
+            (ErrorName::Forbidden, 403, "forbidden", false),
             (ErrorName::NotAMember, 403, "not_a_member", false),
             (ErrorName::UnknownAction, 404, "unknown_action", false),
             (ErrorName::PayloadTooLarge, 413, "payload_too_large", false),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::ijson::{self, NotIJson};
@@ -216,7 +216,7 @@ impl<'a> Frame<'a> {
 }
 
 /// A place in the log of a room: everything up to `seq` of that epoch has been seen.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The epoch that the number is of.
     pub epoch: String,

@@ -8,6 +8,7 @@ mod frame;
 mod ijson;
 mod names;
 mod reply;
+mod rights;
 
 use serde::Serialize;
 
@@ -15,6 +16,10 @@ pub use failure::{ErrorName, Failure};
 pub use frame::{Correlation, Frame, MAX_ID_CHARS, Position};
 pub use names::{DEFAULT_ROOM, MAX_BYTES, MAX_CHARS, MAX_MARKS, Name, NameError};
 pub use reply::{Ack, History, Joined, Left, Member, Members, Message};
+pub use rights::{Grants, GrantsError, MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_STARS, Right};
+
+/// The WebSocket subprotocol of this page. A client that offers it gets it.
+pub const SUBPROTOCOL: &str = "roomchat.v1";
 
 /// The longest frame a client can be sent, in bytes.
 ///

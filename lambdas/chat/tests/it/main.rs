@@ -8,6 +8,7 @@ mod deadline;
 mod delivery;
 mod failures;
 mod history;
+mod identity;
 mod interleavings;
 mod log;
 mod membership;

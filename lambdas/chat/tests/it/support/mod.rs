@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat::App;
+use chat::identity::Caller;
 use chat::lambda::{Reply, Request};
 use chat::members::Connection;
 use chat::settings::{ConnectionsTable, Delivery, MessagesTable};
@@ -112,6 +113,7 @@ impl World {
             user: format!("user-{id}"),
             connected_at,
             expires_at: connected_at / 1000 + 7_800,
+            floor: None,
         };
         let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
         self.put(item).await;
@@ -125,6 +127,7 @@ impl World {
             user: user.to_owned(),
             connected_at: now_ms(),
             expires_at,
+            floor: None,
         };
         let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
         self.put(item).await;
@@ -263,6 +266,9 @@ pub(crate) fn request(id: &str, frame: &str) -> Request {
     let started = Instant::now();
     Request {
         connection_id: id.to_owned(),
+        caller: Caller::Anyone,
+        connected_ms: now_ms(),
+        offers_subprotocol: false,
         request_id: "r".to_owned(),
         body: frame.to_owned(),
         query: Vec::new(),

@@ -55,7 +55,7 @@ npm_modules "$root/local/examples/node"
 python=$(venv test scripts/requirements/test.txt)/bin/python
 markers=()
 [ -n "$terraform" ] || markers=(-m "not terraform")
-"$python" -B -m pytest -p no:cacheprovider -q ${markers[@]+"${markers[@]}"} local/tests/clients
+"$python" -B -m pytest -p no:cacheprovider -q ${markers[@]+"${markers[@]}"} tests/clients local/tests/examples
 
 if [ -n "$terraform" ]; then
   step "The Terraform ladder"

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::report::Report;
 use crate::service::Places;
 
-const CONTRACT: &str = "local/tests/cost/contract.json";
+const CONTRACT: &str = "tests/cost/contract.json";
 
 #[derive(Debug, Deserialize)]
 struct Contract {
@@ -56,7 +56,7 @@ pub(crate) fn run(report: &mut Report, places: &Places) -> Result<()> {
             action.usd_per_million
         ));
     }
-    let title = "Requests and units of each action, as `cargo test -p roomchat-local --test cost` asserts them";
+    let title = "Requests and units of each action, as `cargo test -p roomchat-tests --test cost` asserts them";
     report.tables.push((title.to_owned(), table));
     Ok(())
 }

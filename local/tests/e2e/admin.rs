@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::harness::{Gateway, eventually, root};
+use kit::{Gateway, eventually, root};
 
 fn probe(flags: &[&str]) -> Gateway {
     let flags = [&["--admin-port", "0"], flags].concat();

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::{Gateway, root};
+use kit::{Gateway, root};
 
 /// A copy of terraform/ that a test may change.
 pub(crate) fn copy_of_terraform() -> TempDir {

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::handshake::HandshakeError;
 
 use crate::declaration::edit;
-use crate::harness::{Client, Gateway, PATIENCE, command, root};
+use kit::{Client, Gateway, PATIENCE, command, root};
 
 fn front_door(flags: &[&str]) -> Gateway {
     Gateway::start_with(&root().join("local/tests/front_door"), flags)

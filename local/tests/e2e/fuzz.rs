@@ -13,7 +13,7 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Gateway, root};
+use kit::{Client, Gateway, root};
 
 const STRANGER: &str = "STRANGER";
 const WITNESS: &str = "WITNESS";

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::harness::{Gateway, eventually};
+use kit::{Gateway, eventually};
 
 fn is_running(pid: u32) -> bool {
     // A zombie has ended.
@@ -124,7 +124,7 @@ fn idle_processes_are_ended_and_started_again_on_demand() {
 
 #[test]
 fn who_is_still_connecting_at_the_end_is_told_too() {
-    let probe = crate::harness::root().join("local/tests/probe");
+    let probe = kit::root().join("local/tests/probe");
     let mut gateway = Gateway::start_with(&probe, &[]);
     std::thread::scope(|scope| {
         let connecting = scope.spawn(|| gateway.connect("/prod?do=sleep&seconds=1").closed());
@@ -138,8 +138,8 @@ fn who_is_still_connecting_at_the_end_is_told_too() {
 
 #[test]
 fn a_terminal_that_has_stopped_does_not_stop_the_service() {
-    let terraform = crate::harness::root().join("terraform");
-    let mut process = crate::harness::command(&terraform, &["--env", "AWS_LAMBDA_LOG_FORMAT=JSON"])
+    let terraform = kit::root().join("terraform");
+    let mut process = kit::command(&terraform, &["--env", "AWS_LAMBDA_LOG_FORMAT=JSON"])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();

@@ -7,21 +7,15 @@
 )]
 
 mod admin;
-mod chat;
 mod conformance;
-mod crowd;
 mod declaration;
-mod delivery;
 mod faults;
 mod front_door;
 mod fuzz;
-mod harness;
 mod lifecycle;
 mod options;
 mod packages;
-mod protocol;
 mod quotas;
 mod runtimes;
 mod soak;
-mod table_faults;
 mod tls;

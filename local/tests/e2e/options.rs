@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Output;
 
-use crate::harness::{Gateway, command, root};
-use crate::protocol::blocks;
+use kit::{Gateway, blocks, command, root};
 
 fn run(terraform: &Path, flags: &[&str]) -> Output {
     command(terraform, flags).output().unwrap()

@@ -101,7 +101,7 @@ fn a_zip_in_a_bucket_is_the_file_it_was_uploaded_from() {
 #[test]
 fn what_a_function_needs_and_has_not_is_said_before_anything_starts() {
     let refused = |deployment: &Deployment, path: Option<&Path>, expected: &str| {
-        let mut command = crate::harness::command(deployment.path(), &[]);
+        let mut command = kit::command(deployment.path(), &[]);
         if let Some(path) = path {
             command.env("PATH", path);
         }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Gateway, eventually, root};
+use kit::{Gateway, eventually, root};
 
 /// Time hardly passes for the throttles, so that no bucket fills by itself.
 const STANDSTILL: [&str; 4] = ["--timeout-scale", "0.000001", "--admin-port", "0"];

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Client, Gateway, eventually};
+use kit::{Client, Gateway, eventually};
 
 /// An API with a route for each function, which answers what the function returns. A function is its name, its runtime
 /// and its handler.

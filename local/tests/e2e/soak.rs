@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, eventually, root};
+use kit::{Gateway, eventually, root};
 
 /// Clients at a time.
 const CLIENTS: usize = 6;

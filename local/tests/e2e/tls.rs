@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::harness::{Gateway, PATIENCE, eventually};
 use crate::runtimes::Deployment;
+use kit::{Gateway, PATIENCE, eventually};
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 

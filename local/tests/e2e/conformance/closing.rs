@@ -4,7 +4,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::{id_of, probe};
-use crate::harness::eventually;
+use kit::eventually;
 
 #[test]
 fn disconnect_is_told_how_it_ended() {

@@ -6,7 +6,7 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 
 use super::{KEY, bare, probe, raw, upgrade};
-use crate::harness::{Gateway, eventually};
+use kit::{Gateway, eventually};
 
 /// The events of a kind that the probe has printed, once there are so many.
 fn printed(gateway: &Gateway, event_type: &str, count: usize) -> Vec<Value> {
@@ -193,7 +193,7 @@ fn a_message_event_has_the_fields_of_aws() {
     let gateway = probe(&[]);
     let mut client = gateway.connect("/prod?a=1");
     let text = r#"{"action" : "probe","x":"ü\u00fc"}"#;
-    let ask = |client: &mut crate::harness::Client| {
+    let ask = |client: &mut kit::Client| {
         client.send_text(text);
         client.receive()
     };

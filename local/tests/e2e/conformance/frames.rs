@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{id_of, probe};
-use crate::harness::{Client, Gateway};
+use kit::{Client, Gateway};
 
 const MASK: [u8; 4] = [1, 2, 3, 4];
 

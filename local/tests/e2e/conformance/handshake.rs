@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{KEY, bare, probe, raw, upgrade};
-use crate::harness::eventually;
+use kit::eventually;
 
 #[test]
 fn handshake_statuses() {

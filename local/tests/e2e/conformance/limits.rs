@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::probe;
-use crate::harness::{Client, eventually};
+use kit::{Client, eventually};
 
 #[test]
 fn limits_of_frames_and_messages() {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{KEY, id_of, probe, raw, upgrade};
-use crate::harness::eventually;
+use kit::eventually;
 
 #[test]
 fn the_management_api() {

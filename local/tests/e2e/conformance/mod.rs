@@ -33,7 +33,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Gateway, PATIENCE, root};
+use kit::{Client, Gateway, PATIENCE, root};
 
 fn probe(flags: &[&str]) -> Gateway {
     Gateway::start_with(&root().join("local/tests/probe"), flags)

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{bare, id_of, probe};
-use crate::harness::eventually;
+use kit::eventually;
 
 #[test]
 fn every_message_takes_the_route_of_aws() {

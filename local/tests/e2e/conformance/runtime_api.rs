@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{ask, bare, id_of, probe, process_of};
-use crate::harness::eventually;
+use kit::eventually;
 
 /// A client has its answer before the process asks for more. With one process the next message waits for it instead of
 /// starting another.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{applied, fault, id_of, start};
-use crate::harness::{Client, Gateway, eventually};
+use kit::{Client, Gateway, eventually};
 
 /// The repository's own chat: its functions sign their calls with the SDK.
 fn chat(rule: &Value) -> Gateway {

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::{applied, fault, id_of, is_cut, path, probe, said, say, unanswered};
-use crate::harness::{Client, eventually};
+use kit::{Client, eventually};
 
 /// Leaves with a code of the client's own, which `$disconnect` is told.
 fn leave(client: &mut Client, code: u16) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::harness::{Client, Gateway, root};
+use kit::{Client, Gateway, root};
 
 /// A gateway of the repository's own deployment or of another folder's, with these rules from a file.
 fn start(folder: &str, rules: &Value, flags: &[&str]) -> Gateway {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{fault, id_of, is_cut, probe, unanswered};
-use crate::harness::{Client, Gateway};
+use kit::{Client, Gateway};
 
 /// A client whose id is known before any rule has counted.
 fn open(gateway: &Gateway, name: &str) -> (Client, String) {

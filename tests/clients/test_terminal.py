@@ -1,0 +1,174 @@
+"""The terminal client of clients/terminal against the service as scripts/local.sh runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pexpect
+import pytest
+
+from gateway import ROOT
+
+TARGET = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
+
+
+@pytest.fixture(scope="session")
+def binary():
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "-p", "roomchat"], cwd=ROOT, check=True)
+    return str(TARGET) + "/debug/roomchat"
+
+
+class Program:
+    """A client in --json mode, and all it has said so far."""
+
+    def __init__(self, binary, url, *arguments, environment=None):
+        self.process = subprocess.Popen(
+            [binary, "--json", *arguments, url],
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.events = []
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.events.append(json.loads(line))
+
+    def write(self, **command):
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+
+    def of(self, kind):
+        return [event for event in list(self.events) if event["type"] == kind]
+
+    def wait(self, what, condition, seconds=60):
+        until = time.monotonic() + seconds
+        while not condition(self):
+            assert time.monotonic() < until, f"{what}: {self.events}"
+            time.sleep(0.02)
+
+    def end(self):
+        self.process.stdin.close()
+        status = self.process.wait(timeout=90)
+        self.reader.join()
+        return status
+
+
+@pytest.fixture
+def program(binary, service):
+    running = []
+
+    def start(*arguments):
+        running.append(Program(binary, service.url, *arguments))
+        return running[-1]
+
+    yield start
+    for client in running:
+        client.process.kill()
+
+
+def test_two_people_in_terminals(binary, service):
+    def terminal(user):
+        child = pexpect.spawn(
+            binary, [service.url, "--room", "den", "--user", user], encoding="utf-8", timeout=30, dimensions=(50, 200)
+        )
+        child.expect_exact("* in den")
+        return child
+
+    alice, bob = terminal("alice"), terminal("bob")
+    alice.sendline("hi bob")
+    alice.expect_exact("#1 alice: hi bob")
+    bob.expect_exact("#1 alice: hi bob")
+    # A message that arrives while a line is being typed does not spoil it.
+    bob.send("hello ")
+    alice.sendline("are you there?")
+    bob.expect_exact("#2 alice: are you there?")
+    bob.sendline("alice")
+    alice.expect_exact("#3 bob: hello alice")
+    bob.sendline("/who")
+    bob.expect_exact("* in den: alice, bob")
+    bob.sendline("/dance")
+    bob.expect_exact("There is no /dance")
+    bob.sendline("/join attic")
+    bob.expect_exact("attic> ")
+    bob.sendline("/quit")
+    bob.expect(pexpect.EOF)
+    bob.wait()
+    assert bob.exitstatus == 0
+    alice.sendcontrol("d")
+    alice.expect(pexpect.EOF)
+
+
+def test_a_program_says_all_it_has_and_ends(program):
+    client = program("--room", "batch", "--user", "alice")
+    for number in range(20):
+        client.write(action="publish", data={"n": number}, id=f"b-{number}")
+    client.write(action="history", limit=5)
+    assert client.end() == 0
+    assert [ack["id"] for ack in client.of("ack")] == [f"b-{number}" for number in range(20)]
+    assert [message["data"]["n"] for message in client.of("message")] == list(range(20))
+    assert [message["seq"] for message in client.of("message")] == list(range(1, 21))
+    assert len(client.of("history")) == 1
+
+
+def test_connections_are_replaced_and_nothing_is_missed(program):
+    listener = program("--room", "long", "--user", "alice", "--max-life", "2", "--heartbeat", "1")
+    speaker = program("--room", "long", "--user", "bob", "--max-life", "3")
+    listener.wait("joined", lambda client: client.of("joined"))
+    for number in range(60):
+        speaker.write(action="publish", data=number)
+        time.sleep(0.1)
+    assert speaker.end() == 0
+    listener.wait("all messages", lambda client: len(client.of("message")) >= 60)
+    assert [message["data"] for message in listener.of("message")] == list(range(60))
+    assert len([event for event in listener.of("connected") if event["renewed"]]) >= 2
+    assert not listener.of("disconnected") and not listener.of("lost")
+    assert listener.end() == 0
+
+
+def test_it_recovers_what_was_said_while_it_was_stopped(program, service):
+    listener = program("--room", "nap", "--user", "alice", "--heartbeat", "1")
+    listener.wait("joined", lambda client: client.of("joined"))
+    connection = service.connection_in("nap")
+    listener.process.send_signal(signal.SIGSTOP)
+    speaker = program("--room", "nap", "--user", "bob")
+    for number in range(10):
+        speaker.write(action="publish", data=number)
+    assert speaker.end() == 0
+    # Its connection is cut while it cannot notice.
+    service.management.delete_connection(ConnectionId=connection)
+    listener.process.send_signal(signal.SIGCONT)
+    listener.wait("reconnected", lambda client: len(client.of("joined")) >= 2)
+    listener.wait("all messages", lambda client: len(client.of("message")) >= 10)
+    assert [message["data"] for message in listener.of("message")] == list(range(10))
+    assert listener.of("joined")[-1]["recovered"] is True
+    assert listener.end() == 0
+
+
+def test_over_tls_it_trusts_whom_its_environment_names(binary, service):
+    url = service.url.replace("ws://", "wss://")
+    trusting = Program(binary, url, "--room", "tls", "--user", "alice", environment={"SSL_CERT_FILE": service.authority})
+    trusting.write(action="publish", data="unheard by others", id="1")
+    assert trusting.end() == 0
+    assert [ack["id"] for ack in trusting.of("ack")] == ["1"]
+
+    other = Program(binary, url, "--room", "tls", "--user", "bob")
+    try:
+        other.wait("refused", lambda client: client.of("disconnected"))
+        assert "invalid peer certificate" in other.of("disconnected")[0]["reason"]
+        assert not other.of("joined")
+    finally:
+        other.process.kill()
+
+
+def test_mistakes_get_one_sentence(binary, service):
+    for arguments in (["--frobnicate"], ["http://example.org"], ["--heartbeat", "900"], ["--user", "a b", service.url]):
+        done = subprocess.run([binary, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+        assert done.returncode == 2, arguments
+        assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("roomchat: "), done.stderr

@@ -1,0 +1,290 @@
+//! The actions of the contract, each by itself in rooms of its own.
+
+use serde_json::{Value, json};
+
+use crate::prices::Usage;
+use crate::world::World;
+use kit::Client;
+use kit::proxy::{Fault, Gate, Kind};
+
+/// 100 bytes of text: a sentence.
+fn sentence() -> String {
+    "x".repeat(100)
+}
+
+/// `size` members in a room; the room's log is begun.
+fn room(world: &mut World, name: &str, size: usize) -> Vec<Client> {
+    let mut members: Vec<Client> = (0..size)
+        .map(|n| world.connect(name, &format!("user-{n:02}")))
+        .collect();
+    let begin = json!({"action": "join", "room": name});
+    world.ask(&mut members[0], &begin, "joined");
+    members
+}
+
+/// Every member but the first receives a message.
+fn hear(world: &mut World, members: &mut [Client]) {
+    for member in &mut members[1..] {
+        world.receive(member, "message");
+    }
+}
+
+/// The first member publishes: everybody else receives it, and it gets its ack.
+fn say(world: &mut World, members: &mut [Client], frame: &Value) -> Value {
+    let ack = world.ask(&mut members[0], frame, "ack");
+    hear(world, members);
+    ack
+}
+
+/// The name of each action, and what it uses.
+pub(crate) fn all(world: &mut World) -> Vec<(&'static str, Usage)> {
+    let mut used = Vec::new();
+    connections(world, &mut used);
+    rooms(world, &mut used);
+    publishing(world, &mut used);
+    trouble(world, &mut used);
+    reading(world, &mut used);
+    used
+}
+
+type Used = Vec<(&'static str, Usage)>;
+
+fn connections(world: &mut World, used: &mut Used) {
+    let mut alice = None;
+    let usage = world.measure(|world| alice = Some(world.connect("c-1", "alice")));
+    used.push(("connect", usage));
+    let usage = world.measure(|world| world.refused("room=@c"));
+    used.push(("connect, refused", usage));
+    let mut alice = alice.unwrap();
+    let usage = world.measure(|world| {
+        world.ask(&mut alice, &json!({"action": "ping"}), "pong");
+    });
+    used.push(("ping", usage));
+    let usage = world.measure(|world| {
+        world.ask(&mut alice, &json!({"action": "dance"}), "error");
+    });
+    used.push(("a frame of no action", usage));
+    let usage = world.measure(|world| {
+        world.ask(&mut alice, &json!({"action": "publish"}), "error");
+    });
+    used.push(("publish, a wrong frame", usage));
+    let usage = world.measure(|world| world.leave(alice));
+    used.push(("disconnect", usage));
+
+    let mut bob = world.connect("c-1", "bob");
+    for room in ["c-2", "c-3"] {
+        world.ask(&mut bob, &json!({"action": "join", "room": room}), "joined");
+    }
+    let usage = world.measure(|world| world.leave(bob));
+    used.push(("disconnect, from 3 rooms", usage));
+}
+
+fn rooms(world: &mut World, used: &mut Used) {
+    let mut alice = world.connect("j-1", "alice");
+    let usage = world.measure(|world| {
+        world.ask(
+            &mut alice,
+            &json!({"action": "join", "room": "j-2"}),
+            "joined",
+        );
+    });
+    used.push(("join, a room that is new", usage));
+    let mut bob = world.connect("j-1", "bob");
+    for n in 0..20 {
+        world.publish(&mut alice, "j-2", &format!("{n:02}{}", sentence()));
+    }
+    let usage = world.measure(|world| {
+        world.ask(
+            &mut bob,
+            &json!({"action": "join", "room": "j-2"}),
+            "joined",
+        );
+    });
+    used.push(("join, a room with a log", usage));
+    let epoch = world.publish(&mut alice, "j-2", "the end")["epoch"].clone();
+    world.receive(&mut bob, "message");
+    let usage = world.measure(|world| {
+        let since = json!({"epoch": epoch, "seq": 11});
+        let frame = json!({"action": "join", "room": "j-2", "since": since});
+        let joined = world.ask(&mut bob, &frame, "joined");
+        assert_eq!(joined["messages"].as_array().unwrap().len(), 10);
+    });
+    used.push(("join again, 10 messages missed", usage));
+    let usage = world.measure(|world| {
+        world.ask(&mut bob, &json!({"action": "leave", "room": "j-2"}), "left");
+    });
+    used.push(("leave", usage));
+    world.keep([alice, bob]);
+}
+
+fn publishing(world: &mut World, used: &mut Used) {
+    let mut alice = vec![world.connect("p-1", "alice")];
+    let usage = world.measure(|world| {
+        world.publish(&mut alice[0], "p-1", &sentence());
+    });
+    used.push(("publish, the first message of a room", usage));
+    let usage = world.measure(|world| {
+        world.publish(&mut alice[0], "p-1", &sentence());
+    });
+    used.push(("publish, room of 1", usage));
+
+    let mut pair = room(world, "p-2", 2);
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "publish", "room": "p-2", "data": sentence()});
+        say(world, &mut pair, &frame);
+    });
+    used.push(("publish, room of 2", usage));
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "publish", "data": sentence()});
+        say(world, &mut pair, &frame);
+    });
+    used.push(("publish, room of 2, not named", usage));
+    let identified =
+        json!({"action": "publish", "room": "p-2", "data": sentence(), "id": "m-1", "after": 2});
+    let usage = world.measure(|world| {
+        say(world, &mut pair, &identified);
+    });
+    used.push(("publish, room of 2, with id and after", usage));
+    let usage = world.measure(|world| {
+        assert_eq!(say(world, &mut pair, &identified)["duplicate"], true);
+    });
+    used.push(("the same again", usage));
+    let usage = world.measure(|world| {
+        // 40 KB of text: two metered messages each way.
+        let frame =
+            json!({"action": "publish", "room": "p-2", "data": "x".repeat(40_000), "after": 3});
+        say(world, &mut pair, &frame);
+    });
+    used.push(("publish, room of 2, 40 KB", usage));
+
+    // A log of 50 messages of 1 KB each: a row is some 1,190 bytes.
+    let mut talk = room(world, "p-3", 2);
+    for _ in 0..60 {
+        let frame = json!({"action": "publish", "room": "p-3", "data": "x".repeat(1_000)});
+        say(world, &mut talk, &frame);
+    }
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "publish", "room": "p-3", "data": sentence()});
+        say(world, &mut talk, &frame);
+    });
+    used.push(("publish, after 50 of 1 KB", usage));
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "publish", "room": "p-3", "data": sentence(), "id": "m-1"});
+        say(world, &mut talk, &frame);
+    });
+    used.push(("publish, after 50 of 1 KB, with id", usage));
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "publish", "room": "p-3", "data": sentence(), "id": "m-2", "after": 62});
+        say(world, &mut talk, &frame);
+    });
+    used.push(("publish, after 50 of 1 KB, with id and after", usage));
+
+    let mut crowd = room(world, "p-50", 50);
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "publish", "room": "p-50", "data": sentence(), "id": "m-1", "after": 0});
+        assert_eq!(say(world, &mut crowd, &frame)["delivered"], 49);
+    });
+    used.push(("publish, room of 50", usage));
+    for n in 0..2 {
+        world
+            .gateway
+            .put_ghost(&format!("deadDEADdead00{n}="), "p-50", 60);
+    }
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "publish", "room": "p-50", "data": sentence(), "id": "m-2", "after": 1});
+        assert_eq!(say(world, &mut crowd, &frame)["gone"], 2);
+    });
+    used.push(("publish, room of 50, and 2 gone", usage));
+    let usage = world.measure(|world| {
+        world.ask(
+            &mut crowd[0],
+            &json!({"action": "members", "room": "p-50"}),
+            "members",
+        );
+    });
+    used.push(("members, room of 50", usage));
+    for members in [crowd, talk, pair, alice] {
+        world.keep(members);
+    }
+}
+
+fn trouble(world: &mut World, used: &mut Used) {
+    let mut pair = room(world, "t-1", 2);
+    let usage = world.measure(|world| {
+        // Both have read the tail before one of them writes.
+        let gate = Gate::new();
+        let (held, mut first) = (gate.clone(), true);
+        world.proxy.rules(move |call| match call.kind {
+            Kind::Append if std::mem::take(&mut first) => Fault::Hold(held.clone()),
+            _ => Fault::None,
+        });
+        let frame = json!({"action": "publish", "room": "t-1", "data": sentence()});
+        let [alice, bob] = &mut pair[..] else {
+            unreachable!()
+        };
+        world.send(alice, &frame);
+        gate.reached();
+        world.send(bob, &frame);
+        world.receive(bob, "ack");
+        world.receive(alice, "message");
+        gate.open();
+        world.receive(alice, "ack");
+        world.receive(bob, "message");
+    });
+    used.push(("publish by two at once, room of 2", usage));
+
+    // A process that remembers nothing of the log: the others are dead.
+    for _ in 0..60 {
+        let frame = json!({"action": "publish", "room": "t-1", "data": "x".repeat(1_000)});
+        say(world, &mut pair, &frame);
+    }
+    for _ in 0..2 {
+        let mut alive = true;
+        world.proxy.rules(move |call| match call.kind {
+            Kind::Append if std::mem::take(&mut alive) => Fault::KillBefore,
+            _ => Fault::None,
+        });
+        let frame = json!({"action": "publish", "room": "t-1", "data": sentence()});
+        world.send(&mut pair[0], &frame);
+        let error = pair[0].receive();
+        assert_eq!(error["message"], "Internal server error");
+    }
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "publish", "room": "t-1", "data": sentence(), "id": "m-1"});
+        say(world, &mut pair, &frame);
+    });
+    used.push((
+        "publish, after 50 of 1 KB, with id, by a fresh process",
+        usage,
+    ));
+    world.keep(pair);
+}
+
+fn reading(world: &mut World, used: &mut Used) {
+    let mut pair = room(world, "h-1", 2);
+    for _ in 0..100 {
+        world.publish(&mut pair[0], "h-1", &"x".repeat(500));
+        hear(world, &mut pair);
+    }
+    let alice = &mut pair[0];
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "history", "room": "h-1", "limit": 5});
+        world.ask(alice, &frame, "history");
+    });
+    used.push(("history, 5 messages of 500 bytes", usage));
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "history", "room": "h-1", "limit": 100});
+        let page = world.ask(alice, &frame, "history");
+        assert_eq!(page["messages"].as_array().unwrap().len(), 100);
+    });
+    used.push(("history, 100 messages of 500 bytes", usage));
+    let usage = world.measure(|world| {
+        world.ask(
+            alice,
+            &json!({"action": "members", "room": "h-1"}),
+            "members",
+        );
+    });
+    used.push(("members, room of 2", usage));
+    world.keep(pair);
+}

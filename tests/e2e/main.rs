@@ -1,0 +1,13 @@
+//! The chat end to end: the real gateway, the real function binaries, a real database engine and real WebSocket clients.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+mod chat;
+mod crowd;
+mod delivery;
+mod protocol;
+mod table_faults;

@@ -1,0 +1,162 @@
+//! PROTOCOL.md and README.md are true: their conversations are held, their frames are those of the code.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use kit::{Client, Gateway, blocks, eventually, root};
+
+/// Makes what differs from run to run comparable: times, and the words for people.
+fn normalise(frame: &mut Value) {
+    if let Value::Array(parts) = frame {
+        parts.iter_mut().for_each(normalise);
+    }
+    for (key, value) in frame.as_object_mut().into_iter().flatten() {
+        match key.as_str() {
+            "at" | "received" => *value = json!(value.as_i64().unwrap().to_string().len()),
+            "message" => *value = json!(value.is_string()),
+            "data" => {}
+            _ => normalise(value),
+        }
+    }
+}
+
+/// The epochs of a document and those of the run that stand for them.
+#[derive(Default)]
+struct Epochs(BTreeMap<String, String>);
+
+impl Epochs {
+    /// Learns what stands for what, from a frame that is expected and the one that came.
+    fn learn(&mut self, expected: &Value, actual: &Value) {
+        match (expected, actual) {
+            (Value::Object(expected), Value::Object(actual)) => {
+                for (key, value) in expected {
+                    match (key.as_str(), value, actual.get(key)) {
+                        ("epoch", Value::String(shown), Some(Value::String(real))) => {
+                            self.0.entry(shown.clone()).or_insert_with(|| real.clone());
+                        }
+                        (_, value, Some(real)) => self.learn(value, real),
+                        _ => {}
+                    }
+                }
+            }
+            (Value::Array(expected), Value::Array(actual)) => {
+                for (expected, actual) in expected.iter().zip(actual) {
+                    self.learn(expected, actual);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A frame of the document as the run has it.
+    fn real(&self, frame: &str) -> String {
+        let mut frame = frame.to_owned();
+        for (shown, real) in &self.0 {
+            frame = frame.replace(shown, real);
+        }
+        frame
+    }
+}
+
+fn hold(gateway: &Gateway, document: &str, first_line: usize, block: &[String]) {
+    let mut clients: BTreeMap<String, Client> = BTreeMap::new();
+    let mut epochs = Epochs::default();
+    for (index, line) in block.iter().enumerate() {
+        let place = format!("{document}:{}: {line}", first_line + index);
+        if let Some((user, room)) = line.split_once(" joins ") {
+            clients.insert(user.to_owned(), gateway.join(room, user));
+        } else if let Some(user) = line.strip_suffix(" leaves") {
+            let connection = gateway.connection_of(user);
+            clients.remove(user).expect(&place).leave();
+            eventually("the row is deleted", || {
+                let rows = gateway.rows();
+                let gone = rows
+                    .iter()
+                    .all(|row| row["connectionId"]["S"] != *connection);
+                gone.then_some(())
+            });
+        } else if let Some((user, frame)) = line.split_once(" > ") {
+            clients
+                .get_mut(user)
+                .expect(&place)
+                .send_text(&epochs.real(frame));
+        } else if let Some((user, frame)) = line.split_once(" < ") {
+            let expected: Value = serde_json::from_str(frame).expect(&place);
+            let mut actual = clients.get_mut(user).expect(&place).receive();
+            epochs.learn(&expected, &actual);
+            let mut expected: Value = serde_json::from_str(&epochs.real(frame)).expect(&place);
+            normalise(&mut actual);
+            normalise(&mut expected);
+            assert_eq!(actual, expected, "{place}");
+        } else {
+            panic!("{place}: not a line of a conversation");
+        }
+    }
+    for client in clients.values_mut() {
+        client.has_received_all();
+    }
+    for (_, client) in clients {
+        client.leave();
+    }
+}
+
+fn hold_all(document: &str) -> usize {
+    let blocks = blocks(document, "chat");
+    for (line, block) in &blocks {
+        // A room of its own for each, so that who has just left is not there any more.
+        hold(&Gateway::start(&[]), document, *line, block);
+    }
+    blocks.len()
+}
+
+#[test]
+fn the_conversations_of_the_protocol_are_true() {
+    assert!(hold_all("PROTOCOL.md") >= 10);
+}
+
+#[test]
+fn the_conversation_of_the_readme_is_true() {
+    assert_eq!(hold_all("README.md"), 1);
+}
+
+#[test]
+fn every_error_has_its_section() {
+    let text = fs::read_to_string(root().join("PROTOCOL.md")).unwrap();
+    let source = fs::read_to_string(root().join("lambdas/chat/src/protocol/failure.rs")).unwrap();
+    let names: Vec<&str> = source
+        .lines()
+        .filter_map(|line| {
+            line.trim()
+                .strip_prefix("Self::")?
+                .split_once("=> \"")?
+                .1
+                .split('"')
+                .next()
+        })
+        .collect();
+    assert!(names.contains(&"slow_down"), "{names:?}");
+    for name in names {
+        assert!(
+            text.contains(&format!("\n### {name}\n")),
+            "{name} has no section"
+        );
+        assert!(
+            text.contains(&format!("\"name\":\"{name}\"")),
+            "{name} has no example"
+        );
+    }
+}
+
+#[test]
+fn every_frame_shown_is_json_of_a_known_kind() {
+    for (line, block) in blocks("PROTOCOL.md", "json") {
+        let frame: Value = serde_json::from_str(&block.join("\n"))
+            .unwrap_or_else(|e| panic!("PROTOCOL.md:{line}: {e}"));
+        assert!(
+            frame.get("type").is_some() || frame.get("connectionId").is_some(),
+            "PROTOCOL.md:{line}"
+        );
+    }
+}

@@ -1,0 +1,666 @@
+//! What lies between the functions and what they call, and goes wrong on demand.
+//!
+//! The functions reach DynamoDB and `@connections` through two ports of this process. Every call is forwarded to the
+//! real engine and the real gateway, unless the rules of the test say what is to happen to it instead.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::http::request::Parts;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use nix::sys::signal::{Signal, kill};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::lag::Lag;
+use crate::process::{Process, process_behind};
+use crate::{PATIENCE, eventually};
+
+/// What a function calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A Query of an index of the connections table: who is in a room.
+    ReadMembers,
+    /// Any other read of the connections table: where a connection is.
+    ReadOwnRows,
+    /// A write to the connections table.
+    WriteRow,
+    /// A delete from the connections table.
+    DeleteRow,
+    /// A read of the log.
+    ReadLog,
+    /// A write to the log.
+    Append,
+    /// A post to a connection.
+    Post,
+    /// The question whether a connection lives.
+    Ask,
+    /// Something the proxy has no name for.
+    Other,
+}
+
+/// A call of a function.
+#[derive(Debug)]
+pub struct Call {
+    /// The kind of the call.
+    pub kind: Kind,
+    /// DynamoDB's request; null for `@connections`.
+    pub body: Value,
+    peer: Arc<Peer>,
+}
+
+impl Call {
+    /// The name of the function that calls. Empty when its process has ended.
+    pub fn function(&self) -> &str {
+        self.peer
+            .process()
+            .map_or("", |process| process.name.as_str())
+    }
+
+    /// The message that an [`Kind::Append`] would write.
+    pub fn item(&self, attribute: &str) -> Option<&str> {
+        let value = &self.body["Item"][attribute];
+        value["S"].as_str().or_else(|| value["N"].as_str())
+    }
+}
+
+/// A call that reached what it is for, and the answer.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// The kind of the call.
+    pub kind: Kind,
+    /// DynamoDB's operation; empty for `@connections`.
+    pub operation: String,
+    /// The call as the function's code made it: the SDK's tries of one call share this.
+    pub invocation: String,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// DynamoDB's answer; null for `@connections`.
+    pub answer: Value,
+}
+
+/// What happens to a call.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// Nothing: it is forwarded and answered.
+    None,
+    /// It is forwarded after a while.
+    Delay(Duration),
+    /// The connection ends before it is forwarded.
+    LostRequest,
+    /// It is done, and the connection ends without an answer.
+    LostReply,
+    /// The connection ends, and it is done a while later: a request that was still on its way when its sender gave up.
+    LateRequest(Duration),
+    /// Somebody answers in its place: a status and the error's type.
+    Answer(u16, &'static str),
+    /// The function's process is killed, and it is not forwarded.
+    KillBefore,
+    /// It is done, and the function's process is killed before the answer.
+    KillAfter,
+    /// The function's process is killed, and it is done a while later.
+    KillThenDo(Duration),
+    /// It waits at the gate, then is done.
+    Hold(Gate),
+    /// It is done, and its answer waits at the gate.
+    HoldReply(Gate),
+    /// The Query reads each entry at a moment of its own, between its beginning and the end of this.
+    Tear(Tear),
+}
+
+/// A read that is not a snapshot, as no Query is: whatever was there when it began is in it; of what is written
+/// meanwhile, anything may be.
+#[derive(Debug, Clone)]
+pub enum Tear {
+    /// Takes this long, and sees each new entry or not.
+    Random(Duration),
+    /// Ends when the gate opens, and has seen all new entries but these.
+    Without(Gate, Vec<u64>),
+}
+
+/// Where calls wait until the test lets them go on.
+#[derive(Debug, Clone, Default)]
+pub struct Gate {
+    waiting: Arc<AtomicUsize>,
+    open: watch::Sender<bool>,
+}
+
+impl Gate {
+    /// A closed gate.
+    pub fn new() -> Gate {
+        Gate::default()
+    }
+
+    /// Whether a call waits here, or has.
+    pub fn is_reached(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Blocks until a call waits here.
+    pub fn reached(&self) {
+        eventually("a call at the gate", || self.is_reached().then_some(()));
+    }
+
+    /// Lets all calls pass, those to come as well.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    async fn pass(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        // No test waits longer either.
+        let _ = tokio::time::timeout(PATIENCE, self.open.subscribe().wait_for(|open| *open)).await;
+    }
+}
+
+/// What happens to which call.
+pub type Rules = Box<dyn FnMut(&Call) -> Fault + Send>;
+
+/// The two ports.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    dynamodb: SocketAddr,
+    management: SocketAddr,
+    // Ends with the proxy, and with it every connection.
+    _runtime: tokio::runtime::Runtime,
+}
+
+struct Shared {
+    rules: Mutex<Rules>,
+    /// DynamoDB and the gateway, once they run.
+    upstreams: OnceLock<(String, String)>,
+    client: Client<HttpConnector, Full<Bytes>>,
+    lag: Lag,
+    random: Mutex<StdRng>,
+    /// What was exchanged, if somebody wants to know.
+    exchanges: Mutex<Option<Vec<Exchange>>>,
+    kills: AtomicUsize,
+    faults: AtomicUsize,
+    /// An operation that the proxy cannot follow: the test would not test what it says.
+    puzzled: AtomicBool,
+}
+
+/// The other end of a connection to the proxy.
+#[derive(Debug)]
+struct Peer {
+    address: SocketAddr,
+    port: u16,
+    process: OnceLock<Option<Process>>,
+}
+
+impl Peer {
+    fn process(&self) -> Option<&Process> {
+        self.process
+            .get_or_init(|| process_behind(self.address.port(), self.port))
+            .as_ref()
+    }
+}
+
+/// The connection ends here.
+#[derive(Debug)]
+struct Dropped;
+
+impl std::fmt::Display for Dropped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("dropped on purpose")
+    }
+}
+
+impl std::error::Error for Dropped {}
+
+impl Proxy {
+    /// Listens on free ports. Nothing is forwarded before [`Proxy::forward_to`].
+    pub fn start(seed: u64) -> Proxy {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let shared = Arc::new(Shared {
+            rules: Mutex::new(Box::new(|_| Fault::None)),
+            upstreams: OnceLock::new(),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            lag: Lag::new(seed),
+            random: Mutex::new(StdRng::seed_from_u64(seed)),
+            exchanges: Mutex::default(),
+            kills: AtomicUsize::default(),
+            faults: AtomicUsize::default(),
+            puzzled: AtomicBool::default(),
+        });
+        let dynamodb = runtime.block_on(listen(&shared));
+        let management = runtime.block_on(listen(&shared));
+        Proxy {
+            shared,
+            dynamodb,
+            management,
+            _runtime: runtime,
+        }
+    }
+
+    /// The gateway's flags that send its functions here, with their posts or without.
+    pub fn flags(&self, with_posts: bool) -> Vec<String> {
+        let dynamodb = format!("AWS_ENDPOINT_URL_DYNAMODB=http://{}", self.dynamodb);
+        let posts = format!(
+            "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI=http://{}/prod",
+            self.management
+        );
+        [Some(dynamodb), with_posts.then_some(posts)]
+            .into_iter()
+            .flatten()
+            .flat_map(|variable| ["--env".to_owned(), variable])
+            .collect()
+    }
+
+    /// Names the tables and the gateway, once they run.
+    pub fn forward_to(&self, dynamodb: &str, gateway_port: u16) {
+        let gateway = format!("http://127.0.0.1:{gateway_port}");
+        self.shared
+            .upstreams
+            .set((dynamodb.trim_end_matches('/').to_owned(), gateway))
+            .unwrap();
+    }
+
+    /// From now on.
+    pub fn rules(&self, rules: impl FnMut(&Call) -> Fault + Send + 'static) {
+        *self.shared.rules.lock().unwrap() = Box::new(rules);
+    }
+
+    /// From now on everything works.
+    pub fn heal(&self) {
+        self.rules(|_| Fault::None);
+    }
+
+    /// From now on the index of members lags behind its table by up to so much.
+    pub fn lag(&self, most: Duration) {
+        self.shared.lag.set(most);
+    }
+
+    /// What was exchanged since the last time this was asked. From the first time on, DynamoDB is asked to say what
+    /// each call consumes.
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        let kept = self.shared.exchanges.lock().unwrap().replace(Vec::new());
+        kept.unwrap_or_default()
+    }
+
+    /// How many processes were killed.
+    pub fn kills(&self) -> usize {
+        self.shared.kills.load(Ordering::SeqCst)
+    }
+
+    /// How many calls met a fault.
+    pub fn faults(&self) -> usize {
+        self.shared.faults.load(Ordering::SeqCst)
+    }
+
+    /// Whether the functions used an operation that the proxy does not know.
+    pub fn is_puzzled(&self) -> bool {
+        self.shared.puzzled.load(Ordering::SeqCst)
+    }
+}
+
+async fn listen(shared: &Arc<Shared>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        loop {
+            let (stream, peer) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let peer = Arc::new(Peer {
+                address: peer,
+                port: address.port(),
+                process: OnceLock::new(),
+            });
+            let shared = Arc::clone(&shared);
+            let service = service_fn(move |request| {
+                let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
+                async move {
+                    // On a task of its own: what has begun is finished, even when the caller is killed meanwhile.
+                    tokio::spawn(handle(shared, peer, request))
+                        .await
+                        .unwrap_or(Err(Dropped))
+                }
+            });
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service),
+            );
+        }
+    });
+    address
+}
+
+async fn handle(
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Dropped> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
+    let call = Call {
+        kind: Kind::Other,
+        body: serde_json::from_slice(&body).unwrap_or_default(),
+        peer,
+    };
+    let call = Call {
+        kind: kind(&head, &call.body),
+        ..call
+    };
+    if call.kind == Kind::Other {
+        eprintln!("the proxy does not know {head:?}");
+        shared.puzzled.store(true, Ordering::SeqCst);
+    }
+    let fault = (shared.rules.lock().unwrap())(&call);
+    if !matches!(fault, Fault::None | Fault::Delay(_)) {
+        shared.faults.fetch_add(1, Ordering::SeqCst);
+    }
+    match fault {
+        Fault::None => {}
+        Fault::Delay(time) => sleep(time).await,
+        Fault::Hold(gate) => gate.pass().await,
+        Fault::LostRequest => return Err(Dropped),
+        Fault::LostReply => {
+            let _ = forward(&shared, &head, &call, body).await;
+            return Err(Dropped);
+        }
+        Fault::LateRequest(time) => {
+            later(shared, time, head, call, body);
+            return Err(Dropped);
+        }
+        Fault::Answer(status, error) => return Ok(answer(call.kind, status, error)),
+        Fault::KillBefore => {
+            shared.kill(&call);
+            return Err(Dropped);
+        }
+        Fault::KillAfter => {
+            let _ = forward(&shared, &head, &call, body).await;
+            shared.kill(&call);
+            return Err(Dropped);
+        }
+        Fault::KillThenDo(time) => {
+            shared.kill(&call);
+            later(shared, time, head, call, body);
+            return Err(Dropped);
+        }
+        Fault::HoldReply(gate) => {
+            let answer = forward(&shared, &head, &call, body).await;
+            gate.pass().await;
+            return answer;
+        }
+        Fault::Tear(tear) => {
+            let before = forward(&shared, &head, &call, body.clone()).await?;
+            match &tear {
+                Tear::Random(time) => sleep(*time).await,
+                Tear::Without(gate, _) => gate.pass().await,
+            }
+            let after = forward(&shared, &head, &call, body).await?;
+            return Ok(shared.torn(&call, before, after, &tear).await);
+        }
+    }
+    forward(&shared, &head, &call, body).await
+}
+
+fn later(shared: Arc<Shared>, time: Duration, head: Parts, call: Call, body: Bytes) {
+    tokio::spawn(async move {
+        sleep(time).await;
+        let _ = forward(&shared, &head, &call, body).await;
+    });
+}
+
+/// What the call is, by what DynamoDB's request or the path says.
+fn kind(head: &Parts, body: &Value) -> Kind {
+    let Some(operation) = operation(head) else {
+        return match head.method {
+            Method::POST => Kind::Post,
+            Method::GET => Kind::Ask,
+            _ => Kind::Other,
+        };
+    };
+    let table = body["TableName"].as_str().unwrap_or_default();
+    let is_log = table.ends_with("-messages");
+    match operation {
+        "Query" if !is_log && body["IndexName"].is_string() => Kind::ReadMembers,
+        "Query" | "GetItem" if is_log => Kind::ReadLog,
+        "Query" | "GetItem" => Kind::ReadOwnRows,
+        "PutItem" if is_log => Kind::Append,
+        "PutItem" | "UpdateItem" if !is_log => Kind::WriteRow,
+        "DeleteItem" if !is_log => Kind::DeleteRow,
+        _ => Kind::Other,
+    }
+}
+
+fn operation(head: &Parts) -> Option<&str> {
+    head.headers
+        .get("x-amz-target")?
+        .to_str()
+        .ok()?
+        .rsplit('.')
+        .next()
+}
+
+/// An error as the service itself words it.
+fn answer(kind: Kind, status: u16, error: &str) -> Response<Full<Bytes>> {
+    let response = Response::builder().status(status);
+    let response = match kind {
+        Kind::Post | Kind::Ask => response
+            .header("x-amzn-errortype", error)
+            .body(Full::default()),
+        _ => {
+            let body = json!({
+                "__type": format!("com.amazonaws.dynamodb.v20120810#{error}"),
+                "message": "injected",
+            });
+            response
+                .header("content-type", "application/x-amz-json-1.0")
+                .body(Full::from(body.to_string()))
+        }
+    };
+    response.unwrap()
+}
+
+async fn forward(
+    shared: &Shared,
+    head: &Parts,
+    call: &Call,
+    body: Bytes,
+) -> Result<Response<Full<Bytes>>, Dropped> {
+    if call.kind == Kind::ReadMembers
+        && let Some(view) = shared.lag.answer(&call.body)
+    {
+        let view = Full::from(view.to_string());
+        return Ok(Response::new(view));
+    }
+    let response = if shared.exchanges.lock().unwrap().is_some() {
+        shared.send_and_keep(head, call, body).await?
+    } else {
+        shared.send(head, body).await?
+    };
+    if matches!(call.kind, Kind::WriteRow | Kind::DeleteRow) && response.status() == StatusCode::OK
+    {
+        shared.note_row(call).await?;
+    }
+    Ok(response)
+}
+
+impl Shared {
+    async fn send(&self, head: &Parts, body: Bytes) -> Result<Response<Full<Bytes>>, Dropped> {
+        let upstreams = self.upstreams.get().ok_or(Dropped)?;
+        let upstream = match operation(head) {
+            Some(_) => &upstreams.0,
+            None => &upstreams.1,
+        };
+        let mut request = Request::builder()
+            .method(head.method.clone())
+            .uri(format!("{upstream}{}", head.uri))
+            .body(Full::from(body))
+            .unwrap();
+        *request.headers_mut() = head.headers.clone();
+        request.headers_mut().remove("host");
+        request.headers_mut().remove("content-length");
+        let response = self.client.request(request).await.map_err(|error| {
+            // At the end of a test the gateway stops while its functions still call.
+            eprintln!("the proxy cannot reach {upstream}: {error}");
+            Dropped
+        })?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
+        Ok(Response::from_parts(head, Full::from(body)))
+    }
+
+    async fn send_and_keep(
+        &self,
+        head: &Parts,
+        call: &Call,
+        body: Bytes,
+    ) -> Result<Response<Full<Bytes>>, Dropped> {
+        let operation = operation(head).unwrap_or_default();
+        let mut body = body;
+        if !operation.is_empty() {
+            let mut request = call.body.clone();
+            request["ReturnConsumedCapacity"] = json!("TOTAL");
+            if !request["ConditionExpression"].is_null() {
+                // A write whose condition fails consumes what the row in its way would, and no other answer has that.
+                request["ReturnValuesOnConditionCheckFailure"] = json!("ALL_OLD");
+            }
+            body = request.to_string().into();
+        }
+        let response = self.send(head, body).await?;
+        let invocation = head.headers.get("amz-sdk-invocation-id");
+        let exchange = Exchange {
+            kind: call.kind,
+            operation: operation.to_owned(),
+            invocation: invocation
+                .and_then(|id| id.to_str().ok())
+                .unwrap_or_default()
+                .to_owned(),
+            status: response.status().as_u16(),
+            answer: json_of(response.clone()).await,
+        };
+        if let Some(exchanges) = self.exchanges.lock().unwrap().as_mut() {
+            exchanges.push(exchange);
+        }
+        Ok(response)
+    }
+
+    /// Reads the row that a write has left, for the index that lags.
+    async fn note_row(&self, call: &Call) -> Result<(), Dropped> {
+        let source = if call.body["Item"].is_object() {
+            &call.body["Item"]
+        } else {
+            &call.body["Key"]
+        };
+        let key = json!({"connectionId": source["connectionId"], "room": source["room"]});
+        let get = json!({"TableName": call.body["TableName"], "Key": key, "ConsistentRead": true});
+        let (head, ()) = Request::post("/")
+            .header("x-amz-target", "DynamoDB_20120810.GetItem")
+            .header("content-type", "application/x-amz-json-1.0")
+            .header(
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=x",
+            )
+            .header("x-amz-date", "20260101T000000Z")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let answer = self.send(&head, get.to_string().into()).await?;
+        let answer = json_of(answer).await;
+        self.lag.note(&key, answer.get("Item").cloned());
+        Ok(())
+    }
+
+    /// Kills the process that calls, without notice.
+    fn kill(&self, call: &Call) {
+        // It may have ended of itself, or been killed at another of its calls.
+        if let Some(process) = call.peer.process()
+            && kill(process.pid, Signal::SIGKILL).is_ok()
+        {
+            self.kills.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    async fn torn(
+        &self,
+        call: &Call,
+        before: Response<Full<Bytes>>,
+        after: Response<Full<Bytes>>,
+        tear: &Tear,
+    ) -> Response<Full<Bytes>> {
+        if before.status() != StatusCode::OK || after.status() != StatusCode::OK {
+            return after;
+        }
+        let (before, mut after) = (json_of(before).await, json_of(after).await);
+        let limit = call.body["Limit"]
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok());
+        // A page cut by its bytes, or one with filtered rows, is left whole: it is not worth the trouble.
+        let is_plain = |page: &Value| {
+            page["Count"] == page["ScannedCount"]
+                && (limit.is_some() || page["LastEvaluatedKey"].is_null())
+        };
+        if is_plain(&before) && is_plain(&after) && after["Items"].is_array() {
+            let seqs = |page: &Value| -> Vec<u64> {
+                page["Items"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(seq_of)
+                    .collect()
+            };
+            let old = seqs(&before);
+            let mut items: Vec<Value> = before["Items"].as_array().unwrap().clone();
+            for item in after["Items"].as_array().unwrap() {
+                let seq = seq_of(item);
+                let is_seen = match tear {
+                    Tear::Random(_) => self.random.lock().unwrap().random_bool(0.5),
+                    Tear::Without(_, hidden) => !hidden.contains(&seq),
+                };
+                if !old.contains(&seq) && is_seen {
+                    items.push(item.clone());
+                }
+            }
+            items.sort_by_key(seq_of);
+            if call.body["ScanIndexForward"] == false {
+                items.reverse();
+            }
+            items.truncate(limit.unwrap_or(usize::MAX));
+            after = json!({"Count": items.len(), "ScannedCount": items.len(), "Items": items});
+            if Some(items.len()) == limit
+                && let Some(last) = items.last()
+            {
+                // The room need not be among the attributes asked for; it is the condition's only text.
+                let values = call.body["ExpressionAttributeValues"].as_object();
+                let room = values
+                    .into_iter()
+                    .flat_map(|values| values.values())
+                    .find(|value| value["S"].is_string());
+                after["LastEvaluatedKey"] = json!({"room": room, "seq": last["seq"]});
+            }
+        }
+        Response::new(Full::from(after.to_string()))
+    }
+}
+
+fn seq_of(item: &Value) -> u64 {
+    item["seq"]["N"].as_str().unwrap().parse().unwrap()
+}
+
+async fn json_of(response: Response<Full<Bytes>>) -> Value {
+    let body: Result<_, Infallible> = response.into_body().collect().await;
+    match body {
+        Ok(body) => serde_json::from_slice(&body.to_bytes()).unwrap_or_default(),
+        Err(never) => match never {},
+    }
+}

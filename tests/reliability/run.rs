@@ -1,0 +1,149 @@
+//! A gateway, the proxy its functions call through, and the record of what its clients see.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::checker::{self, Entry, Promises};
+use crate::record::{Record, What};
+use kit::proxy::Proxy;
+use kit::{Gateway, root};
+
+pub(crate) const MESSAGES: &str = "roomchat-prod-messages";
+
+pub(crate) struct Run {
+    pub(crate) seed: u64,
+    pub(crate) record: Record,
+    // In this order: while the gateway stops, its functions still call.
+    pub(crate) gateway: Gateway,
+    pub(crate) proxy: Proxy,
+}
+
+impl Run {
+    pub(crate) fn start(seed: u64, flags: &[&str]) -> Run {
+        Run::start_with(&root().join("terraform"), seed, true, flags)
+    }
+
+    /// Posts go straight to the gateway: thousands of them, in a test of something else.
+    pub(crate) fn start_without_posts(seed: u64, flags: &[&str]) -> Run {
+        Run::start_with(&root().join("terraform"), seed, false, flags)
+    }
+
+    pub(crate) fn start_with(terraform: &Path, seed: u64, with_posts: bool, flags: &[&str]) -> Run {
+        let proxy = Proxy::start(seed);
+        let proxied = proxy.flags(with_posts);
+        let flags: Vec<&str> = proxied
+            .iter()
+            .map(String::as_str)
+            .chain(flags.iter().copied())
+            .collect();
+        let gateway = Gateway::start_with(terraform, &flags);
+        proxy.forward_to(&gateway.dynamodb, gateway.port);
+        Run {
+            seed,
+            record: Record::default(),
+            gateway,
+            proxy,
+        }
+    }
+
+    /// What is stored of a room, read past the proxy.
+    pub(crate) fn log(&self, room: &str) -> Vec<Value> {
+        let mut items = Vec::new();
+        let mut start = Value::Null;
+        loop {
+            let mut query = json!({
+                "TableName": MESSAGES,
+                "KeyConditionExpression": "room = :room",
+                "ExpressionAttributeValues": {":room": {"S": room}},
+                "ConsistentRead": true,
+            });
+            if !start.is_null() {
+                query["ExclusiveStartKey"] = start;
+            }
+            let page = self.gateway.dynamodb("Query", &query);
+            items.extend(page["Items"].as_array().unwrap().iter().cloned());
+            start = page["LastEvaluatedKey"].clone();
+            if start.is_null() {
+                return items;
+            }
+        }
+    }
+
+    /// Removes an entry, as the passing of time does.
+    pub(crate) fn delete(&self, room: &str, seq: u64) {
+        self.gateway.dynamodb(
+            "DeleteItem",
+            &json!({"TableName": MESSAGES, "Key": {"room": {"S": room}, "seq": {"N": seq.to_string()}}}),
+        );
+    }
+
+    /// Lets an entry's time pass without removing it.
+    pub(crate) fn expire(&self, room: &str, seq: u64) {
+        self.gateway.dynamodb(
+            "UpdateItem",
+            &json!({
+                "TableName": MESSAGES,
+                "Key": {"room": {"S": room}, "seq": {"N": seq.to_string()}},
+                "UpdateExpression": "SET expiresAt = :past",
+                "ExpressionAttributeValues": {":past": {"N": "1000000000"}},
+            }),
+        );
+    }
+
+    /// Compares what the clients saw with what is stored.
+    pub(crate) fn check(&self, promises: &Promises) {
+        assert!(
+            !self.proxy.is_puzzled(),
+            "the functions call something that the proxy cannot follow"
+        );
+        let events = self.record.events();
+        let logs = checker::rooms(&events)
+            .into_iter()
+            .map(|room| {
+                let stored = self.log(&room);
+                let counts = |item: &&Value| !is_expired(item);
+                let entries = stored.iter().filter(counts).map(Entry::stored).collect();
+                (room, entries)
+            })
+            .collect();
+        let broken = checker::violations(&events, &logs, promises);
+        if broken.is_empty() {
+            return;
+        }
+        let shown = broken.len().min(10);
+        panic!(
+            "{} promises broken with seed {}; again: ROOMCHAT_SEED={} cargo test -p roomchat-tests --test reliability\n  {}\n",
+            broken.len(),
+            self.seed,
+            self.seed,
+            broken[..shown].join("\n  "),
+        );
+    }
+
+    /// How often each type of frame was received, to see that a test does what it says.
+    pub(crate) fn received(&self, kind: &str) -> usize {
+        let events = self.record.events();
+        let is_it = |what: &What| matches!(what, What::Received(frame) if frame["type"] == kind);
+        events.iter().filter(|event| is_it(&event.what)).count()
+    }
+}
+
+/// Whether an entry's time has passed: it counts as trimmed, deleted or not.
+fn is_expired(item: &Value) -> bool {
+    let expires: u64 = item["expiresAt"]["N"].as_str().unwrap().parse().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    expires <= now.as_secs()
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // What the gateway's end makes the functions do is no part of the test.
+        self.proxy.heal();
+        self.proxy.lag(Duration::ZERO);
+        if std::thread::panicking() {
+            eprintln!("--- seed {} ---", self.seed);
+        }
+    }
+}

@@ -4,14 +4,17 @@
 //! - [`wire`]: the frames
 //! - [`command`], [`event`]: the input and the output of the user
 //! - [`options`]: the command line
+//! - [`token`], [`issue`]: the tokens for handshakes, and the command that issues them
 //! - [`shell`], [`net`], [`ui`]: the surroundings of the state machine: time, connections, a terminal
 
 pub mod command;
 pub mod core;
 pub mod event;
+pub mod issue;
 pub mod net;
 pub mod options;
 pub mod shell;
 mod text;
+pub mod token;
 pub mod ui;
 pub mod wire;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use clap::error::ErrorKind;
-use roomchat::options::Options;
-use roomchat::shell;
+use roomchat::options::{Options, Other};
 use roomchat::ui::Ui;
+use roomchat::{issue, shell};
 
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
@@ -30,7 +30,11 @@ fn main() -> ExitCode {
             ));
         }
     };
-    match chat(&options) {
+    let outcome = match &options.other {
+        Some(Other::Token(token)) => issue::run(token).map(|text| println!("{text}")),
+        None => chat(&options),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
     }

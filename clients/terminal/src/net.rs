@@ -9,10 +9,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::connect_async;
-use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Request, Uri};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::core::{Input, LinkId, Why};
+use crate::token::{TokenSource, life};
 
 /// The time that a closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,10 +30,15 @@ pub struct Connection {
 }
 
 /// Opens a connection in a task of its own, which sends `events` everything that happens to the connection.
-pub fn connect(link: LinkId, url: String, events: UnboundedSender<Input>) -> Connection {
+pub fn connect(
+    link: LinkId,
+    url: String,
+    tokens: Option<TokenSource>,
+    events: UnboundedSender<Input>,
+) -> Connection {
     let (frames, queue) = unbounded_channel();
     let task = tokio::spawn(async move {
-        let (reason, why) = run(link, &url, queue, &events).await;
+        let (reason, why) = run(link, &url, tokens, queue, &events).await;
         let _ = events.send(Input::Closed { link, reason, why });
     });
     Connection { frames, task }
@@ -40,18 +48,25 @@ pub fn connect(link: LinkId, url: String, events: UnboundedSender<Input>) -> Con
 async fn run(
     link: LinkId,
     url: &str,
+    tokens: Option<TokenSource>,
     mut queue: UnboundedReceiver<String>,
     events: &UnboundedSender<Input>,
 ) -> (String, Why) {
+    let handshake = async {
+        let (request, token_life) = request(url, tokens).await?;
+        let (socket, _) = connect_async(request)
+            .await
+            .map_err(|error| refusal(url, error))?;
+        Ok((socket, token_life))
+    };
     let opened = tokio::select! {
-        opened = Box::pin(connect_async(url)) => opened,
+        opened = Box::pin(handshake) => opened,
         () = abandoned(&mut queue) => return ("closed".to_owned(), Why::Lost),
     };
-    let mut socket = match opened {
-        Ok((socket, _)) => socket,
-        Err(error) => return refusal(url, error),
+    let (mut socket, token_life) = match opened {
+        Ok(opened) => opened,
+        Err(reason) => return reason,
     };
-    let token_life = None;
     if events.send(Input::Opened { link, token_life }).is_err() {
         return ("closed".to_owned(), Why::Lost);
     }
@@ -84,6 +99,29 @@ async fn run(
     };
     let _ = timeout(CLOSE_TIMEOUT, socket.close(None)).await;
     (reason, Why::Lost)
+}
+
+/// Returns the request of a handshake, and how long its token is valid.
+async fn request(
+    url: &str,
+    tokens: Option<TokenSource>,
+) -> Result<(Request<()>, Option<Duration>), (String, Why)> {
+    let mut request = url
+        .into_client_request()
+        .map_err(|error| refusal(url, error))?;
+    let Some(tokens) = tokens else {
+        return Ok((request, None));
+    };
+    let unusable = |error: String| (error, Why::Refused);
+    let token = tokens
+        .token()
+        .await
+        .map_err(|error| unusable(format!("{error:#}")))?;
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|error| unusable(error.to_string()))?;
+    value.set_sensitive(true);
+    request.headers_mut().insert(AUTHORIZATION, value);
+    Ok((request, life(&token)))
 }
 
 /// Waits until the connection is no longer wanted. The core sends no frame before the connection is open.

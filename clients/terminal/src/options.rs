@@ -1,13 +1,16 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rand::RngExt as _;
 use tokio_tungstenite::tungstenite::http::Uri;
 
 use crate::core::Settings;
+use crate::issue::TokenOptions;
+use crate::token::TokenSource;
 
 /// The characters that are encoded in a query.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -18,17 +21,26 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// Chats in the rooms of a roomchat service. Messages are shown in order, each once, and a loss is reported
 #[derive(Debug, Parser)]
-#[command(name = "roomchat", version)]
+#[command(name = "roomchat", version, args_conflicts_with_subcommands = true)]
 pub struct Options {
+    /// The other use of the program
+    #[command(subcommand)]
+    pub other: Option<Other>,
     /// The URL of the service with its stage: ws://… or wss://…
     #[arg(env = "CHAT_URL", default_value = "ws://127.0.0.1:3000/prod")]
     pub url: String,
     /// A room to join; may be given several times
     #[arg(long = "room", value_name = "ROOM", default_value = "lobby")]
     pub rooms: Vec<String>,
-    /// Your name; without it you are a guest
+    /// Your name; without it you are a guest, or the user of your token
     #[arg(long)]
     pub user: Option<String>,
+    /// A file with a token (a JWT) for the service, read again at each connection
+    #[arg(long, value_name = "FILE", conflicts_with = "token_command")]
+    pub token_file: Option<PathBuf>,
+    /// A shell command that prints a token for the service, run again at each connection
+    #[arg(long, value_name = "COMMAND")]
+    pub token_command: Option<String>,
     /// The number of messages shown on entering a room
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=100))]
     pub history: u16,
@@ -46,8 +58,22 @@ pub struct Options {
     pub ack_timeout: u64,
 }
 
+/// A use of the program other than to chat.
+#[derive(Debug, Subcommand)]
+pub enum Other {
+    /// Prints a token for a user, signed with your own secret or key
+    Token(TokenOptions),
+}
+
 impl Options {
-    /// Returns the URL to connect to, with the user but without a room.
+    /// Returns the source of tokens, if the user has named one.
+    pub fn tokens(&self) -> Option<TokenSource> {
+        let command = self.token_command.clone().map(TokenSource::Command);
+        command.or_else(|| self.token_file.clone().map(TokenSource::File))
+    }
+
+    /// Returns the URL to connect to, with the user but without a room. With a token the service knows the user, so the
+    /// URL names one only if the user has asked for that.
     ///
     /// # Errors
     ///
@@ -70,8 +96,12 @@ impl Options {
         } else {
             ""
         };
+        let base = format!("{}{slash}{separator}", self.url);
+        if self.user.is_none() && self.tokens().is_some() {
+            return Ok(base);
+        }
         let user = utf8_percent_encode(user, ENCODED);
-        Ok(format!("{}{slash}{separator}user={user}", self.url))
+        Ok(format!("{base}user={user}&"))
     }
 
     /// Returns the settings of the core.
@@ -83,14 +113,14 @@ impl Options {
             heartbeat: Duration::from_secs(self.heartbeat),
             max_life: Duration::from_secs(self.max_life),
             ack_timeout: Duration::from_secs(self.ack_timeout),
-            has_tokens: false,
+            has_tokens: self.tokens().is_some(),
         }
     }
 }
 
 /// Adds a room to an address that `Options::address` returned.
 pub fn in_room(address: &str, room: &str) -> String {
-    format!("{address}&room={}", utf8_percent_encode(room, ENCODED))
+    format!("{address}room={}", utf8_percent_encode(room, ENCODED))
 }
 
 /// Returns a random name for a guest. The service would give a name too, but another one to each connection, and it
@@ -108,8 +138,27 @@ mod tests {
     use super::*;
 
     fn address(url: &str) -> Result<String, String> {
-        let options = Options::try_parse_from(["roomchat", url]).map_err(|e| e.to_string())?;
-        options.address("ünal")
+        parse(&[url]).address("ünal")
+    }
+
+    fn parse(arguments: &[&str]) -> Options {
+        Options::try_parse_from([&["roomchat"], arguments].concat()).unwrap()
+    }
+
+    #[test]
+    fn a_token_names_the_user() {
+        let url = "ws://h/prod";
+        let token = parse(&[url, "--token-file", "f"]);
+        assert_eq!(token.address("guest-x").unwrap(), "ws://h/prod?");
+        assert_eq!(token.tokens(), Some(TokenSource::File("f".into())));
+        assert!(token.settings().has_tokens);
+        let both = parse(&[url, "--token-command", "c", "--user", "a"]);
+        assert_eq!(both.address("a").unwrap(), "ws://h/prod?user=a&");
+        assert_eq!(both.tokens(), Some(TokenSource::Command("c".to_owned())));
+        let two = ["roomchat", "--token-file", "f", "--token-command", "c"];
+        assert!(Options::try_parse_from(two).is_err());
+        let issue = parse(&["token", "--secret-file", "s", "--user", "a"]);
+        assert!(matches!(issue.other, Some(Other::Token(_))));
     }
 
     #[test]
@@ -121,9 +170,9 @@ mod tests {
             ("wss://h", "wss://h/?"),
             ("wss://h/", "wss://h/?"),
         ] {
-            assert_eq!(address(url), Ok(format!("{expected}{user}")));
+            assert_eq!(address(url), Ok(format!("{expected}{user}&")));
         }
-        assert_eq!(in_room("x?", "a:b"), "x?&room=a%3Ab");
+        assert_eq!(in_room("x?", "a:b"), "x?room=a%3Ab");
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub async fn run(options: &Options, ui: &Ui, mut said: UnboundedReceiver<Said>) 
     let address = options
         .address(&settings.user)
         .map_err(anyhow::Error::msg)?;
+    let tokens = options.tokens();
     let mut core = Core::new(settings, rand::random());
     let mut connections: BTreeMap<LinkId, Connection> = BTreeMap::new();
     let (events, mut happened) = unbounded_channel();
@@ -52,7 +53,8 @@ pub async fn run(options: &Options, ui: &Ui, mut said: UnboundedReceiver<Said>) 
             match output {
                 Output::Connect { link, room } => {
                     let url = in_room(&address, &room);
-                    connections.insert(link, connect(link, url, events.clone()));
+                    let connection = connect(link, url, tokens.clone(), events.clone());
+                    connections.insert(link, connection);
                 }
                 Output::Send(link, frame) => {
                     if let Some(connection) = connections.get(&link) {

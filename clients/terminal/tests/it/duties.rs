@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use roomchat::command::Command;
-use roomchat::core::{Exit, Input, Settings};
+use roomchat::core::{Exit, Input, Settings, Why};
 use roomchat::event::Event;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
@@ -504,4 +504,187 @@ fn mistakes_of_a_program_carry_the_id_of_their_command() {
     ];
     assert_eq!(errors, expected);
     assert!(world.to_service.is_empty());
+}
+
+/// A client whose handshakes carry tokens of this life.
+fn with_tokens(life: Duration) -> World {
+    let mut world = World::with(Settings {
+        has_tokens: true,
+        max_life: Duration::from_secs(6900),
+        ..settings(&["lobby"])
+    });
+    world.token_life = Some(life);
+    world.flush();
+    world
+}
+
+/// Runs until the client opens another connection, and returns how long that took.
+fn until_dialling(world: &mut World) -> Duration {
+    let before = world.now;
+    while world.dialling.is_empty() {
+        world.wake();
+        while world.dialling.is_empty()
+            && !(world.to_service.is_empty() && world.to_client.is_empty())
+        {
+            world.carry(0, Fate::Arrives);
+            world.bring(0, false, false);
+        }
+    }
+    world.now - before
+}
+
+#[test]
+fn a_connection_is_renewed_before_its_token_ends() {
+    let mut world = with_tokens(1000 * SECOND);
+    let opened = world.now;
+    until_dialling(&mut world);
+    assert_eq!(world.now - opened, 800 * SECOND);
+    // Messages come on the first connection until the second has taken over, and for some seconds beyond.
+    world.another_says("lobby");
+    world.dial(true);
+    let renewed = world.now;
+    while world.open() == 2 {
+        world.another_says("lobby");
+        world.index();
+        while !(world.to_service.is_empty() && world.to_client.is_empty()) {
+            world.carry(0, Fate::Arrives);
+            world.bring(0, false, false);
+        }
+        world.wake();
+    }
+    assert!(world.now - renewed >= 3 * SECOND);
+    let last = world.logs_head("lobby");
+    assert_eq!(seqs(&world), (1..=last).collect::<Vec<_>>());
+    let lost = |event: &Event| matches!(event, Event::Disconnected { .. } | Event::Lost { .. });
+    assert!(!world.events.iter().any(lost));
+    // The second is renewed in its turn.
+    until_dialling(&mut world);
+    assert_eq!(world.now - renewed, 800 * SECOND);
+}
+
+#[test]
+fn a_token_of_many_hours_does_not_keep_a_connection_beyond_two() {
+    let mut world = with_tokens(36_000 * SECOND);
+    let waited = until_dialling(&mut world);
+    assert!(
+        (6300 * SECOND..=6900 * SECOND).contains(&waited),
+        "{waited:?}"
+    );
+}
+
+#[test]
+fn a_token_without_much_life_is_not_renewed_without_end() {
+    let mut world = with_tokens(Duration::ZERO);
+    assert!(until_dialling(&mut world) >= 2 * SECOND);
+}
+
+#[test]
+fn an_expired_token_is_replaced_by_a_new_connection() {
+    let mut world = with_tokens(36_000 * SECOND);
+    let id = world.say("lobby");
+    let (link, _) = world.to_service[0];
+    answer(
+        &mut world,
+        json!({"type": "error", "action": "publish", "code": 401, "name": "token_expired",
+               "message": "…", "temporary": false}),
+    );
+    assert_eq!(world.open(), 0);
+    until_dialling(&mut world);
+    assert_ne!(world.dialling[0].0, link);
+    world.another_says("lobby");
+    world.flush();
+    assert_eq!(seqs(&world), [1, 2]);
+    let acked = world
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::Ack(ack) if ack.id.as_ref() == Some(&id)));
+    assert!(acked);
+}
+
+#[test]
+fn three_refused_handshakes_are_enough() {
+    let refuse = |world: &mut World| {
+        until_dialling(world);
+        let (link, _) = world.dialling.remove(0);
+        world.input(Input::Closed {
+            link,
+            reason: "no".to_owned(),
+            why: Why::Refused,
+        });
+    };
+    let refused = Some(Exit::Refused("no".to_owned()));
+    let fresh = |has_tokens| {
+        World::with(Settings {
+            has_tokens,
+            ..settings(&["lobby"])
+        })
+    };
+    // A fresh token may be accepted.
+    let mut world = fresh(true);
+    refuse(&mut world);
+    refuse(&mut world);
+    assert_eq!(world.exit, None);
+    refuse(&mut world);
+    assert_eq!(world.exit, refused);
+    // Without tokens the next handshake would be the same.
+    let mut world = fresh(false);
+    refuse(&mut world);
+    assert_eq!(world.exit, refused);
+
+    // A success between them counts, and so does a connection that works.
+    let mut world = with_tokens(1000 * SECOND);
+    for _ in 0..5 {
+        refuse(&mut world);
+    }
+    let told = |event: &Event| matches!(event, Event::Error { name, retrying: true, .. } if name == "refused");
+    assert!(world.events.iter().any(told));
+    assert_eq!((world.exit.clone(), world.open()), (None, 1));
+    until_dialling(&mut world);
+    world.flush();
+    world.wait(10 * SECOND);
+    world.flush();
+    world.cut(0);
+    refuse(&mut world);
+    refuse(&mut world);
+    assert_eq!(world.exit, None);
+    refuse(&mut world);
+    assert_eq!(world.exit, refused);
+}
+
+#[test]
+fn who_cannot_succeed_ends_at_once_and_who_has_succeeded_tries_on() {
+    let hopeless = |world: &mut World| {
+        until_dialling(world);
+        let (link, _) = world.dialling.remove(0);
+        world.input(Input::Closed {
+            link,
+            reason: "nothing listens".to_owned(),
+            why: Why::Hopeless,
+        });
+    };
+    let mut world = World::new(&["lobby"]);
+    hopeless(&mut world);
+    assert_eq!(
+        world.exit,
+        Some(Exit::Refused("nothing listens".to_owned()))
+    );
+    let mut world = calm(&["lobby"]);
+    world.cut(0);
+    for _ in 0..10 {
+        hopeless(&mut world);
+    }
+    world.heal();
+}
+
+#[test]
+fn the_service_says_who_the_user_is() {
+    let mut world = World::with(Settings {
+        user: "guest-x".to_owned(),
+        ..settings(&["lobby"])
+    });
+    world.flush();
+    world.say("lobby");
+    // The model stores the message as of its user, and checks that the client shows it so.
+    world.flush();
+    assert_eq!(seqs(&world), [1]);
 }

@@ -107,6 +107,8 @@ pub(crate) struct World {
     /// Whether the test is about errors that the user is told of.
     pub(crate) errors_are_fine: bool,
     pub(crate) exit: Option<Exit>,
+    /// The life of the token of each handshake.
+    pub(crate) token_life: Option<Duration>,
     /// The numbers of entries that are of an unknown kind, in any room.
     pub(crate) hidden: BTreeSet<u64>,
     others: usize,
@@ -136,6 +138,7 @@ impl World {
             events: Vec::new(),
             errors_are_fine: false,
             exit: None,
+            token_life: None,
             hidden: BTreeSet::new(),
             others: 0,
             core: Core::new(settings, [7; 32]),
@@ -215,7 +218,7 @@ impl World {
             self.links.insert(link, BTreeMap::from([(room, false)]));
             self.input(Input::Opened {
                 link,
-                token_life: None,
+                token_life: self.token_life,
             });
         } else {
             self.close(link);
@@ -244,6 +247,15 @@ impl World {
         self.dialling.retain(|(dialling, _)| *dialling != link);
         self.to_client.retain(|(to, _)| *to != link);
         // What the client has sent may still be processed.
+    }
+
+    /// The number of open connections.
+    pub(crate) fn open(&self) -> usize {
+        self.links.len()
+    }
+
+    pub(crate) fn logs_head(&self, room: &str) -> u64 {
+        self.logs[room].head()
     }
 
     /// The index has caught up with the table.

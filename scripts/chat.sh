@@ -4,18 +4,21 @@
 
 usage() {
   cat <<'TEXT'
-Usage: scripts/chat.sh [ROOM] [USER]
+Usage: scripts/chat.sh [--token TOKEN] [ROOM] [USER]
 
 Joins ROOM (default: lobby) as USER (default: a guest name) and stays until Ctrl-C.
-The first of these that is there is where it connects to:
+It connects to the first of these that exists:
   1. CHAT_URL, e.g. CHAT_URL=wss://abc.execute-api.eu-west-1.amazonaws.com/prod
   2. the stack deployed from terraform/ (its output websocket_url)
   3. the local gateway, ws://127.0.0.1:3000/prod, which scripts/local.sh starts
 
-Names are 1 to 64 letters, digits and -_.: in any script, in NFC.
-Type {"action":"publish","data":"hi"} to speak. PROTOCOL.md has every frame.
+A name has 1 to 64 letters and digits of any script and -_.: in NFC.
+Type {"action":"publish","data":"hi"} to send a message. PROTOCOL.md has every frame.
 
-A client that takes plain text, reconnects and loses nothing:  cargo run -p roomchat -- --room ROOM --user USER
+A service with verified users needs a token (a JWT), by --token or in the variable CHAT_TOKEN, and takes the user from
+it: leave USER out. `roomchat token` issues tokens for a service whose key you have.
+
+The terminal client takes plain text, reconnects and loses nothing:  cargo run -p roomchat -- --room ROOM --user USER
 TEXT
 }
 
@@ -34,16 +37,28 @@ urlencode() {
   node -e 'process.stdout.write(encodeURIComponent(process.argv[1]))' -- "$1"
 }
 
-for argument in "$@"; do
-  case $argument in
+token=${CHAT_TOKEN-}
+names=()
+while [ $# -gt 0 ]; do
+  case $1 in
   -h | --help)
     usage
     exit 0
     ;;
-  -*) die "$argument is no option; --help tells how to use it." ;;
+  --token)
+    [ $# -ge 2 ] || die "--token is followed by a token; --help tells how to use it."
+    token=$2
+    shift
+    ;;
+  --token=*) token=${1#--token=} ;;
+  -*) die "$1 is not an option; --help tells how to use it." ;;
+  *) names+=("$1") ;;
   esac
+  shift
 done
-[ $# -le 2 ] || die "There are at most two arguments, ROOM and USER; quote a name with spaces, or see --help."
+[ ${#names[@]} -le 2 ] || die "There are at most two arguments, ROOM and USER; quote a name with spaces, or see --help."
+room=${names[0]-lobby}
+user=${names[1]-}
 
 wscat=$(wscat_bin)
 url=${CHAT_URL:-$(deployed_url)}
@@ -55,13 +70,19 @@ fi
 
 separator='?'
 case $url in *\?*) separator='&' ;; esac
-url="$url${separator}room=$(urlencode "${1-lobby}")"
-[ -z "${2-}" ] || url="$url&user=$(urlencode "$2")"
+url="$url${separator}room=$(urlencode "$room")"
+[ -z "$user" ] || url="$url&user=$(urlencode "$user")"
+header=()
+[ -z "$token" ] || header=(--header "Authorization: Bearer $token")
 
-printf '%s\nSpeak with {"action":"publish","data":"hi"}, leave with Ctrl-C.\n' "$url"
+printf '%s\nSend a message with {"action":"publish","data":"hi"}, leave with Ctrl-C.\n' "$url"
 status=0
-"$wscat" --connect "$url" || status=$?
+"$wscat" ${header[@]+"${header[@]}"} --connect "$url" || status=$?
 if [ "$status" -ne 0 ]; then
-  printf '%s\n' "Could not stay connected. After a 400: names are 1 to 64 letters, digits and -_.: . After a 403: the URL's stage does not exist." >&2
+  cat >&2 <<'TEXT'
+The connection was refused or lost.
+After a 400: a name has 1 to 64 letters and digits of any script and -_.: in NFC, and USER must be the one of the token.
+After a 401: the service needs a token; see --help. After a 403: the token is not accepted, or the stage in the URL does not exist.
+TEXT
 fi
 exit "$status"

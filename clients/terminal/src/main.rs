@@ -23,10 +23,13 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
+            // The first line ends with a colon where the next ones list arguments.
+            let mistake = text.lines().take_while(|line| !line.trim().is_empty());
+            let mistake: Vec<&str> = mistake.map(str::trim).collect();
+            let mistake = mistake.join(" ");
             return fail(&format!(
                 "{} (--help lists the options)",
-                first.trim_start_matches("error: ")
+                mistake.trim_start_matches("error: ")
             ));
         }
     };

@@ -14,6 +14,7 @@ mod ids;
 mod lambda;
 mod log;
 mod options;
+mod query;
 mod template;
 mod terraform;
 
@@ -264,7 +265,7 @@ fn programs(
     binaries: &Path,
     unpacked: &Path,
     mut runtimes: Runtimes,
-) -> Result<Vec<(Function, package::Program)>> {
+) -> Result<Vec<(Function, lambda::Program)>> {
     functions
         .values()
         .map(|function| {

@@ -82,7 +82,7 @@ fn answer(status: StatusCode, body: &Value) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::faults::{Place, Point};
+    use crate::faults::{Point, Site};
 
     /// A request to a server of these routes: the status and the body.
     async fn ask(
@@ -128,7 +128,7 @@ mod tests {
         let with = |counts: [u64; 2]| json!({"seed": 8, "rules": [{"name": "lossy", "matched": counts[0], "applied": counts[1], "rule": lossy}]});
         assert_eq!((status, seen), (200, with([0, 0])));
         for _ in 0..3 {
-            let _ = faults.decide(&Point::at(Place::Post));
+            let _ = faults.decide(&Point::at(Site::Post));
         }
         assert_eq!(
             ask(address, "GET", "/faults", "").await,
@@ -137,7 +137,7 @@ mod tests {
 
         // What is refused changes nothing.
         for (method, path, body, status, message) in [
-            ("PUT", "/faults", "{", 400, "it is not JSON"),
+            ("PUT", "/faults", "{", 400, "not valid JSON"),
             (
                 "POST",
                 "/faults",

@@ -30,8 +30,9 @@ use super::answer::{self, Answer};
 use super::call::{Call, Effect};
 use super::counters::Counters;
 use super::lag::Shadow;
-use crate::faults::{Fault, Faults, Place, Point};
+use crate::faults::{Fault, Faults, Point, Site};
 use crate::lambda::callers::{Caller, Callers};
+use crate::lambda::outbound::Outbound;
 use crate::log;
 
 /// 16 MB, DynamoDB's largest request.
@@ -95,17 +96,23 @@ impl Front {
         let call = Call::read(&head.headers, &body);
         let caller = self.callers.of(&head.headers);
         let tables: Vec<&str> = call.tables.iter().map(String::as_str).collect();
+        let invocation = caller.as_ref().and_then(|caller| caller.invocation());
         let point = Point {
             operation: Some(&call.operation),
             tables: &tables,
             index: call.index.as_deref(),
-            ..Point::at(Place::Table).called_by(caller.as_deref())
+            function: caller.as_ref().map(|caller| caller.function()),
+            invocation: invocation.as_deref(),
+            ..Point::at(Site::Table)
         };
-        let call_point = Point {
-            place: Place::Call,
-            ..point
+        let outbound = match &caller {
+            Some(caller) => {
+                let site = Site::Call;
+                let verdict = self.faults.decide(&Point { site, ..point });
+                Some(Outbound::begin(verdict, caller).await)
+            }
+            None => None,
         };
-        let outbound = self.faults.call(&call_point, caller.as_ref()).await;
         let mut verdict = self.faults.decide(&point);
         verdict.wait().await;
         let fault = verdict.fault;
@@ -125,7 +132,9 @@ impl Front {
             None
         };
         drop(verdict);
-        outbound.done().await;
+        if let Some(outbound) = outbound {
+            outbound.done().await;
+        }
         match (fault, truth) {
             (Some(Fault::Status { status, .. }), _) => Ok(answer::failed(status)),
             (Some(Fault::Hang { .. }), _) | (_, None) => pending().await,
@@ -204,10 +213,13 @@ impl Front {
 
     /// How much later than the table its indexes learn of an item that the call has written.
     fn lag(&self, call: &Call, table: &str, caller: Option<&Caller>) -> Duration {
+        let invocation = caller.and_then(Caller::invocation);
         let point = Point {
             operation: Some(&call.operation),
             tables: &[table],
-            ..Point::at(Place::Table).called_by(caller)
+            function: caller.map(Caller::function),
+            invocation: invocation.as_deref(),
+            ..Point::at(Site::Table)
         };
         self.faults.lag(&point).unwrap_or_default()
     }

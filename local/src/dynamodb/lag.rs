@@ -36,19 +36,19 @@ struct Queue {
     /// By when it sees them, and by their order where that is the same.
     changes: BTreeMap<(Instant, u64), Change>,
     /// When the last waiting change of an item shows: none of the same item shows before it.
-    last: HashMap<Place, Instant>,
+    last: HashMap<ItemKey, Instant>,
     count: u64,
 }
 
 struct Change {
-    place: Place,
+    item_key: ItemKey,
     key: Item,
     /// The item after the write; none when it is gone.
     image: Option<Item>,
 }
 
 /// A table and the values of a key, in the engine's one way to write each.
-type Place = (String, Vec<String>);
+type ItemKey = (String, Vec<String>);
 
 impl Shadow {
     /// Copies the real database as it is now; nothing may write to it meanwhile.
@@ -89,7 +89,7 @@ impl Shadow {
     ) {
         for (table, attributes) in call.written() {
             // A write that has succeeded can be read back; if it cannot, there is nothing to show.
-            let Some((place, key)) = key_of(real, table, attributes) else {
+            let Some((item_key, key)) = key_of(real, table, attributes) else {
                 continue;
             };
             let request = GetItemRequest {
@@ -102,7 +102,7 @@ impl Shadow {
                 continue;
             };
             let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            queue.push(place, key, found.item, now + lag(table));
+            queue.push(item_key, key, found.item, now + lag(table));
         }
     }
 
@@ -110,7 +110,7 @@ impl Shadow {
     pub(super) fn catch_up(&self, now: Instant) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(change) = queue.pop(now) {
-            let table_name = change.place.0;
+            let table_name = change.item_key.0;
             // The table may have been removed since.
             let _ = match change.image {
                 Some(item) => self
@@ -136,8 +136,8 @@ impl Shadow {
     /// Drops what is left to see of a table that is no more: another of that name begins empty.
     pub(super) fn forget(&self, table: &str) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.changes.retain(|_, change| change.place.0 != table);
-        queue.last.retain(|place, _| place.0 != table);
+        queue.changes.retain(|_, change| change.item_key.0 != table);
+        queue.last.retain(|item_key, _| item_key.0 != table);
     }
 
     /// Whether the call reads an index that is eventually consistent. A local secondary index need not be.
@@ -167,11 +167,15 @@ impl Shadow {
 }
 
 impl Queue {
-    fn push(&mut self, place: Place, key: Item, image: Option<Item>, due: Instant) {
-        let due = self.last.get(&place).map_or(due, |last| due.max(*last));
-        self.last.insert(place.clone(), due);
+    fn push(&mut self, item_key: ItemKey, key: Item, image: Option<Item>, due: Instant) {
+        let due = self.last.get(&item_key).map_or(due, |last| due.max(*last));
+        self.last.insert(item_key.clone(), due);
         self.count += 1;
-        let change = Change { place, key, image };
+        let change = Change {
+            item_key,
+            key,
+            image,
+        };
         self.changes.insert((due, self.count), change);
     }
 
@@ -183,8 +187,8 @@ impl Queue {
             return None;
         }
         let change = first.remove();
-        if self.last.get(&change.place) == Some(&due) {
-            self.last.remove(&change.place);
+        if self.last.get(&change.item_key) == Some(&due) {
+            self.last.remove(&change.item_key);
         }
         Some(change)
     }
@@ -203,7 +207,7 @@ fn copy(real: &Database) -> Result<Database> {
 }
 
 /// The key among the attributes.
-fn key_of(real: &Database, table: &str, attributes: &Value) -> Option<(Place, Item)> {
+fn key_of(real: &Database, table: &str, attributes: &Value) -> Option<(ItemKey, Item)> {
     let metadata = real.get_table_metadata(table).ok()??;
     let schema: Vec<Value> = serde_json::from_str(&metadata.key_schema).ok()?;
     let mut key = Item::new();

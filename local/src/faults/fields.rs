@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Map, Value};
 
-use super::rule::Spread;
+use super::act::Spread;
 
 /// The longest delay: an hour, in milliseconds.
 const MAX_MS: u64 = 3_600_000;
@@ -18,7 +18,7 @@ impl Fields<'_> {
         match self.0.get(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => bail!("\"{key}\" is no string"),
+            Some(_) => bail!("\"{key}\" must be a string"),
         }
     }
 
@@ -30,7 +30,7 @@ impl Fields<'_> {
         let found = words.iter().position(|word| *word == text);
         Ok(Some(found.with_context(|| {
             format!(
-                "\"{key}\": \"{}\" is none of {}",
+                "\"{key}\": \"{}\" is not one of {}",
                 text.escape_debug(),
                 list(words)
             )
@@ -38,7 +38,7 @@ impl Fields<'_> {
     }
 
     pub(super) fn texts(&self, key: &str) -> Result<BTreeMap<String, String>> {
-        let wrong = || anyhow!("\"{key}\" is no object whose values are strings");
+        let wrong = || anyhow!("\"{key}\" must be an object whose values are strings");
         match self.0.get(key) {
             None => Ok(BTreeMap::new()),
             Some(Value::Object(map)) => map
@@ -55,7 +55,7 @@ impl Fields<'_> {
         match self.0.get(key) {
             None => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
-            Some(_) => bail!("\"{key}\" is neither true nor false"),
+            Some(_) => bail!("\"{key}\" must be true or false"),
         }
     }
 
@@ -64,7 +64,7 @@ impl Fields<'_> {
             None => Ok(None),
             Some(value) => {
                 Ok(Some(value.as_u64().filter(|n| *n > 0).with_context(
-                    || format!("\"{key}\" is no whole number from 1"),
+                    || format!("\"{key}\" must be a whole number from 1"),
                 )?))
             }
         }
@@ -76,14 +76,11 @@ impl Fields<'_> {
             None => bail!("\"ms\" is missing: milliseconds, or [from, to]"),
             Some(Value::Array(ends)) => {
                 let [from, to] = ends.as_slice() else {
-                    bail!(
-                        "\"ms\" has {} numbers: as an array it is [from, to]",
-                        ends.len()
-                    );
+                    bail!("\"ms\" has {} numbers: expected [from, to]", ends.len());
                 };
                 let (from, to) = (milliseconds(from)?, milliseconds(to)?);
                 if from > to {
-                    bail!("\"ms\": [{from}, {to}] is empty: the smaller number comes first");
+                    bail!("\"ms\": [{from}, {to}] must begin with the smaller number");
                 }
                 Ok(from..=to)
             }
@@ -99,7 +96,7 @@ impl Fields<'_> {
         let code = value.as_u64().and_then(|code| u16::try_from(code).ok());
         let code = code.filter(|code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999));
         Ok(Some(code.context(
-            "\"close\" is no code that can be sent: 1000 to 1003, 1007 to 1014 or 3000 to 4999; without it there is no close frame",
+            "\"close\" must be a code that an endpoint may send (1000 to 1003, 1007 to 1014, 3000 to 4999); without \"close\" there is no close frame",
         )?))
     }
 }
@@ -108,7 +105,7 @@ pub(super) fn milliseconds(value: &Value) -> Result<u64> {
     value
         .as_u64()
         .filter(|ms| *ms <= MAX_MS)
-        .with_context(|| format!("\"ms\": {value} is no whole number from 0 to {MAX_MS}"))
+        .with_context(|| format!("\"ms\": {value} is not a whole number from 0 to {MAX_MS}"))
 }
 
 pub(super) fn list(words: &[&str]) -> String {

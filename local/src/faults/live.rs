@@ -8,10 +8,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::act::{Act, Spread};
 use super::point::Point;
-use super::rule::{Act, Per, Rule, Spread};
+use super::rule::{Per, Rule};
 use super::verdict::Verdict;
-use crate::lambda::callers::Caller;
 use crate::log;
 
 /// A rule and its counters.
@@ -62,13 +62,13 @@ impl Live {
     /// Counts the occurrence if it matches, and says whether the rule takes it.
     pub(super) fn count(&mut self, point: &Point<'_>, seed: u64) -> Option<Match> {
         let rule = &self.rule;
-        if rule.on != point.place || !rule.matcher.matches(point) {
+        if rule.on != point.site || !rule.matcher.matches(point) {
             return None;
         }
         let n = match rule.which.per {
             None => self.matched + 1,
-            Some(Per::Connection) => point.client?.marks.tally.next(self.serial),
-            Some(Per::Invocation) => point.caller?.count(self.serial)?,
+            Some(Per::Connection) => point.handshake?.tally.next(self.serial),
+            Some(Per::Invocation) => point.invocation?.tally.next(self.serial),
         };
         self.matched += 1;
         let mut random = StdRng::seed_from_u64(mix(seed, &rule.name, self.matched));
@@ -128,7 +128,7 @@ impl Live {
         let scope = match self.rule.which.per {
             None => None,
             Some(Per::Connection) => point.connection.map(str::to_owned),
-            Some(Per::Invocation) => point.caller.and_then(Caller::invocation),
+            Some(Per::Invocation) => point.invocation.map(|i| i.request_id.clone()),
         };
         scope.unwrap_or_default()
     }
@@ -144,8 +144,8 @@ impl Live {
         self.applied += 1;
         let mut fields = json!({
             "rule": self.rule.name,
-            "on": point.place.name(),
-            "do": self.rule.does(),
+            "on": point.site.name(),
+            "do": self.rule.does,
             "occurrence": seen.n,
             "seed": seed,
         });

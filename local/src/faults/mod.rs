@@ -4,14 +4,13 @@
 //! depends on the seed, its name and the number of the match alone: neither on other rules nor on time. The same seed
 //! and the same order of occurrences give the same faults.
 
-mod calls;
+mod act;
 mod fields;
-mod frames;
-pub(crate) mod invocations;
 mod live;
 mod parse;
 mod point;
 mod rule;
+mod site;
 mod verdict;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,11 +19,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use act::Act;
+pub(crate) use act::{Fault, When};
 use live::Live;
 pub(crate) use parse::Document;
-pub(crate) use point::{FunctionName, Marks, Point, Tally};
-use rule::{Act, Rule, When};
-pub(crate) use rule::{Fault, Place};
+pub(crate) use point::{FunctionName, Handshake, Invocation, Point};
+use rule::Rule;
+pub(crate) use site::Site;
 pub(crate) use verdict::Verdict;
 
 /// The rules that hold now, and how far each has counted.
@@ -157,7 +158,7 @@ impl Faults {
     }
 
     /// How much later than the table its indexes learn of a write: asked once for each item that was written, with a
-    /// point at [`Place::Table`]. Of several rules the first one's.
+    /// point at [`Site::Table`]. Of several rules the first one's.
     pub(crate) fn lag(&self, point: &Point<'_>) -> Option<Duration> {
         if !self.lagging() {
             return None;

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::fields::{Fields, list, milliseconds};
-use super::rule::{Act, Fault, Matcher, Per, Place, Rule, When, Which};
+use super::act::{self, Act, Declaration};
+use super::fields::{Fields, list};
+use super::rule::{Matcher, Per, Rule, Which};
+use super::site::Site;
 
 /// How many rules a document may hold.
 const MAX_RULES: usize = 1000;
-/// How long an occurrence is held back for others, unless the rule says: a second, in milliseconds.
-const REORDER_MS: u64 = 1000;
 const MAX_NAME_BYTES: usize = 64;
 
 /// What any rule may have.
@@ -52,40 +51,37 @@ impl Document {
     /// # Errors
     /// When it is not one of these, or a rule says what no rule can.
     pub(crate) fn parse(json: &[u8]) -> Result<Document> {
-        let document: Value = serde_json::from_slice(json).context("it is not JSON")?;
+        let document: Value = serde_json::from_slice(json).context("not valid JSON")?;
         let (seed, rules) = match document {
             Value::Array(rules) => (None, rules),
             Value::Object(mut document) if document.contains_key("rules") => {
                 let rules = document.remove("rules");
                 let seed = document.remove("seed").map(|seed| {
                     seed.as_u64()
-                        .context("\"seed\" is no whole number from 0 to 18446744073709551615")
+                        .context("\"seed\" must be a whole number from 0 to 18446744073709551615")
                 });
                 if let Some(key) = document.keys().next() {
                     bail!(
-                        "the key \"{key}\" is unknown beside \"rules\": only \"seed\" can be there"
+                        "unknown key \"{key}\": an object with \"rules\" can only have \"seed\" besides"
                     );
                 }
                 let Some(Value::Array(rules)) = rules else {
-                    bail!("\"rules\" is no array");
+                    bail!("\"rules\" must be an array");
                 };
                 (seed.transpose()?, rules)
             }
             rule @ Value::Object(_) => (None, vec![rule]),
-            _ => bail!("it is no array of rules, no rule, and no object with \"rules\""),
+            _ => bail!("expected a rule, an array of rules, or an object with \"rules\""),
         };
         if rules.len() > MAX_RULES {
-            bail!(
-                "there are {} rules, and {MAX_RULES} is the most",
-                rules.len()
-            );
+            bail!("{} rules: at most {MAX_RULES} are allowed", rules.len());
         }
         let mut names = BTreeSet::new();
         let mut parsed = Vec::with_capacity(rules.len());
         for (index, rule) in rules.into_iter().enumerate() {
             let rule = read_rule(rule, index + 1)?;
             if !rule.name.is_empty() && !names.insert(rule.name.clone()) {
-                bail!("two rules are called \"{}\"", rule.name);
+                bail!("two rules have the name \"{}\"", rule.name);
             }
             parsed.push(rule);
         }
@@ -98,7 +94,7 @@ impl Document {
 
 fn read_rule(source: Value, number: usize) -> Result<Rule> {
     let Value::Object(map) = &source else {
-        bail!("rule {number} is no object");
+        bail!("rule {number} must be an object");
     };
     let name = match map.get("name") {
         None => String::new(),
@@ -112,55 +108,67 @@ fn read_rule(source: Value, number: usize) -> Result<Rule> {
     } else {
         format!("rule \"{name}\"")
     };
-    let read = || -> Result<(Place, Matcher, Which, Act)> {
+    let read = || -> Result<(Site, Matcher, Which, &Declaration, Act)> {
         let fields = Fields(map);
-        let places = Place::ALL.map(Place::name);
-        let on = fields
-            .one_of("on", &places)?
-            .context(format!("\"on\" is missing: it is one of {}", list(&places)))?;
-        let on = Place::ALL[on];
-        let fitting: Vec<&str> = acts(on).collect();
-        let act = match fields.text("do")? {
-            Some(act) if fitting.contains(&act.as_str()) => act,
-            Some(act) => bail!(
-                "\"do\": \"{}\" is nothing that can be done on \"{}\": there it is one of {}",
-                act.escape_debug(),
-                on.name(),
-                list(&fitting)
-            ),
-            None => bail!(
-                "\"do\" is missing: on \"{}\" it is one of {}",
-                on.name(),
-                list(&fitting)
-            ),
+        let sites = Site::ALL.map(Site::name);
+        let site = fields
+            .one_of("on", &sites)?
+            .with_context(|| format!("\"on\" is missing: expected one of {}", list(&sites)))?;
+        let site = Site::ALL[site];
+        let possible = || {
+            list(
+                &act::possible_at(site)
+                    .map(|act| act.name)
+                    .collect::<Vec<_>>(),
+            )
         };
+        let name = fields.text("do")?.with_context(|| {
+            format!(
+                "\"do\" is missing: on \"{}\" expected one of {}",
+                site.name(),
+                possible()
+            )
+        })?;
+        let act = act::possible_at(site)
+            .find(|act| act.name == name)
+            .with_context(|| {
+                format!(
+                    "\"do\": \"{}\" is not possible on \"{}\": expected one of {}",
+                    name.escape_debug(),
+                    site.name(),
+                    possible()
+                )
+            })?;
         let known: Vec<&str> = COMMON
             .into_iter()
-            // It is a write that lags, and a write names no index.
-            .chain(matchers(on).filter(|key| act != "lag" || *key != "index"))
-            .chain(parameters(&act, on).iter().copied())
+            // A write lags, and a write names no index.
+            .chain(matchers(site).filter(|key| act.name != "lag" || *key != "index"))
+            .chain(act.parameters(site))
             .collect();
         if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
             bail!(
-                "the key \"{}\" has no meaning for \"{act}\" on \"{}\": there are {}",
+                "the key \"{}\" has no meaning for \"{}\" on \"{}\": expected one of {}",
                 key.escape_debug(),
-                on.name(),
+                act.name,
+                site.name(),
                 list(&known)
             );
         }
         Ok((
-            on,
+            site,
             matcher(&fields)?,
-            which(&fields, on)?,
-            read_act(&fields, &act)?,
+            which(&fields, site)?,
+            act,
+            (act.read)(&fields)?,
         ))
     };
-    let (on, matcher, which, act) = read().with_context(|| who)?;
+    let (on, matcher, which, declared, act) = read().with_context(|| who)?;
     Ok(Rule {
         name,
         on,
         matcher,
         which,
+        does: declared.name,
         act,
         source,
     })
@@ -174,47 +182,16 @@ fn is_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// What can be done at a place.
-fn acts(on: Place) -> impl Iterator<Item = &'static str> {
-    let acts: &[&str] = match on {
-        Place::Connect => &[
-            "delay",
-            "reorder",
-            "duplicate",
-            "status",
-            "hang",
-            "cut",
-            "early",
-        ],
-        Place::Message => &["delay", "reorder", "drop", "duplicate", "status", "cut"],
-        Place::Disconnect => &["delay", "reorder", "duplicate", "lose"],
-        Place::Frame => &["delay", "reorder", "drop", "duplicate", "cut"],
-        Place::Post => &[
-            "delay",
-            "reorder",
-            "drop",
-            "duplicate",
-            "gone",
-            "status",
-            "hang",
-        ],
-        Place::Get | Place::Delete => &["delay", "gone", "status", "hang"],
-        Place::Table => &["delay", "throttle", "status", "hang", "lag"],
-        Place::Call => &["delay", "hang", "kill"],
-    };
-    acts.iter().copied()
-}
-
 /// What can be asked of an occurrence at a place.
-fn matchers(on: Place) -> impl Iterator<Item = &'static str> {
+fn matchers(on: Site) -> impl Iterator<Item = &'static str> {
     let matchers: &[&str] = match on {
-        Place::Connect | Place::Message | Place::Disconnect => {
+        Site::Connect | Site::Message | Site::Disconnect => {
             &["route", "connection", "query", "function"]
         }
-        Place::Frame => &["route", "connection", "query"],
-        Place::Post | Place::Get | Place::Delete => &["connection", "query", "function"],
-        Place::Table => &["function", "table", "index", "operation"],
-        Place::Call => &[
+        Site::Frame => &["route", "connection", "query"],
+        Site::Post | Site::Get | Site::Delete => &["connection", "query", "function"],
+        Site::Table => &["function", "table", "index", "operation"],
+        Site::Call => &[
             "function",
             "connection",
             "query",
@@ -224,24 +201,6 @@ fn matchers(on: Place) -> impl Iterator<Item = &'static str> {
         ],
     };
     matchers.iter().copied()
-}
-
-/// What an act can be told.
-fn parameters(act: &str, on: Place) -> &'static [&'static str] {
-    match (act, on) {
-        ("delay" | "lag", _) => &["ms"],
-        ("reorder", _) => &["by", "ms"],
-        ("gone", Place::Post) => &["false", "deliver"],
-        ("gone", _) => &["false"],
-        // A read has no effect that could be kept.
-        ("status", Place::Get) => &["status"],
-        ("status", _) => &["status", "deliver"],
-        ("hang", Place::Post | Place::Delete | Place::Table) => &["deliver"],
-        ("cut", Place::Message) => &["close", "deliver"],
-        ("cut", _) => &["close"],
-        ("kill", _) => &["when"],
-        _ => &[],
-    }
 }
 
 fn matcher(fields: &Fields<'_>) -> Result<Matcher> {
@@ -256,14 +215,14 @@ fn matcher(fields: &Fields<'_>) -> Result<Matcher> {
     })
 }
 
-fn which(fields: &Fields<'_>, on: Place) -> Result<Which> {
+fn which(fields: &Fields<'_>, on: Site) -> Result<Which> {
     let probability = match fields.0.get("probability") {
         None => None,
         Some(value) => Some(
             value
                 .as_f64()
                 .filter(|p| (0.0..=1.0).contains(p))
-                .context("\"probability\" is no number from 0 to 1")?,
+                .context("\"probability\" must be a number from 0 to 1")?,
         ),
     };
     let per = fields.one_of("per", &["connection", "invocation"])?;
@@ -271,15 +230,15 @@ fn which(fields: &Fields<'_>, on: Place) -> Result<Which> {
         (None, _) => None,
         (
             Some(0),
-            Place::Connect
-            | Place::Message
-            | Place::Disconnect
-            | Place::Frame
-            | Place::Post
-            | Place::Get
-            | Place::Delete,
+            Site::Connect
+            | Site::Message
+            | Site::Disconnect
+            | Site::Frame
+            | Site::Post
+            | Site::Get
+            | Site::Delete,
         ) => Some(Per::Connection),
-        (Some(1), Place::Post | Place::Get | Place::Delete | Place::Table | Place::Call) => {
+        (Some(1), Site::Post | Site::Get | Site::Delete | Site::Table | Site::Call) => {
             Some(Per::Invocation)
         }
         (Some(0), _) => bail!(
@@ -287,7 +246,7 @@ fn which(fields: &Fields<'_>, on: Place) -> Result<Which> {
             on.name()
         ),
         (Some(_), _) => bail!(
-            "\"per\": \"invocation\" has no meaning on \"{}\": only what a function calls has one",
+            "\"per\": \"invocation\" has no meaning on \"{}\": only a function's calls belong to an invocation",
             on.name()
         ),
     };
@@ -301,62 +260,14 @@ fn which(fields: &Fields<'_>, on: Place) -> Result<Which> {
     })
 }
 
-fn read_act(fields: &Fields<'_>, act: &str) -> Result<Act> {
-    let deliver = fields.flag("deliver")?;
-    Ok(match act {
-        "delay" => Act::Delay(fields.spread()?),
-        "lag" => Act::Lag(fields.spread()?),
-        "reorder" => Act::Reorder {
-            by: fields.count("by")?.unwrap_or(1),
-            at_most: Duration::from_millis(match fields.0.get("ms") {
-                None => REORDER_MS,
-                Some(ms) => milliseconds(ms)?,
-            }),
-        },
-        "drop" => Act::Do(Fault::Drop),
-        "duplicate" => Act::Do(Fault::Duplicate),
-        "lose" => Act::Do(Fault::Lose),
-        "early" => Act::Do(Fault::Early),
-        "throttle" => Act::Do(Fault::Throttle),
-        "gone" if fields.flag("false")? => Act::Do(Fault::FalseGone { deliver }),
-        "gone" if deliver => {
-            bail!("\"deliver\" wants \"false\": true: no message reaches a connection that is gone")
-        }
-        "gone" => Act::Do(Fault::Gone),
-        "status" => {
-            const STATUSES: [u16; 5] = [429, 500, 502, 503, 504];
-            let status = fields.0.get("status").and_then(Value::as_u64);
-            let status = STATUSES
-                .into_iter()
-                .find(|known| status == Some(u64::from(*known)))
-                .with_context(|| format!("\"status\" must be one of {STATUSES:?}"))?;
-            Act::Do(Fault::Status { status, deliver })
-        }
-        "hang" => Act::Do(Fault::Hang { deliver }),
-        "cut" => Act::Do(Fault::Cut {
-            close: fields.close_code()?,
-            deliver,
-        }),
-        "kill" => {
-            let when = fields
-                .one_of("when", &["before", "after"])?
-                .context("\"when\" is missing: it is \"before\" or \"after\"")?;
-            Act::Do(Fault::Kill(if when == 0 {
-                When::Before
-            } else {
-                When::After
-            }))
-        }
-        // Checked before; no act is without a line here.
-        other => return Err(anyhow!("\"do\": \"{other}\" is unknown")),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use std::time::Duration;
+
+    use super::act::{Fault, When};
     use super::*;
 
     fn error(document: &Value) -> String {
@@ -394,7 +305,7 @@ mod tests {
             "nth": 3, "every": 2, "first": 9, "probability": 0.5, "times": 4, "per": "invocation",
             "do": "delay", "ms": [10, 200],
         }));
-        assert_eq!((rule.name.as_str(), rule.on), ("slow", Place::Post));
+        assert_eq!((rule.name.as_str(), rule.on), ("slow", Site::Post));
         assert_eq!(rule.act, Act::Delay(10..=200));
         assert_eq!(
             rule.which,
@@ -414,20 +325,20 @@ mod tests {
 
     #[test]
     fn every_act_can_be_written_wherever_it_fits() {
-        for on in Place::ALL {
-            for act in acts(on) {
-                let mut rule = json!({"on": on.name(), "do": act});
+        for on in Site::ALL {
+            for act in act::possible_at(on) {
+                let mut rule = json!({"on": on.name(), "do": act.name});
                 for (key, value) in [
                     ("ms", json!(5)),
                     ("status", json!(503)),
                     ("when", json!("after")),
                 ] {
-                    if parameters(act, on).contains(&key) {
+                    if act.parameters(on).any(|known| known == key) {
                         rule[key] = value;
                     }
                 }
                 let read = one(&rule);
-                assert_eq!((read.on, read.does()), (on, act), "{rule}");
+                assert_eq!((read.on, read.does), (on, act.name), "{rule}");
             }
         }
     }
@@ -500,65 +411,65 @@ mod tests {
         for (document, expected) in [
             (
                 json!(7),
-                "it is no array of rules, no rule, and no object with \"rules\"",
+                "expected a rule, an array of rules, or an object with \"rules\"",
             ),
-            (json!({"rules": 7}), "\"rules\" is no array"),
+            (json!({"rules": 7}), "\"rules\" must be an array"),
             (
                 json!({"rules": [], "sed": 1}),
-                "the key \"sed\" is unknown beside \"rules\": only \"seed\" can be there",
+                "unknown key \"sed\": an object with \"rules\" can only have \"seed\" besides",
             ),
             (
                 json!({"rules": [], "seed": -1}),
-                "\"seed\" is no whole number from 0 to 18446744073709551615",
+                "\"seed\" must be a whole number from 0 to 18446744073709551615",
             ),
-            (json!([7]), "rule 1 is no object"),
+            (json!([7]), "rule 1 must be an object"),
             (
                 json!([{"on": "post", "do": "drop"}, {"name": "a b"}]),
                 "rule 2: \"name\" must be 1 to 64 letters, digits, or any of . _ -",
             ),
             (
                 json!([{"name": "x", "on": "post", "do": "drop"}, {"name": "x", "on": "get", "do": "gone"}]),
-                "two rules are called \"x\"",
+                "two rules have the name \"x\"",
             ),
             (
                 json!({"name": "x"}),
-                "rule \"x\": \"on\" is missing: it is one of connect, message, disconnect, frame, post, get, delete, table, call",
+                "rule \"x\": \"on\" is missing: expected one of connect, message, disconnect, frame, post, get, delete, table, call",
             ),
             (
                 json!({"on": "posts", "do": "drop"}),
-                "rule 1: \"on\": \"posts\" is none of connect, message, disconnect, frame, post, get, delete, table, call",
+                "rule 1: \"on\": \"posts\" is not one of connect, message, disconnect, frame, post, get, delete, table, call",
             ),
             (
                 json!({"on": "call"}),
-                "rule 1: \"do\" is missing: on \"call\" it is one of delay, hang, kill",
+                "rule 1: \"do\" is missing: on \"call\" expected one of delay, hang, kill",
             ),
             (
                 json!({"on": "disconnect", "do": "drop"}),
-                "rule 1: \"do\": \"drop\" is nothing that can be done on \"disconnect\": there it is one of delay, reorder, duplicate, lose",
+                "rule 1: \"do\": \"drop\" is not possible on \"disconnect\": expected one of delay, reorder, duplicate, lose",
             ),
             (
                 json!({"on": "frame", "do": "drop", "nht": 1}),
-                "rule 1: the key \"nht\" has no meaning for \"drop\" on \"frame\": there are name, on, do, nth, every, first, probability, times, per, route, connection, query",
+                "rule 1: the key \"nht\" has no meaning for \"drop\" on \"frame\": expected one of name, on, do, nth, every, first, probability, times, per, route, connection, query",
             ),
             (
                 json!({"on": "get", "do": "status", "status": 500, "deliver": true}),
-                "rule 1: the key \"deliver\" has no meaning for \"status\" on \"get\": there are name, on, do, nth, every, first, probability, times, per, connection, query, function, status",
+                "rule 1: the key \"deliver\" has no meaning for \"status\" on \"get\": expected one of name, on, do, nth, every, first, probability, times, per, connection, query, function, status",
             ),
             (
                 json!({"on": "table", "do": "lag", "ms": 5, "index": "room-index"}),
-                "rule 1: the key \"index\" has no meaning for \"lag\" on \"table\": there are name, on, do, nth, every, first, probability, times, per, function, table, operation, ms",
+                "rule 1: the key \"index\" has no meaning for \"lag\" on \"table\": expected one of name, on, do, nth, every, first, probability, times, per, function, table, operation, ms",
             ),
             (
                 json!({"on": "frame", "do": "drop", "nth": 0}),
-                "rule 1: \"nth\" is no whole number from 1",
+                "rule 1: \"nth\" must be a whole number from 1",
             ),
             (
                 json!({"on": "frame", "do": "drop", "probability": 1.5}),
-                "rule 1: \"probability\" is no number from 0 to 1",
+                "rule 1: \"probability\" must be a number from 0 to 1",
             ),
             (
                 json!({"on": "frame", "do": "drop", "per": "invocation"}),
-                "rule 1: \"per\": \"invocation\" has no meaning on \"frame\": only what a function calls has one",
+                "rule 1: \"per\": \"invocation\" has no meaning on \"frame\": only a function's calls belong to an invocation",
             ),
             (
                 json!({"on": "table", "do": "throttle", "per": "connection"}),
@@ -566,11 +477,11 @@ mod tests {
             ),
             (
                 json!({"on": "frame", "do": "drop", "query": {"a": 1}}),
-                "rule 1: \"query\" is no object whose values are strings",
+                "rule 1: \"query\" must be an object whose values are strings",
             ),
             (
                 json!({"on": "frame", "do": "drop", "connection": 1}),
-                "rule 1: \"connection\" is no string",
+                "rule 1: \"connection\" must be a string",
             ),
             (
                 json!({"on": "get", "do": "delay"}),
@@ -578,15 +489,15 @@ mod tests {
             ),
             (
                 json!({"on": "get", "do": "delay", "ms": [3, 2]}),
-                "rule 1: \"ms\": [3, 2] is empty: the smaller number comes first",
+                "rule 1: \"ms\": [3, 2] must begin with the smaller number",
             ),
             (
                 json!({"on": "get", "do": "delay", "ms": [3]}),
-                "rule 1: \"ms\" has 1 numbers: as an array it is [from, to]",
+                "rule 1: \"ms\" has 1 numbers: expected [from, to]",
             ),
             (
                 json!({"on": "get", "do": "delay", "ms": -3}),
-                "rule 1: \"ms\": -3 is no whole number from 0 to 3600000",
+                "rule 1: \"ms\": -3 is not a whole number from 0 to 3600000",
             ),
             (
                 json!({"on": "get", "do": "status", "status": 418}),
@@ -594,38 +505,40 @@ mod tests {
             ),
             (
                 json!({"on": "frame", "do": "cut", "close": 1006}),
-                "rule 1: \"close\" is no code that can be sent: 1000 to 1003, 1007 to 1014 or 3000 to 4999; without it there is no close frame",
+                "rule 1: \"close\" must be a code that an endpoint may send (1000 to 1003, 1007 to 1014, 3000 to 4999); without \"close\" there is no close frame",
             ),
             (
                 json!({"on": "call", "do": "kill"}),
-                "rule 1: \"when\" is missing: it is \"before\" or \"after\"",
+                "rule 1: \"when\" is missing: expected \"before\" or \"after\"",
             ),
             (
                 json!({"on": "post", "do": "gone", "deliver": true}),
-                "rule 1: \"deliver\" wants \"false\": true: no message reaches a connection that is gone",
+                "rule 1: \"deliver\" needs \"false\": true, because no message reaches a connection that is gone",
             ),
             (
                 json!({"on": "get", "do": "gone", "false": 1}),
-                "rule 1: \"false\" is neither true nor false",
+                "rule 1: \"false\" must be true or false",
             ),
         ] {
             assert_eq!(error(&document), expected);
         }
         assert!(Document::parse(b"{").is_err());
         let many = vec![json!({"on": "get", "do": "gone"}); 1001];
-        assert_eq!(
-            error(&json!(many)),
-            "there are 1001 rules, and 1000 is the most"
-        );
+        assert_eq!(error(&json!(many)), "1001 rules: at most 1000 are allowed");
     }
 
     /// JSON in which the language's own words turn up.
     fn json_of_words() -> impl Strategy<Value = Value> {
         let words = COMMON
             .into_iter()
-            .chain(Place::ALL.into_iter().flat_map(matchers))
-            .chain(Place::ALL.into_iter().flat_map(acts))
-            .chain(Place::ALL.map(Place::name))
+            .chain(Site::ALL.into_iter().flat_map(matchers))
+            .chain(
+                Site::ALL
+                    .into_iter()
+                    .flat_map(act::possible_at)
+                    .map(|act| act.name),
+            )
+            .chain(Site::ALL.map(Site::name))
             .chain([
                 "rules",
                 "seed",
@@ -664,20 +577,20 @@ mod tests {
 
     /// A rule that is nearly right.
     fn nearly_a_rule() -> impl Strategy<Value = Value> {
-        let places = proptest::sample::select(Place::ALL.to_vec());
-        let place_and_act = places.prop_flat_map(|on| {
-            let act = proptest::sample::select(acts(on).collect::<Vec<_>>());
+        let sites = proptest::sample::select(Site::ALL.to_vec());
+        let site_and_act = sites.prop_flat_map(|on| {
+            let act = proptest::sample::select(act::possible_at(on).collect::<Vec<_>>());
             (Just(on), act)
         });
-        (place_and_act, json_of_words()).prop_map(|((on, act), more)| {
+        (site_and_act, json_of_words()).prop_map(|((on, act), more)| {
             let mut rule =
-                json!({"on": on.name(), "do": act, "ms": 1, "status": 500, "when": "after"});
+                json!({"on": on.name(), "do": act.name, "ms": 1, "status": 500, "when": "after"});
             if let (Some(rule), Value::Object(more)) = (rule.as_object_mut(), more) {
                 rule.extend(more);
                 rule.retain(|key, _| {
                     COMMON.contains(&key.as_str())
                         || matchers(on).any(|known| known == key)
-                        || parameters(act, on).contains(&key.as_str())
+                        || act.parameters(on).any(|known| known == key)
                 });
             }
             rule
@@ -703,7 +616,7 @@ mod tests {
             if let Ok(document) = Document::parse(rule.to_string().as_bytes()) {
                 let read = &document.rules[0];
                 prop_assert_eq!(&rule["on"], read.on.name());
-                prop_assert_eq!(&rule["do"], read.does());
+                prop_assert_eq!(&rule["do"], read.does);
             }
         }
     }

@@ -1,25 +1,24 @@
-//! Where in the gateway something is about to happen, and all that a rule may ask of it.
+//! Occurrences at which a rule can act, and the properties that a rule can ask for.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::rule::Place;
-use crate::gateway::event::{self, Client};
-use crate::lambda::callers::Caller;
+use super::site::Site;
+use crate::query;
 
-/// One occurrence at a place.
+/// One occurrence at a site.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Point<'a> {
-    pub(crate) place: Place,
+    pub(crate) site: Site,
     pub(crate) route: Option<&'a str>,
     /// The connection's id.
     pub(crate) connection: Option<&'a str>,
-    /// The connection's client, while the connection is open or in its handshake.
-    pub(crate) client: Option<&'a Client>,
+    /// The handshake of the connection, while the connection is open or in its handshake.
+    pub(crate) handshake: Option<&'a Handshake>,
     /// The function that is invoked, or that calls.
     pub(crate) function: Option<FunctionName<'a>>,
-    /// The process that calls.
-    pub(crate) caller: Option<&'a Caller>,
+    /// The invocation that the calling process works on.
+    pub(crate) invocation: Option<&'a Invocation>,
     /// `PostToConnection`, `Query` and so on.
     pub(crate) operation: Option<&'a str>,
     /// The tables of a DynamoDB call: a batch or a transaction has several.
@@ -27,7 +26,7 @@ pub(crate) struct Point<'a> {
     pub(crate) index: Option<&'a str>,
 }
 
-/// What a function is called: in Terraform and on AWS.
+/// The names of a function: in Terraform and on AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FunctionName<'a> {
     pub(crate) key: &'a str,
@@ -35,72 +34,79 @@ pub(crate) struct FunctionName<'a> {
 }
 
 impl<'a> Point<'a> {
-    /// A point of which nothing more is known.
-    pub(crate) fn at(place: Place) -> Point<'a> {
+    /// Makes a point with no properties.
+    pub(crate) fn at(site: Site) -> Point<'a> {
         Point {
-            place,
+            site,
             route: None,
             connection: None,
-            client: None,
+            handshake: None,
             function: None,
-            caller: None,
+            invocation: None,
             operation: None,
             tables: &[],
             index: None,
         }
     }
 
-    /// With the process that calls.
-    pub(crate) fn called_by(self, caller: Option<&'a Caller>) -> Point<'a> {
+    /// Adds a connection and its handshake.
+    pub(crate) fn of(self, connection_id: &'a str, handshake: &'a Handshake) -> Point<'a> {
         Point {
-            caller,
-            function: caller.map(Caller::function).or(self.function),
-            ..self
-        }
-    }
-
-    /// With a connection and what is known of its client.
-    pub(crate) fn of(self, client: &'a Client) -> Point<'a> {
-        Point {
-            connection: Some(&client.connection_id),
-            client: Some(client),
+            connection: Some(connection_id),
+            handshake: Some(handshake),
             ..self
         }
     }
 }
 
-/// What rules know of a connection beyond its event.
+/// The handshake of a connection, as rules see it.
 #[derive(Debug, Default)]
-pub(crate) struct Marks {
-    /// The handshake's query, as it came.
+pub(crate) struct Handshake {
+    /// The query, as it came.
     query: Box<str>,
     pub(super) tally: Tally,
 }
 
-impl Marks {
-    pub(crate) fn new(query: Option<&str>) -> Marks {
-        Marks {
+impl Handshake {
+    pub(crate) fn new(query: Option<&str>) -> Handshake {
+        Handshake {
             query: query.unwrap_or_default().into(),
             tally: Tally::default(),
         }
     }
 
-    /// Whether the handshake had each of these parameters with that value, decoded.
+    /// Reports whether the query has each of these parameters with that value, decoded.
     pub(super) fn has_all(&self, wanted: &BTreeMap<String, String>) -> bool {
-        let query = event::parse_query(&self.query);
+        let query = query::parse(&self.query);
         wanted
             .iter()
             .all(|(name, value)| query.get(name).is_some_and(|values| values.contains(value)))
     }
 }
 
-/// How often rules that count per connection or per invocation have matched there: by the rule's serial number.
+/// An invocation of a function, as rules see it.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    pub(crate) request_id: String,
+    pub(super) tally: Tally,
+}
+
+impl Invocation {
+    pub(crate) fn new(request_id: &str) -> Invocation {
+        Invocation {
+            request_id: request_id.to_owned(),
+            tally: Tally::default(),
+        }
+    }
+}
+
+/// Counts the matches of each rule, by the rule's serial number.
 #[derive(Debug, Default)]
-pub(crate) struct Tally(Mutex<BTreeMap<u64, u64>>);
+pub(super) struct Tally(Mutex<BTreeMap<u64, u64>>);
 
 impl Tally {
-    /// Counts one more and returns its number.
-    pub(crate) fn next(&self, serial: u64) -> u64 {
+    /// Counts one more match and returns its number, from 1.
+    pub(super) fn next(&self, serial: u64) -> u64 {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let n = counts.entry(serial).or_default();
         *n += 1;

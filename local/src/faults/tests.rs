@@ -1,25 +1,19 @@
-use std::sync::Arc;
-
 use futures::FutureExt as _;
 use serde_json::json;
 
 use super::*;
-use crate::gateway::event::Client;
-use crate::lambda::callers::Callers;
 
 fn faults(rules: &Value) -> Faults {
     Faults::new(Document::parse(rules.to_string().as_bytes()).unwrap(), 7)
 }
 
-fn client(id: &str, query: &str) -> Client {
-    Client {
-        connection_id: id.to_owned(),
-        connected_at: 0,
-        source_ip: String::new(),
-        domain_name: String::new(),
-        marks: Marks::new(Some(query)),
-        ..Client::default()
-    }
+/// A connection: its id and its handshake.
+fn client(id: &'static str, query: &str) -> (&'static str, Handshake) {
+    (id, Handshake::new(Some(query)))
+}
+
+fn at<'a>(site: Site, (id, handshake): &'a (&'static str, Handshake)) -> Point<'a> {
+    Point::at(site).of(id, handshake)
 }
 
 /// Which of the first n occurrences are taken.
@@ -32,14 +26,14 @@ fn taken(faults: &Faults, n: usize, point: &Point<'_>) -> Vec<usize> {
 #[test]
 fn without_rules_nothing_happens() {
     let faults = faults(&json!([]));
-    let verdict = faults.decide(&Point::at(Place::Post));
+    let verdict = faults.decide(&Point::at(Site::Post));
     assert!(verdict.fault.is_none() && !verdict.waits());
     assert!(!faults.lagging());
 }
 
 #[test]
 fn occurrences_are_counted_from_one() {
-    let post = Point::at(Place::Post);
+    let post = Point::at(Site::Post);
     for (which, expected) in [
         (json!({}), vec![1, 2, 3, 4, 5, 6, 7, 8]),
         (json!({"nth": 3}), vec![3]),
@@ -63,27 +57,27 @@ fn connections_and_invocations_can_count_on_their_own() {
     let per_connection =
         faults(&json!({"on": "message", "do": "drop", "nth": 2, "per": "connection"}));
     let (a, b) = (client("a", ""), client("b", ""));
-    let at = |client| taken(&per_connection, 1, &Point::at(Place::Message).of(client)).len();
-    assert_eq!([at(&a), at(&b), at(&b), at(&a), at(&a)], [0, 0, 1, 1, 0]);
+    let count = |client| taken(&per_connection, 1, &at(Site::Message, client)).len();
+    assert_eq!(
+        [count(&a), count(&b), count(&b), count(&a), count(&a)],
+        [0, 0, 1, 1, 0]
+    );
 
     let per_invocation = faults(
         &json!({"on": "call", "do": "kill", "when": "after", "nth": 2, "per": "invocation"}),
     );
-    let callers = Arc::new(Callers::default());
-    let process = callers.register("publish", "chat-publish");
-    let caller = &process.caller;
-    let call = || {
-        taken(
-            &per_invocation,
-            1,
-            &Point::at(Place::Call).called_by(Some(caller)),
-        )
-        .len()
+    let call = |invocation: Option<&Invocation>| {
+        let point = Point {
+            invocation,
+            ..Point::at(Site::Call)
+        };
+        taken(&per_invocation, 1, &point).len()
     };
     // Outside an invocation there is nothing to count by.
-    assert_eq!([call(), call()], [0, 0]);
+    assert_eq!([call(None), call(None)], [0, 0]);
     for _ in 0..2 {
-        caller.begins("x");
+        let invocation = Invocation::new("x");
+        let call = || call(Some(&invocation));
         assert_eq!([call(), call(), call()], [0, 1, 0]);
     }
 }
@@ -92,18 +86,20 @@ fn connections_and_invocations_can_count_on_their_own() {
 fn all_that_a_rule_names_must_match() {
     let lobby = client("a=", "room=lob%62y&room=second");
     let street = client("b=", "room=street");
-    let callers = Arc::new(Callers::default());
-    let process = callers.register("publish", "chat-publish");
     let table = ["messages"];
     let lookup = Point {
         operation: Some("Query"),
         tables: &table,
         index: Some("by-room"),
-        ..Point::at(Place::Table).called_by(Some(&process.caller))
+        function: Some(FunctionName {
+            key: "publish",
+            name: "chat-publish",
+        }),
+        ..Point::at(Site::Table)
     };
     let of = |client| Point {
         route: Some("publish"),
-        ..Point::at(Place::Message).of(client)
+        ..at(Site::Message, client)
     };
     for (matcher, point, expected) in [
         (
@@ -185,7 +181,7 @@ fn delays_add_up_and_of_the_rest_the_first_rule_counts() {
         {"name": "d", "on": "post", "do": "delay", "ms": 3},
     ]));
     let decided = [(); 2].map(|()| {
-        let verdict = faults.decide(&Point::at(Place::Post));
+        let verdict = faults.decide(&Point::at(Site::Post));
         (verdict.delay, verdict.fault)
     });
     let delay = Duration::from_millis(23);
@@ -205,7 +201,7 @@ fn delays_add_up_and_of_the_rest_the_first_rule_counts() {
 
 #[test]
 fn draws_depend_on_seed_name_and_number_alone() {
-    let post = Point::at(Place::Post);
+    let post = Point::at(Site::Post);
     let slow = json!({"name": "slow", "on": "post", "do": "delay", "ms": [0, 1_000_000], "probability": 0.5});
     let delays = |faults: &Faults| -> Vec<Duration> {
         (0..40).map(|_| faults.decide(&post).delay).collect()
@@ -220,7 +216,7 @@ fn draws_depend_on_seed_name_and_number_alone() {
     ]));
     let beside: Vec<_> = (0..40)
         .map(|_| {
-            let _ = crowded.decide(&Point::at(Place::Get));
+            let _ = crowded.decide(&Point::at(Site::Get));
             crowded.decide(&post).delay
         })
         .collect();
@@ -240,7 +236,7 @@ fn draws_depend_on_seed_name_and_number_alone() {
 async fn one_is_held_back_until_the_next_are_through() {
     let faults =
         faults(&json!({"on": "message", "do": "reorder", "by": 2, "first": 1, "ms": 3_600_000}));
-    let message = Point::at(Place::Message);
+    let message = Point::at(Site::Message);
     let mut held = faults.decide(&message);
     let waiting = held.wait();
     tokio::pin!(waiting);
@@ -261,7 +257,7 @@ async fn one_is_held_back_until_the_next_are_through() {
 #[tokio::test]
 async fn one_that_is_held_back_goes_when_its_rule_does() {
     let faults = faults(&json!({"on": "message", "do": "reorder", "ms": 3_600_000}));
-    let mut held = faults.decide(&Point::at(Place::Message));
+    let mut held = faults.decide(&Point::at(Site::Message));
     faults.replace(Document::default());
     held.wait().await;
 }
@@ -272,7 +268,7 @@ fn of_each_connection_every_second_message_goes_by_the_first() {
     let (a, b) = (client("a", ""), client("b", ""));
     let mut kept = Vec::new();
     let mut waits = |client| {
-        kept.push(faults.decide(&Point::at(Place::Message).of(client)));
+        kept.push(faults.decide(&at(Site::Message, client)));
         kept.last().is_some_and(Verdict::waits)
     };
     let seen = [
@@ -298,7 +294,7 @@ fn lag_is_asked_for_by_itself() {
         let tables = [table];
         let point = Point {
             tables: &tables,
-            ..Point::at(Place::Table)
+            ..Point::at(Site::Table)
         };
         (faults.lag(&point), faults.decide(&point).fault)
     };
@@ -356,5 +352,5 @@ fn rules_come_and_go() {
     );
     faults.replace(Document::default());
     assert_eq!((faults.len(), faults.seed()), (0, 9));
-    assert!(faults.decide(&Point::at(Place::Get)).fault.is_none());
+    assert!(faults.decide(&Point::at(Site::Get)).fault.is_none());
 }

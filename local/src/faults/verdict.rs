@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::rule::Fault;
+use super::act::Fault;
 
 /// What is to happen at a point. The default is nothing.
 #[derive(Debug, Default)]

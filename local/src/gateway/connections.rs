@@ -43,6 +43,15 @@ impl Cause {
         code: 1006,
         reason: "",
     };
+
+    /// Why a client is cut off: with that close code, or without a close frame.
+    pub(crate) fn cut(close: Option<u16>) -> Cause {
+        match close {
+            None => Cause::LOST,
+            Some(1001) => Cause::GOING_AWAY,
+            Some(code) => Cause { code, reason: "" },
+        }
+    }
 }
 
 /// The client's buffer is full.

@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 
 use axum::http::HeaderMap;
 use chrono::DateTime;
-use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
 use crate::account::API_ID;
 use crate::deployment::Api;
-use crate::faults::Marks;
-use crate::ids;
+use crate::faults::Handshake;
+use crate::{ids, query};
 
 /// What is known of a client from its handshake.
 #[derive(Debug, Default)]
@@ -24,8 +23,8 @@ pub(crate) struct Client {
     pub(crate) user_agent: Option<String>,
     /// The host the client asked for.
     pub(crate) domain_name: String,
-    /// What fault rules know of it.
-    pub(crate) marks: Marks,
+    /// For fault rules.
+    pub(crate) handshake: Handshake,
     /// What the Lambda authorizer has said of it.
     pub(crate) authorizer: Option<Value>,
     pub(crate) api_key: Option<ApiKey>,
@@ -79,7 +78,7 @@ pub(crate) fn connect(
         ),
         ("isBase64Encoded".to_owned(), false.into()),
     ]);
-    let multi_query = parse_query(query.unwrap_or_default());
+    let multi_query = query::parse(query.unwrap_or_default());
     if !multi_query.is_empty() {
         event.insert(
             "queryStringParameters".to_owned(),
@@ -193,20 +192,6 @@ fn last_values(multi: &BTreeMap<String, Vec<String>>) -> Value {
         .iter()
         .map(|(name, values)| (name.clone(), values.last().cloned().into()));
     Value::Object(last.collect())
-}
-
-/// Percent escapes are decoded, `+` stays `+`, and a name without `=` has the value "".
-pub(crate) fn parse_query(query: &str) -> BTreeMap<String, Vec<String>> {
-    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        parameters
-            .entry(decode(name))
-            .or_default()
-            .push(decode(value));
-    }
-    parameters
 }
 
 /// AWS passes header names on as the client wrote them. The HTTP library has lower-cased them, so they get the case

@@ -9,7 +9,8 @@ use axum::response::Response;
 use percent_encoding::percent_decode_str;
 
 use super::listener::Peer;
-use super::state::{Gateway, refuse};
+use super::responses::{self, refuse};
+use super::state::Gateway;
 use super::{handshake, management};
 
 /// API Gateway's limits for a handshake, in bytes. The headers' is that of its REST and HTTP APIs.
@@ -54,7 +55,7 @@ async fn handle(
             management::handle(&gateway, id, request).await
         }
         // Another stage; or none, and then the id is none, either.
-        [_, "@connections", _] | ["@connections", _] => management::error(
+        [_, "@connections", _] | ["@connections", _] => responses::error(
             StatusCode::FORBIDDEN,
             "ForbiddenException",
             Some("Forbidden"),

@@ -14,14 +14,15 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connections::{Cause, Connection};
 use super::event::{self, Client};
-use super::integration::{Answer, Failure};
+use super::integration::{self, Failure, ProxyResponse};
+use super::invocations::{self, Handshake};
 use super::listener::Peer;
-use super::state::{Gateway, refuse};
+use super::responses::refuse;
+use super::state::Gateway;
 use super::websocket::{End, disconnect, ended, serve};
 use super::{authorizer, signature};
 use crate::deployment::{Authorization, Route};
-use crate::faults::Marks;
-use crate::faults::invocations::Handshake;
+use crate::faults::{self, Site};
 use crate::{ids, log};
 
 /// Whether a request asks to become a WebSocket.
@@ -68,7 +69,7 @@ pub(crate) async fn answer(gateway: Arc<Gateway>, peer: &Peer, mut request: Requ
         source_ip: peer.address.ip().to_string(),
         user_agent: text(header::USER_AGENT),
         domain_name: text(header::HOST).unwrap_or_default(),
-        marks: Marks::new(request.uri().query()),
+        handshake: faults::Handshake::new(request.uri().query()),
         ..Client::default()
     };
     let event = event::connect(
@@ -80,11 +81,19 @@ pub(crate) async fn answer(gateway: Arc<Gateway>, peer: &Peer, mut request: Requ
         request.uri().query(),
     );
     let upgrade = hyper::upgrade::on(&mut request);
-    let faults = gateway.faults.handshake(&gateway, &client);
-    faults.hang().await;
+    let faulty = gateway.faults.is_active().then(|| {
+        let route = gateway.api.routes.get_key_value("$connect");
+        let decide = |(key, route): (&String, _)| {
+            invocations::decide(&gateway, Site::Connect, &client, (key, route))
+        };
+        Handshake(route.map(decide).unwrap_or_default())
+    });
+    if let Some(faulty) = &faulty {
+        faulty.hang().await;
+    }
 
     // On a task of its own: what $connect has begun it finishes, even if the client does not wait for it.
-    let connecting = tokio::spawn(connect(gateway, client, faults, event, upgrade));
+    let connecting = tokio::spawn(connect(gateway, client, faulty, event, upgrade));
     let subprotocol = match connecting.await {
         Ok(Ok(subprotocol)) => subprotocol,
         Ok(Err(refusal)) => return refusal.into_response(),
@@ -182,7 +191,7 @@ fn check(request: &Request) -> Result<String, Refusal> {
 async fn connect(
     gateway: Arc<Gateway>,
     mut client: Client,
-    mut faults: Handshake,
+    mut faulty: Option<Handshake>,
     mut event: Value,
     upgrade: OnUpgrade,
 ) -> Result<Option<String>, Refusal> {
@@ -195,22 +204,24 @@ async fn connect(
     // Without a $connect route every connection is accepted.
     let subprotocol = match gateway.api.routes.get("$connect") {
         None => None,
-        Some(route) => match invoke_connect(&gateway, &client, &mut faults, route, &event).await {
-            Ok(answer) if (200..300).contains(&answer.status) => answer.subprotocol,
-            Ok(answer) => {
-                refused(&client, json!({ "status": answer.status }));
-                return Err(Refusal::by_function(answer.status));
+        Some(route) => {
+            match invoke_connect(&gateway, &client, faulty.as_mut(), route, &event).await {
+                Ok(answer) if (200..300).contains(&answer.status) => answer.subprotocol,
+                Ok(answer) => {
+                    refused(&client, json!({ "status": answer.status }));
+                    return Err(Refusal::by_function(answer.status));
+                }
+                Err(failure) => {
+                    refused(&client, json!({ "error": failure.message() }));
+                    return Err(Refusal::by_gateway(
+                        failure.handshake_status(),
+                        failure.message(),
+                    ));
+                }
             }
-            Err(failure) => {
-                refused(&client, json!({ "error": failure.message() }));
-                return Err(Refusal::by_gateway(
-                    failure.handshake_status(),
-                    failure.message(),
-                ));
-            }
-        },
+        }
     };
-    if faults.is_early() {
+    if faulty.as_ref().is_some_and(Handshake::is_early) {
         // It has ended already: its client finds the socket closed.
         tokio::spawn(upgrade);
         return Ok(subprotocol);
@@ -219,7 +230,7 @@ async fn connect(
     let (connection, outbox) = Connection::new(client, opened);
     let connection = Arc::new(connection);
     gateway.connections.insert(Arc::clone(&connection));
-    if let Some(cause) = faults.cut() {
+    if let Some(cause) = faulty.as_ref().and_then(Handshake::cut) {
         connection.close(cause);
     }
     tokio::spawn(async move {
@@ -233,21 +244,24 @@ async fn connect(
     Ok(subprotocol)
 }
 
-/// Invokes `$connect`, and `$disconnect` beside it when a fault rule wants that.
+/// Invokes `$connect`, and `$disconnect` beside it if a fault rule demands that.
 async fn invoke_connect(
     gateway: &Gateway,
     client: &Client,
-    faults: &mut Handshake,
+    faulty: Option<&mut Handshake>,
     route: &Route,
     event: &Value,
-) -> Result<Answer, Failure> {
-    if !faults.is_early() {
-        return faults.connect(gateway, route, event).await;
+) -> Result<ProxyResponse, Failure> {
+    let Some(faulty) = faulty else {
+        return integration::call(gateway, route, event).await;
+    };
+    if !faulty.is_early() {
+        return faulty.connect(gateway, route, event).await;
     }
     let lost = End::from_cause(Cause::LOST);
     let disconnected = disconnect(gateway, client, &lost);
-    let ((), answer) = tokio::join!(disconnected, faults.connect(gateway, route, event));
-    answer
+    let ((), response) = tokio::join!(disconnected, faulty.connect(gateway, route, event));
+    response
 }
 
 fn refused(client: &Client, why: Value) {

@@ -14,7 +14,7 @@ use crate::log::redacted;
 
 /// What a function returned for API Gateway.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct ProxyResponse {
     pub(crate) status: i64,
     /// Of the headers only this one ever reaches a client, and only in the handshake's answer.
     pub(crate) subprotocol: Option<String>,
@@ -62,14 +62,14 @@ pub(crate) async fn call(
     gateway: &Gateway,
     route: &Route,
     event: &Value,
-) -> Result<Answer, Failure> {
+) -> Result<ProxyResponse, Failure> {
     let function = match &route.integration {
         Integration::Mock(mock) => {
             let (status, body) = mock.answer(event).map_err(|reason| {
                 log::line("mock", &reason);
                 Failure::Refused
             })?;
-            return Ok(Answer {
+            return Ok(ProxyResponse {
                 status,
                 subprotocol: None,
                 body,
@@ -115,7 +115,7 @@ pub(crate) fn print_event(function: &str, event: &Value) {
 ///
 /// # Errors
 /// What is wrong with it, without its values: they may be somebody's message.
-fn parse(result: &Bytes) -> Result<Answer, String> {
+fn parse(result: &Bytes) -> Result<ProxyResponse, String> {
     let Ok(Value::Object(response)) = serde_json::from_slice(result) else {
         return Err("it is not a JSON object".to_owned());
     };
@@ -165,7 +165,7 @@ fn parse(result: &Bytes) -> Result<Answer, String> {
         let value = header.and_then(|(_, value)| value.as_str().or_else(|| value.get(0)?.as_str()));
         subprotocol = subprotocol.or(value.map(str::to_owned));
     }
-    Ok(Answer {
+    Ok(ProxyResponse {
         status,
         subprotocol,
         body,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, Request, StatusCode, header};
+use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
@@ -16,9 +16,11 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::connections::{BufferFull, Cause, Connection};
 use super::integration::Failure;
-use super::signature;
+use super::responses::{error, success};
 use super::state::Gateway;
-use crate::faults::{Fault, Place, Point};
+use super::{frames, signature};
+use crate::faults::{Fault, Point, Site};
+use crate::lambda::outbound::Outbound;
 use crate::{ids, log};
 
 /// 128 KB, API Gateway's largest message.
@@ -80,31 +82,39 @@ async fn call(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
     act(gateway, id, &head.method, message, None)
 }
 
-/// Answers a call whose form is right, as the fault rules will have it.
+/// Answers a call whose form is right, as the fault rules demand.
 async fn faulty(gateway: &Gateway, id: &str, head: &Parts, message: Option<Bytes>) -> Response {
-    let (place, operation) = match head.method {
-        Method::POST => (Place::Post, "PostToConnection"),
-        Method::GET => (Place::Get, "GetConnection"),
-        _ => (Place::Delete, "DeleteConnection"),
+    let (site, operation) = match head.method {
+        Method::POST => (Site::Post, "PostToConnection"),
+        Method::GET => (Site::Get, "GetConnection"),
+        _ => (Site::Delete, "DeleteConnection"),
     };
     let connection = gateway.connections.get(id);
     let caller = gateway.callers.of(&head.headers);
+    let invocation = caller.as_ref().and_then(|caller| caller.invocation());
     let point = Point {
         connection: Some(id),
-        client: connection.as_deref().map(|connection| &connection.client),
+        handshake: connection.as_deref().map(|c| &c.client.handshake),
+        function: caller.as_ref().map(|caller| caller.function()),
+        invocation: invocation.as_deref(),
         operation: Some(operation),
-        ..Point::at(place).called_by(caller.as_deref())
+        ..Point::at(site)
     };
-    let outbound = Point {
-        place: Place::Call,
-        ..point
+    let outbound = match &caller {
+        Some(caller) => {
+            let site = Site::Call;
+            let verdict = gateway.faults.decide(&Point { site, ..point });
+            Some(Outbound::begin(verdict, caller).await)
+        }
+        None => None,
     };
-    let call = gateway.faults.call(&outbound, caller.as_ref()).await;
     let mut verdict = gateway.faults.decide(&point);
     verdict.wait().await;
     let response = answer(gateway, id, &head.method, message, verdict.fault).await;
     drop(verdict);
-    call.done().await;
+    if let Some(outbound) = outbound {
+        outbound.done().await;
+    }
     response
 }
 
@@ -207,7 +217,7 @@ fn post(
         _ => 1,
     };
     for _ in 0..copies {
-        let sent = gateway.faults.send(connection, message.clone(), None);
+        let sent = frames::send(gateway, connection, message.clone(), None);
         if let Err(BufferFull) = sent {
             return error(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -237,37 +247,4 @@ fn describe(connection: &Connection) -> String {
         "lastActiveAt": time(connection.last_active_ms()),
     })
     .to_string()
-}
-
-fn success(status: StatusCode, body: Option<String>) -> Response {
-    let has_body = body.is_some();
-    let mut response = Response::new(Body::from(body.unwrap_or_default()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    if has_body {
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-    }
-    let request_ids = [
-        ("x-amzn-requestid", uuid::Uuid::new_v4().to_string()),
-        ("x-amz-apigw-id", ids::generate()),
-    ];
-    for (name, value) in request_ids {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name, value);
-        }
-    }
-    response
-}
-
-/// An error as the management API words it: the name in a header, the message, if any, in a JSON body.
-pub(crate) fn error(status: StatusCode, name: &'static str, message: Option<&str>) -> Response {
-    let body = message.map(|message| json!({ "message": message }).to_string());
-    let mut response = success(status, Some(body.unwrap_or_default()));
-    response
-        .headers_mut()
-        .insert("x-amzn-errortype", HeaderValue::from_static(name));
-    response
 }

@@ -3,12 +3,15 @@
 mod authorizer;
 pub(crate) mod connections;
 pub(crate) mod event;
+mod frames;
 mod front_door;
 mod handshake;
-pub(crate) mod integration;
+mod integration;
+mod invocations;
 pub(crate) mod listener;
 mod management;
 pub(crate) mod quotas;
+mod responses;
 mod signature;
 mod state;
 pub(crate) mod tls;

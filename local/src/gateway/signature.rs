@@ -20,7 +20,7 @@ use axum::response::Response;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use percent_encoding::percent_decode_str;
 
-use super::management;
+use super::responses;
 use crate::account::SECRET;
 
 /// The service whose calls are signed here.
@@ -66,7 +66,7 @@ impl Rejected {
 
     /// 403, in AWS's words.
     pub(crate) fn into_response(self) -> Response {
-        management::error(StatusCode::FORBIDDEN, self.name, Some(&self.message))
+        responses::error(StatusCode::FORBIDDEN, self.name, Some(&self.message))
     }
 }
 

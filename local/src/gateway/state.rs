@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use dynoxide::Database;
-use serde_json::json;
 use tokio::sync::watch;
 
 use super::connections::Connections;
@@ -44,10 +40,4 @@ pub(crate) struct Gateway {
     pub(crate) max_lifetime: Duration,
     /// How many connections are being served, from before their `$connect` to after their `$disconnect`: its receivers.
     pub(crate) serving: watch::Sender<()>,
-}
-
-/// An error the gateway makes itself.
-pub(crate) fn refuse(status: StatusCode, message: &str) -> Response {
-    let body = Body::from(json!({ "message": message }).to_string());
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

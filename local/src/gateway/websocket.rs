@@ -22,7 +22,8 @@ use super::connections::{Cause, Connection, Outbox};
 use super::event::{self, Client};
 use super::quotas::REFUSALS_BEFORE_CLOSE;
 use super::state::Gateway;
-use crate::faults::{Verdict, invocations};
+use super::{frames, integration, invocations};
+use crate::faults::{Site, Verdict};
 use crate::{ids, log};
 
 /// API Gateway's limits for what a client sends.
@@ -162,9 +163,14 @@ pub(crate) async fn disconnect(gateway: &Gateway, client: &Client, end: &End) {
     };
     let now_ms = gateway.clock.wall_ms();
     let event = event::disconnect(&gateway.api, client, now_ms, end.code, &end.reason);
-    let faults = &gateway.faults;
-    let answers = faults.disconnect(gateway, client, route, &event).await;
-    for failure in answers.into_iter().flatten().filter_map(Result::err) {
+    let results = if gateway.faults.is_active() {
+        let route = ("$disconnect", route);
+        let verdict = invocations::decide(gateway, Site::Disconnect, client, route);
+        invocations::disconnect(gateway, verdict, route.1, &event).await
+    } else {
+        [Some(integration::call(gateway, route, &event).await), None]
+    };
+    for failure in results.into_iter().flatten().filter_map(Result::err) {
         let error = failure.message();
         log::event(
             "disconnect",
@@ -200,7 +206,13 @@ async fn read(
         match message {
             Some(Ok(Message::Text(body))) => {
                 connection.touch(clock);
-                let verdict = gateway.faults.message(gateway, &connection.client, &body);
+                // Decided in the order of arrival: from here on the messages overtake each other.
+                let verdict = gateway.faults.is_active().then(|| {
+                    let decide = |route| {
+                        invocations::decide(gateway, Site::Message, &connection.client, route)
+                    };
+                    gateway.api.route(&body).map(decide).unwrap_or_default()
+                });
                 let (gateway, connection) = (Arc::clone(gateway), Arc::clone(connection));
                 tokio::spawn(dispatch(gateway, connection, body, verdict));
             }
@@ -271,7 +283,7 @@ async fn dispatch(
     gateway: Arc<Gateway>,
     connection: Arc<Connection>,
     body: Utf8Bytes,
-    verdict: Verdict,
+    verdict: Option<Verdict>,
 ) {
     let api = &gateway.api;
     let client = &connection.client;
@@ -306,11 +318,17 @@ async fn dispatch(
         );
         Some(message)
     };
-    let answers = invocations::message(&gateway, &connection, verdict, route, &event);
+    let results = match verdict {
+        None => [Some(integration::call(&gateway, route, &event).await), None],
+        Some(verdict) => invocations::message(&gateway, &connection, verdict, route, &event).await,
+    };
     let mut error = None;
-    for answer in answers.await.into_iter().flatten() {
-        match answer {
-            Ok(answer) => match answer.body.filter(|body| route.two_way && !body.is_empty()) {
+    for result in results.into_iter().flatten() {
+        match result {
+            Ok(response) => match response
+                .body
+                .filter(|body| route.two_way && !body.is_empty())
+            {
                 // What AWS makes of a function's answer that is too large to be sent is not known.
                 Some(body) if body.len() > MAX_MESSAGE_BYTES => {
                     error = fail("Internal server error");
@@ -355,18 +373,8 @@ fn throttled(gateway: &Gateway, connection: &Arc<Connection>, route_key: &str) {
 
 fn reply(gateway: &Gateway, connection: &Arc<Connection>, frame: String, route: Option<&str>) {
     connection.touch(&gateway.clock);
-    if gateway
-        .faults
-        .send(connection, frame.into(), route)
-        .is_err()
-    {
-        log::event(
-            "reply",
-            json!({
-                "connectionId": connection.client.connection_id,
-                "error": "the client reads nothing, and the reply was dropped",
-            }),
-        );
+    if frames::send(gateway, connection, frame.into(), route).is_err() {
+        frames::log_dropped(connection);
     }
 }
 

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, header};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::faults::{FunctionName, Tally};
+use crate::faults::{FunctionName, Invocation};
 
 /// The processes that run, by access key id.
 #[derive(Debug, Default)]
@@ -29,13 +29,7 @@ pub(crate) struct Caller {
 #[derive(Debug, Default)]
 struct State {
     group: Option<Pid>,
-    invocation: Option<Invocation>,
-}
-
-#[derive(Debug)]
-struct Invocation {
-    request_id: String,
-    tally: Tally,
+    invocation: Option<Arc<Invocation>>,
 }
 
 impl Callers {
@@ -93,10 +87,7 @@ impl Caller {
 
     /// It works on an invocation from here on.
     pub(crate) fn begins(&self, request_id: &str) {
-        self.lock().invocation = Some(Invocation {
-            request_id: request_id.to_owned(),
-            tally: Tally::default(),
-        });
+        self.lock().invocation = Some(Arc::new(Invocation::new(request_id)));
     }
 
     /// It has asked for the next event.
@@ -104,15 +95,9 @@ impl Caller {
         self.lock().invocation = None;
     }
 
-    /// The request id of the invocation it works on.
-    pub(crate) fn invocation(&self) -> Option<String> {
-        let state = self.lock();
-        Some(state.invocation.as_ref()?.request_id.clone())
-    }
-
-    /// Counts a match of a rule within the invocation it works on, and returns its number.
-    pub(crate) fn count(&self, serial: u64) -> Option<u64> {
-        Some(self.lock().invocation.as_ref()?.tally.next(serial))
+    /// The invocation it works on.
+    pub(crate) fn invocation(&self) -> Option<Arc<Invocation>> {
+        self.lock().invocation.clone()
     }
 
     /// Kills the process and its children, as a crash would.
@@ -173,17 +158,17 @@ mod tests {
     }
 
     #[test]
-    fn each_invocation_counts_from_one() {
+    fn an_invocation_lasts_until_the_process_asks_for_the_next() {
         let callers = Arc::new(Callers::default());
         let process = callers.register("publish", "roomchat-publish");
         let caller = &process.caller;
-        assert_eq!(caller.count(1), None);
+        let request_id = || caller.invocation().map(|i| i.request_id.clone());
+        assert_eq!(request_id(), None);
         caller.begins("a");
-        assert_eq!([caller.count(1), caller.count(1)], [Some(1), Some(2)]);
-        assert_eq!(caller.count(2), Some(1));
+        assert_eq!(request_id().as_deref(), Some("a"));
         caller.ends();
-        assert_eq!(caller.count(1), None);
+        assert_eq!(request_id(), None);
         caller.begins("b");
-        assert_eq!(caller.count(1), Some(1));
+        assert_eq!(request_id().as_deref(), Some("b"));
     }
 }

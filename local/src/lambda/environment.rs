@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::callers::Registered;
 use super::runtime_api::{self, Invocation, RuntimeApi, Signal};
-use super::{Answer, FunctionError, Spec, TIMED_OUT, report};
+use super::{FunctionError, InvokeResult, Spec, TIMED_OUT, report};
 use crate::account::ACCOUNT_ID;
 use crate::clock::Moment;
 use crate::{ids, log};
@@ -112,7 +112,7 @@ impl Environment {
         mut self,
         spec: &Spec,
         event: Bytes,
-        caller: impl FnOnce(Answer),
+        caller: impl FnOnce(InvokeResult),
     ) -> Option<Environment> {
         let function = &spec.function;
         let request_id = uuid::Uuid::new_v4().to_string();

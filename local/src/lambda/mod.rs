@@ -5,7 +5,9 @@
 
 pub(crate) mod callers;
 mod environment;
+pub(crate) mod outbound;
 pub(crate) mod package;
+mod program;
 mod report;
 mod runtime_api;
 mod runtimes;
@@ -27,7 +29,7 @@ use crate::deployment::Function;
 use crate::log;
 use callers::Callers;
 use environment::Environment;
-use package::Program;
+pub(crate) use program::Program;
 pub(crate) use runtimes::Runtimes;
 
 /// How Lambda calls a function that took too long.
@@ -66,7 +68,8 @@ pub(crate) enum InvokeError {
     Function(FunctionError),
 }
 
-type Answer = Result<Bytes, InvokeError>;
+/// The result of an invocation.
+pub(crate) type InvokeResult = Result<Bytes, InvokeError>;
 
 /// All a process of a function needs to start.
 #[derive(Debug)]
@@ -224,7 +227,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`InvokeError::Throttled`] at the concurrency limit, [`InvokeError::Function`] when the function fails.
-    pub(crate) async fn invoke(self: &Arc<Self>, event: Bytes) -> Answer {
+    pub(crate) async fn invoke(self: &Arc<Self>, event: Bytes) -> InvokeResult {
         self.counts.invocations.fetch_add(1, Ordering::Relaxed);
         let Ok(concurrency) = Arc::clone(&self.concurrency).try_acquire_owned() else {
             self.counts.throttled.fetch_add(1, Ordering::Relaxed);
@@ -248,7 +251,7 @@ impl Pool {
         answer
     }
 
-    async fn run(&self, event: Bytes, caller: oneshot::Sender<Answer>) {
+    async fn run(&self, event: Bytes, caller: oneshot::Sender<InvokeResult>) {
         let waiting = Held::new(&self.counts.waiting);
         let Ok(_process) = self.processes.acquire().await else {
             return;

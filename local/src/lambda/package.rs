@@ -1,26 +1,15 @@
 //! From a declared function to the program that runs it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::program::Program;
 use super::runtimes::{Language, Runtimes};
 use crate::deployment::{Archive, Function};
-
-/// An executable and how it is run.
-#[derive(Debug, Clone)]
-pub(crate) struct Program {
-    pub(crate) executable: PathBuf,
-    pub(crate) arguments: Vec<OsString>,
-    /// `LAMBDA_TASK_ROOT`, and the working directory.
-    pub(crate) directory: PathBuf,
-    /// What the runtime adds to the function's environment.
-    pub(crate) environment: BTreeMap<String, String>,
-}
 
 /// Finds the program of a function.
 ///

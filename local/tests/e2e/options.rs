@@ -196,10 +196,10 @@ fn fault_rules_that_cannot_hold() {
         &format!("cannot read {path} (--faults): "),
     );
     for (text, expected) in [
-        ("{", "it is not JSON: "),
+        ("{", "not valid JSON: "),
         (
             r#"[{"name": "slow", "on": "frame", "do": "hang"}]"#,
-            r#"rule "slow": "do": "hang" is nothing that can be done on "frame": there it is one of delay, reorder"#,
+            r#"rule "slow": "do": "hang" is not possible on "frame": expected one of delay, reorder"#,
         ),
     ] {
         std::fs::write(&file, text).unwrap();

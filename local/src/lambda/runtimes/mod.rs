@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::package::Program;
+use super::program::Program;
 use crate::deployment::Function;
 use crate::log;
 

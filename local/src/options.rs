@@ -10,7 +10,7 @@ use crate::{admin, log};
 /// API Gateway (WebSocket), Lambda and DynamoDB on this machine, as a Terraform folder declares them
 #[derive(Debug, Parser)]
 #[command(name = "roomchat-local", version)]
-pub(crate) struct Options {
+pub struct Options {
     /// The Terraform folder: routes, functions and tables are read from it
     #[arg(long, value_name = "DIR", default_value = "terraform")]
     pub(crate) terraform: PathBuf,
@@ -70,10 +70,10 @@ pub(crate) struct Options {
     pub(crate) quota: Vec<quotas::Wanted>,
     /// The port of the admin endpoint, off unless given; 0 is any free one
     #[arg(long, value_name = "PORT")]
-    pub(crate) admin_port: Option<u16>,
+    pub admin_port: Option<u16>,
     /// Print what the gateway with that --admin-port is doing, and end
     #[arg(long, requires = "admin_port")]
-    pub(crate) status: bool,
+    pub status: bool,
     /// The form of what is printed
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) log: log::Format,
@@ -83,6 +83,13 @@ pub(crate) struct Options {
     /// Like --verbose, with bodies and secrets
     #[arg(long)]
     pub(crate) show_bodies: bool,
+}
+
+impl Options {
+    /// Sets the form of the log as the options say.
+    pub fn init_log(&self) {
+        log::init(self.log, self.verbose, self.show_bodies);
+    }
 }
 
 fn scale(text: &str) -> Result<f64, String> {

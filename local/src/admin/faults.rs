@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::faults::{ChangeError, Document, Faults};
 
 /// The routes of the rules.
-pub(crate) fn admin_routes(faults: Arc<Faults>) -> Router {
+pub(super) fn routes(faults: Arc<Faults>) -> Router {
     let rules = get(async |State(faults): State<Arc<Faults>>| describe(&faults))
         .put(put)
         .post(post)
@@ -114,8 +114,8 @@ mod tests {
         let faults = Arc::new(Faults::new(Document::default(), 7));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = admin_routes(Arc::clone(&faults));
-        tokio::spawn(async { axum::serve(listener, routes).await });
+        let router = routes(Arc::clone(&faults));
+        tokio::spawn(async { axum::serve(listener, router).await });
 
         let none = json!({"seed": 7, "rules": []});
         assert_eq!(

@@ -3,12 +3,13 @@
 //! It is for programs and people on this machine. A web page in somebody's browser could reach it too, so requests
 //! that come from one (`Origin`) or by another name than this machine's (`Host`) are refused.
 
-pub(crate) mod faults;
+mod faults;
 mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -16,6 +17,9 @@ use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -23,15 +27,16 @@ use crate::gateway::Gateway;
 use crate::log;
 use status::Status;
 
-/// The service; `more` are the routes of other modules.
-pub(crate) fn router(gateway: Arc<Gateway>, more: Router) -> Router {
+/// Makes the service.
+pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
+    let faults = faults::routes(Arc::clone(&gateway.faults));
     Router::new()
         .route("/", get(page))
         .route("/status", get(status))
         .route("/status.txt", get(status_text))
         .route("/clock", post(clock))
         .with_state(gateway)
-        .merge(more)
+        .merge(faults)
         .layer(middleware::from_fn(only_this_machine))
 }
 
@@ -158,16 +163,16 @@ pub(crate) fn is_scale(scale: f64) -> bool {
     (1e-6..=1e6).contains(&scale)
 }
 
-/// What the gateway with that admin port is doing, for `--status`.
+/// Asks the gateway with that admin port for its status.
 ///
 /// # Errors
 /// When no gateway answers there.
-pub(crate) fn ask(port: u16) -> anyhow::Result<String> {
-    let url = format!("http://127.0.0.1:{port}/status.txt");
-    match ureq::get(&url).call() {
-        Ok(mut answer) => Ok(answer.body_mut().read_to_string()?),
-        Err(error) => anyhow::bail!(
-            "no gateway answers on admin port {port} ({error}): start one with --admin-port {port}"
-        ),
-    }
+pub async fn ask_status(port: u16) -> Result<String> {
+    let url = format!("http://127.0.0.1:{port}/status.txt").parse()?;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let response = client.get(url).await.with_context(|| {
+        format!("no gateway answers on admin port {port}: start one with --admin-port {port}")
+    })?;
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }

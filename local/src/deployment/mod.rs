@@ -23,7 +23,7 @@ pub(crate) use access::{Access, ApiKeys, Authorization, Authorizer, IdentitySour
 pub(crate) use archive::Archive;
 pub(crate) use mock::Mock;
 pub(crate) use selection::SelectionExpression;
-pub(crate) use table::Table;
+pub use table::Table;
 pub(crate) use throttle::Throttle;
 
 /// API Gateway's default and largest integration timeout for WebSocket APIs.
@@ -35,11 +35,12 @@ const FUNCTION_MEMORY_MB: u64 = 128;
 
 /// Everything the gateway runs.
 #[derive(Debug)]
-pub(crate) struct Deployment {
+pub struct Deployment {
     pub(crate) api: Api,
     /// By function name.
     pub(crate) functions: BTreeMap<String, Function>,
-    pub(crate) tables: Vec<Table>,
+    /// The declared tables.
+    pub tables: Vec<Table>,
     /// The keys of routes that want an API key which is not checked.
     pub(crate) kinder_than_aws: Vec<String>,
     /// Sentences about what is declared and not to be had here.
@@ -111,7 +112,7 @@ impl Deployment {
     ///
     /// # Errors
     /// When the folder is not one WebSocket API with a stage and routes, or a value the gateway needs is only known to AWS.
-    pub(crate) fn load(directory: &Path, vars: &[(String, String)]) -> Result<Deployment> {
+    pub fn load(directory: &Path, vars: &[(String, String)]) -> Result<Deployment> {
         let module = Module::load(directory, vars, computed::attributes)?;
         let mut functions = BTreeMap::new();
         let mut warnings = Vec::new();

@@ -6,11 +6,13 @@ use crate::terraform::Instance;
 
 /// A DynamoDB table, in the shape of the CreateTable request.
 #[derive(Debug)]
-pub(crate) struct Table {
-    pub(crate) name: String,
+pub struct Table {
+    /// The name on AWS.
+    pub name: String,
     /// The CreateTable request.
-    pub(crate) create: serde_json::Value,
-    pub(crate) ttl_attribute: Option<String>,
+    pub create: serde_json::Value,
+    /// The attribute that holds when an item expires, in epoch seconds.
+    pub ttl_attribute: Option<String>,
 }
 
 /// Reads a table.

@@ -1,6 +1,6 @@
 //! DynamoDB on one machine: dynoxide, a SQLite-backed engine, served on a loopback port inside this process.
 //!
-//! With fault rules or a status page, a [`front`] stands before the engine; without, functions reach it directly.
+//! With fault rules or a status page, a front stands before the engine; without, functions reach it directly.
 
 mod answer;
 mod call;
@@ -31,8 +31,9 @@ use front::Front;
 const FILE: &str = "dynamodb.sqlite";
 
 /// A running DynamoDB.
-pub(crate) struct DynamoDb {
-    pub(crate) endpoint: String,
+pub struct DynamoDb {
+    /// The URL that SDKs call.
+    pub endpoint: String,
     /// What the front has counted; nothing without one.
     pub(crate) counters: Option<Arc<Counters>>,
     front: Option<JoinHandle<Infallible>>,
@@ -47,8 +48,9 @@ struct Engine {
 }
 
 /// An opened database. While it is open, no other gateway can have its folder.
-pub(crate) struct Store {
-    pub(crate) database: Database,
+pub struct Store {
+    /// The database, for reads without HTTP.
+    pub database: Database,
     _lock: Option<File>,
 }
 
@@ -56,7 +58,7 @@ pub(crate) struct Store {
 ///
 /// # Errors
 /// When the folder cannot be made or written, holds something else, or another gateway has it.
-pub(crate) fn open(data: Option<&Path>) -> Result<Store> {
+pub fn open(data: Option<&Path>) -> Result<Store> {
     let Some(directory) = data else {
         let database = Database::memory().context("cannot make a database in memory")?;
         return Ok(Store {
@@ -96,7 +98,7 @@ pub(crate) fn open(data: Option<&Path>) -> Result<Store> {
 ///
 /// # Errors
 /// When a table cannot be made, or one kept from before has other keys or indexes than are declared now.
-pub(crate) fn create_tables(database: &Database, tables: &[Table]) -> Result<()> {
+pub fn create_tables(database: &Database, tables: &[Table]) -> Result<()> {
     for table in tables {
         let name = &table.name;
         let existing = database
@@ -157,7 +159,7 @@ fn shape(value: &serde_json::Value) -> Vec<String> {
 ///
 /// # Errors
 /// When there is no port for the engine behind the front.
-pub(crate) async fn serve(
+pub async fn serve(
     database: Database,
     listener: TcpListener,
     faults: Option<(Arc<Faults>, Arc<Callers>)>,
@@ -212,7 +214,7 @@ impl Engine {
 
 impl DynamoDb {
     /// Finishes what is running and closes the database.
-    pub(crate) async fn stop(self) {
+    pub async fn stop(self) {
         if let Some(front) = self.front {
             front.abort();
         }

@@ -16,11 +16,11 @@ const REORDER_MS: u64 = 1000;
 const STATUSES: [u16; 5] = [429, 500, 502, 503, 504];
 
 /// The range from which a delay is drawn, in milliseconds; both ends belong to it.
-pub(crate) type Spread = RangeInclusive<u64>;
+pub(super) type Spread = RangeInclusive<u64>;
 
 /// The effect of a rule.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Act {
+pub(super) enum Act {
     /// Holds the occurrence back for a while.
     Delay(Spread),
     /// Holds the occurrence back until the next `by` matches are through, or `at_most` has passed.

@@ -1,6 +1,6 @@
 //! Faults on purpose: rules say what goes wrong, where, and which time.
 //!
-//! The gateway asks [`Faults::decide`] at each place a rule can name and carries out the verdict. What a rule draws
+//! The gateway asks for a verdict at each site that a rule can name, and carries the verdict out. What a rule draws
 //! depends on the seed, its name and the number of the match alone: neither on other rules nor on time. The same seed
 //! and the same order of occurrences give the same faults.
 
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use act::Act;
 pub(crate) use act::{Fault, When};
 use live::Live;
-pub(crate) use parse::Document;
+pub use parse::Document;
 pub(crate) use point::{FunctionName, Handshake, Invocation, Point};
 use rule::Rule;
 pub(crate) use site::Site;
@@ -30,7 +30,7 @@ pub(crate) use verdict::Verdict;
 
 /// The rules that hold now, and how far each has counted.
 #[derive(Debug)]
-pub(crate) struct Faults {
+pub struct Faults {
     /// Whether there is any rule: without one nothing here costs more than this.
     active: AtomicBool,
     /// Whether there is a rule that makes indexes lag.
@@ -59,7 +59,7 @@ pub(crate) enum ChangeError {
 
 impl Faults {
     /// `seed` is for documents that have none.
-    pub(crate) fn new(document: Document, seed: u64) -> Faults {
+    pub fn new(document: Document, seed: u64) -> Faults {
         let faults = Faults {
             active: AtomicBool::new(false),
             lagging: AtomicBool::new(false),
@@ -83,7 +83,7 @@ impl Faults {
     }
 
     /// Replaces all rules, and the seed if the document has one. Every count begins anew.
-    pub(crate) fn replace(&self, document: Document) {
+    pub fn replace(&self, document: Document) {
         let mut state = self.lock();
         state.seed = document.seed.unwrap_or(state.seed);
         state.rules.clear();
@@ -118,7 +118,7 @@ impl Faults {
     }
 
     /// The rules as they were written, how often each matched and was applied, and the seed.
-    pub(crate) fn describe(&self) -> Value {
+    pub fn describe(&self) -> Value {
         let state = self.lock();
         let rules = state.rules.iter().map(|live| {
             json!({

@@ -30,8 +30,9 @@ const COMMON: [&str; 9] = [
 
 /// What a document holds.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Document {
-    pub(crate) seed: Option<u64>,
+pub struct Document {
+    /// The seed that rules draw from.
+    pub seed: Option<u64>,
     pub(super) rules: Vec<Rule>,
 }
 
@@ -40,7 +41,7 @@ impl Document {
     ///
     /// # Errors
     /// When it cannot be read or is no document of rules.
-    pub(crate) fn load(path: &Path) -> Result<Document> {
+    pub fn load(path: &Path) -> Result<Document> {
         let name = path.display();
         let text = std::fs::read(path).with_context(|| format!("cannot read {name} (--faults)"))?;
         Document::parse(&text).with_context(|| format!("{name} (--faults)"))
@@ -50,7 +51,7 @@ impl Document {
     ///
     /// # Errors
     /// When it is not one of these, or a rule says what no rule can.
-    pub(crate) fn parse(json: &[u8]) -> Result<Document> {
+    pub fn parse(json: &[u8]) -> Result<Document> {
         let document: Value = serde_json::from_slice(json).context("not valid JSON")?;
         let (seed, rules) = match document {
             Value::Array(rules) => (None, rules),

@@ -14,7 +14,7 @@ pub(crate) mod quotas;
 mod responses;
 mod signature;
 mod state;
-pub(crate) mod tls;
+pub mod tls;
 mod websocket;
 
 pub(crate) use front_door::router;

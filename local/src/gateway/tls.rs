@@ -9,14 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use chrono::{Datelike as _, Days, NaiveDate, Utc};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
 /// Who the certificate is for: whatever a client can call the loopback interface.
@@ -26,10 +24,11 @@ const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const VALID_DAYS: u64 = 397;
 
 /// The gateway's certificate and its authority's.
-pub(crate) struct Identity {
-    pub(crate) acceptor: TlsAcceptor,
+pub struct Identity {
+    /// Accepts TLS connections with the certificate.
+    pub acceptor: TlsAcceptor,
     /// The authority's certificate, which makes a client trust the gateway.
-    pub(crate) authority_pem: String,
+    pub authority_pem: String,
 }
 
 impl Identity {
@@ -37,7 +36,7 @@ impl Identity {
     ///
     /// # Errors
     /// When the system has no randomness to give, in practice never.
-    pub(crate) fn make() -> Result<Identity> {
+    pub fn make() -> Result<Identity> {
         let params = |name: &str, names: &[&str]| -> Result<CertificateParams> {
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
             let mut params = CertificateParams::new(names)?;
@@ -58,7 +57,7 @@ impl Identity {
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let authority_key = KeyPair::generate()?;
-        let authority_pem = pem(authority.self_signed(&authority_key)?.der());
+        let authority_pem = authority.self_signed(&authority_key)?.pem();
 
         let mut server = params("roomchat-local", &NAMES)?;
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -84,12 +83,15 @@ impl Identity {
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub(crate) fn trust(&self, directory: &Path) -> Result<BTreeMap<String, String>> {
+    pub fn trust(&self, directory: &Path) -> Result<BTreeMap<String, String>> {
         let alone = directory.join("authority.pem");
         let all = directory.join("roots.pem");
         // What cannot be read is missing in the bundle, as it is missing to whoever reads the system's.
         let roots = rustls_native_certs::load_native_certs().certs;
-        let roots: String = roots.iter().map(pem).collect();
+        let roots = roots
+            .into_iter()
+            .map(|root| pem::Pem::new("CERTIFICATE", root.to_vec()));
+        let roots = pem::encode_many(&roots.collect::<Vec<_>>());
         for (path, text) in [
             (&alone, &self.authority_pem),
             (&all, &format!("{}{roots}", self.authority_pem)),
@@ -109,17 +111,4 @@ impl Identity {
         };
         Ok(variables.into_iter().map(variable).collect())
     }
-}
-
-/// RFC 7468.
-fn pem(certificate: &CertificateDer<'_>) -> String {
-    let text = STANDARD.encode(certificate);
-    let lines: Vec<&str> = (0..text.len())
-        .step_by(64)
-        .filter_map(|start| text.get(start..text.len().min(start + 64)))
-        .collect();
-    format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        lines.join("\n")
-    )
 }

@@ -12,7 +12,7 @@ use crate::faults::{FunctionName, Invocation};
 
 /// The processes that run, by access key id.
 #[derive(Debug, Default)]
-pub(crate) struct Callers {
+pub struct Callers {
     by_key: Mutex<HashMap<String, Arc<Caller>>>,
     given: AtomicU64,
 }

@@ -133,7 +133,7 @@ impl Environment {
                 spec.region, function.function_name
             ),
             trace_id: format!("{};Sampled=0", ids::trace_root()),
-            answer,
+            result: answer,
         };
         self.process.thaw(spec.freeze);
         // A process that has just died has closed nothing here; the wait below finds out.

@@ -9,7 +9,7 @@ pub(crate) mod outbound;
 pub(crate) mod package;
 mod program;
 mod report;
-mod runtime_api;
+pub mod runtime_api;
 mod runtimes;
 
 use std::collections::BTreeMap;
@@ -42,10 +42,11 @@ const ABOUT_TO_FINISH: Duration = Duration::from_millis(1);
 /// A function's own failure, as its runtime or Lambda reports it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{error_type}: {message}")]
-pub(crate) struct FunctionError {
+pub struct FunctionError {
     /// `Runtime.ExitError`, `Sandbox.Timedout`, or whatever the function called it.
-    pub(crate) error_type: String,
-    pub(crate) message: String,
+    pub error_type: String,
+    /// The text of the error.
+    pub message: String,
 }
 
 impl FunctionError {

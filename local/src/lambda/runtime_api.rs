@@ -22,26 +22,31 @@ use super::FunctionError;
 /// Lambda's limit for a synchronous response: 6 MiB and 100 bytes.
 const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
 
-/// Where the runtime's answer to an invocation goes.
-type AnswerSender = oneshot::Sender<Result<Bytes, FunctionError>>;
+/// Receives the result of an invocation.
+type ResultSender = oneshot::Sender<Result<Bytes, FunctionError>>;
 
-/// One event on its way to the runtime.
-pub(super) struct Invocation {
-    pub(super) request_id: String,
-    pub(super) event: Bytes,
+/// An event on its way to the runtime.
+pub struct Invocation {
+    /// The id in the header `lambda-runtime-aws-request-id`.
+    pub request_id: String,
+    /// The event, in JSON.
+    pub event: Bytes,
     /// Epoch milliseconds.
-    pub(super) deadline_ms: i64,
-    pub(super) function_arn: String,
-    pub(super) trace_id: String,
-    pub(super) answer: AnswerSender,
+    pub deadline_ms: i64,
+    /// The header `lambda-runtime-invoked-function-arn`.
+    pub function_arn: String,
+    /// The header `lambda-runtime-trace-id`.
+    pub trace_id: String,
+    /// Receives the runtime's result. It is dropped if the runtime asks for the next event without one.
+    pub result: ResultSender,
 }
 
-/// What the runtime tells apart from answers.
+/// A signal of the runtime, beside its results.
 #[derive(Debug)]
-pub(super) enum Signal {
-    /// It asks for the next event: Init, or the previous invocation, is over.
+pub enum Signal {
+    /// The runtime asks for the next event: Init, or the previous invocation, is over.
     Ready,
-    /// Its initialisation failed.
+    /// Init failed.
     InitError(FunctionError),
 }
 
@@ -50,17 +55,20 @@ struct Runtime {
     invocations: tokio::sync::Mutex<mpsc::Receiver<Invocation>>,
     signals: mpsc::UnboundedSender<Signal>,
     /// The invocation being worked on, until it is answered.
-    current: Mutex<Option<(String, AnswerSender)>>,
+    current: Mutex<Option<(String, ResultSender)>>,
     /// It asks for the next event. Asking again, as clients with a timeout do, is not news.
     waiting: AtomicBool,
     registration: serde_json::Value,
 }
 
 /// A running server and the environment's side of its channels.
-pub(super) struct RuntimeApi {
-    pub(super) address: SocketAddr,
-    pub(super) invocations: mpsc::Sender<Invocation>,
-    pub(super) signals: mpsc::UnboundedReceiver<Signal>,
+pub struct RuntimeApi {
+    /// The value of `AWS_LAMBDA_RUNTIME_API`.
+    pub address: SocketAddr,
+    /// Hands events to the runtime, one at a time.
+    pub invocations: mpsc::Sender<Invocation>,
+    /// Receives the runtime's signals.
+    pub signals: mpsc::UnboundedReceiver<Signal>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -70,13 +78,13 @@ impl Drop for RuntimeApi {
     }
 }
 
-/// Serves the Runtime API on a free loopback port.
+/// Serves the Runtime API to one process, on a free loopback port.
 ///
 /// A port for each environment, as on AWS, rather than a path: clients of some languages accept only `host:port`.
 ///
 /// # Errors
 /// When no port can be bound.
-pub(super) async fn serve(function_name: &str, handler: &str) -> std::io::Result<RuntimeApi> {
+pub async fn serve(function_name: &str, handler: &str) -> std::io::Result<RuntimeApi> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
     let (invocations, to_runtime) = mpsc::channel(1);
@@ -116,8 +124,8 @@ pub(super) async fn serve(function_name: &str, handler: &str) -> std::io::Result
 }
 
 impl Runtime {
-    /// Takes the pending answer if it is the one of `request_id`.
-    fn take_answer(&self, request_id: &str) -> Option<AnswerSender> {
+    /// Takes the pending sender if it belongs to `request_id`.
+    fn take_result(&self, request_id: &str) -> Option<ResultSender> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, answer) = current.take_if(|(id, _)| id == request_id)?;
         Some(answer)
@@ -177,7 +185,7 @@ async fn next(State(runtime): State<Arc<Runtime>>, body: Body) -> Response {
     *runtime
         .current
         .lock()
-        .unwrap_or_else(PoisonError::into_inner) = Some((invocation.request_id, invocation.answer));
+        .unwrap_or_else(PoisonError::into_inner) = Some((invocation.request_id, invocation.result));
     response
 }
 
@@ -187,7 +195,7 @@ async fn response(
     body: Body,
 ) -> Response {
     let body = axum::body::to_bytes(body, MAX_RESPONSE_BYTES).await;
-    let Some(answer) = runtime.take_answer(&id) else {
+    let Some(answer) = runtime.take_result(&id) else {
         return invalid_request_id();
     };
     match body {
@@ -215,7 +223,7 @@ async fn error(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Response {
-    let Some(answer) = runtime.take_answer(&id) else {
+    let Some(answer) = runtime.take_result(&id) else {
         return invalid_request_id();
     };
     let _ = answer.send(Err(reported_error(&body)));

@@ -143,7 +143,7 @@ pub(crate) fn is_json() -> bool {
 }
 
 /// Waits until everything is printed, but no longer than `limit`.
-pub(crate) fn flush(limit: Duration) {
+pub fn flush(limit: Duration) {
     let (done, written) = sync_channel(1);
     if WRITER.try_send(Entry::Flush(done)).is_ok() {
         let _ = written.recv_timeout(limit);

@@ -1,0 +1,393 @@
+//! A whole deployment on this machine, from its declaration to its stop.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::clock::Clock;
+use crate::deployment::{Api, Authorization, Deployment, Function};
+use crate::dynamodb::{self, DynamoDb, Store};
+use crate::faults::{Document, Faults};
+use crate::gateway::connections::Connections;
+use crate::gateway::listener::{Listener, Peer};
+use crate::gateway::quotas::Quotas;
+use crate::gateway::tls::Identity;
+use crate::gateway::{self, Gateway};
+use crate::lambda::callers::Callers;
+use crate::lambda::{Pool, Program, Runtimes, Spec, package};
+use crate::options::Options;
+use crate::{admin, log};
+
+/// How long a stop waits for `$disconnect` of the open connections and for running invocations.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// How often idle processes are looked for, and how often at most when time runs fast.
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
+const SHORTEST_REAP_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The pools by function name.
+type Pools = BTreeMap<String, Arc<Pool>>;
+
+/// A deployment that can be started.
+pub struct Prepared<'a> {
+    options: &'a Options,
+    deployment: Deployment,
+    faults: Faults,
+    programs: Vec<(Function, Program)>,
+    identity: Identity,
+    /// The environment that makes functions trust the gateway's certificate.
+    trust: BTreeMap<String, String>,
+    unpacked: TempDir,
+}
+
+/// Reads the declaration and everything that it names, and starts nothing.
+///
+/// # Errors
+/// When the Terraform folder, a fault rule or a function's program is missing or invalid.
+pub fn prepare(options: &Options) -> Result<Prepared<'_>> {
+    let deployment = Deployment::load(&options.terraform, &options.var)?;
+    let faults = faults(options)?;
+    let unpacked = tempfile::tempdir().context("cannot make a folder for unpacked functions")?;
+    let programs = programs(&deployment.functions, &options.functions, unpacked.path())?;
+    let identity = Identity::make().context("cannot make a certificate")?;
+    let trust = identity.trust(unpacked.path())?;
+    if let Some(file) = &options.ca_file {
+        std::fs::write(file, &identity.authority_pem)
+            .with_context(|| format!("--ca-file: cannot write {}", file.display()))?;
+    }
+    Ok(Prepared {
+        options,
+        deployment,
+        faults,
+        programs,
+        identity,
+        trust,
+        unpacked,
+    })
+}
+
+/// A running deployment. Its processes end with it.
+pub struct Stack {
+    gateway: Arc<Gateway>,
+    pools: Pools,
+    processes: usize,
+    server: JoinHandle<std::io::Result<()>>,
+    reaper: JoinHandle<()>,
+    dynamodb: DynamoDb,
+    addresses: Addresses,
+    /// Locks the folder of `--data` while it lives.
+    _store: Store,
+    /// Dropped last: the processes run in it.
+    _unpacked: TempDir,
+}
+
+impl Prepared<'_> {
+    /// Opens the ports and the tables, and begins to serve.
+    ///
+    /// # Errors
+    /// When a port is in use, or the folder of the tables cannot be used.
+    pub async fn start(self) -> Result<Stack> {
+        let options = self.options;
+        let Deployment {
+            api,
+            tables,
+            kinder_than_aws,
+            warnings,
+            ..
+        } = self.deployment;
+        let listener = listen(options.port, "--port").await?;
+        let dynamodb_listener = listen(options.dynamodb_port, "--dynamodb-port").await?;
+        let admin_listener = match options.admin_port {
+            Some(port) => Some(listen(port, "--admin-port").await?),
+            None => None,
+        };
+        let store = dynamodb::open(options.data.as_deref())?;
+        dynamodb::create_tables(&store.database, &tables)?;
+        warnings.iter().for_each(|warning| log::plain(warning));
+        warn_of_open_routes(&api, &kinder_than_aws, options.check_signatures);
+
+        let address = listener.local_addr()?;
+        let callers = Arc::new(Callers::default());
+        let faults = Arc::new(self.faults);
+        // Without a flag for rules, nothing stands between the functions and the engine.
+        let table_faults = (options.faults.is_some() || options.admin_port.is_some())
+            .then(|| (Arc::clone(&faults), Arc::clone(&callers)));
+        let dynamodb =
+            dynamodb::serve(store.database.clone(), dynamodb_listener, table_faults).await?;
+        let clock = Arc::new(Clock::start(options.time_scale, options.timeout_scale));
+        let quotas = Quotas::new(&options.quota, &api);
+        let processes = usize::from(options.processes);
+        let spec = |function: Function, program: Program| Spec {
+            function,
+            program,
+            region: api.region.clone(),
+            overrides: overrides(&api, address, &dynamodb.endpoint, &options.env),
+            callers: Arc::clone(&callers),
+            clock: Arc::clone(&clock),
+            freeze: options.freeze,
+        };
+        let unreserved = quotas.concurrency.unwrap_or(usize::MAX);
+        let unreserved = Arc::new(Semaphore::new(unreserved.min(Semaphore::MAX_PERMITS)));
+        let pools: Pools = self
+            .programs
+            .into_iter()
+            .map(|(mut function, program)| {
+                let name = function.function_name.clone();
+                // A declared variable wins: somebody may trust another authority, too.
+                for (name, file) in &self.trust {
+                    let declared = function.environment.entry(name.clone());
+                    declared.or_insert_with(|| file.clone());
+                }
+                (
+                    name,
+                    Pool::new(spec(function, program), processes, &unreserved),
+                )
+            })
+            .collect();
+        let gateway = Arc::new(Gateway {
+            functions: pools.clone(),
+            connections: Connections::default(),
+            faults,
+            callers,
+            clock: Arc::clone(&clock),
+            quotas,
+            tables,
+            database: store.database.clone(),
+            table_calls: dynamodb.counters.clone(),
+            check_signatures: options.check_signatures,
+            port: address.port(),
+            idle_timeout: Duration::from_secs(options.idle_timeout),
+            max_lifetime: Duration::from_secs(options.max_lifetime),
+            serving: watch::Sender::new(()),
+            api,
+        });
+        let mut addresses = Addresses {
+            websocket: format!("ws://{address}/{}", gateway.api.stage),
+            connections: format!("http://{address}/{}/@connections", gateway.api.stage),
+            dynamodb: dynamodb.endpoint.clone(),
+            data: options.data.clone(),
+            admin: None,
+            faults: None,
+        };
+        if let Some(listener) = admin_listener {
+            addresses.admin = Some(format!("http://{}", listener.local_addr()?));
+            let router = admin::router(Arc::clone(&gateway));
+            tokio::spawn(axum::serve(listener, router).into_future());
+        }
+        if options.faults.is_some() || options.seed.is_some() {
+            addresses.faults = Some((gateway.faults.len(), gateway.faults.seed()));
+        }
+        let service =
+            gateway::router(Arc::clone(&gateway)).into_make_service_with_connect_info::<Peer>();
+        let listener = Listener::new(listener, self.identity.acceptor);
+        let reap_after = Duration::from_secs(options.reap_after);
+        Ok(Stack {
+            reaper: tokio::spawn(reap(pools.clone(), clock, reap_after)),
+            server: tokio::spawn(axum::serve(listener, service).into_future()),
+            gateway,
+            pools,
+            processes,
+            dynamodb,
+            addresses,
+            _store: store,
+            _unpacked: self.unpacked,
+        })
+    }
+}
+
+impl Stack {
+    /// Returns the URL of WebSocket clients: `ws://HOST:PORT/STAGE`.
+    #[must_use]
+    pub fn websocket(&self) -> &str {
+        &self.addresses.websocket
+    }
+
+    /// Returns the URL of DynamoDB.
+    #[must_use]
+    pub fn dynamodb(&self) -> &str {
+        &self.addresses.dynamodb
+    }
+
+    /// Logs the addresses, and that the deployment is ready.
+    pub fn announce(&self) {
+        self.addresses.announce();
+    }
+
+    /// Serves until `end` is done.
+    ///
+    /// # Errors
+    /// When the gateway's port fails.
+    pub async fn serve(&mut self, end: impl Future<Output = ()>) -> Result<()> {
+        tokio::select! {
+            served = &mut self.server => served?.context("the gateway's port"),
+            () = end => Ok(()),
+        }
+    }
+
+    /// Closes every connection, lets each `$disconnect` and all other invocations finish, and ends the processes. When
+    /// `at_once` is done first, the invocations are ended.
+    pub async fn stop(self, at_once: impl Future<Output = ()>) {
+        log::plain("Stopping: closing the connections and ending the functions.");
+        tokio::select! {
+            () = drain(&self.gateway, &self.pools, self.processes) => {}
+            () = at_once => log::plain("Stopping at once."),
+        }
+        // Only now: a handshake that is dropped in the middle leaves its client without an answer.
+        self.server.abort();
+        self.reaper.abort();
+        self.dynamodb.stop().await;
+    }
+}
+
+async fn drain(gateway: &Gateway, pools: &Pools, processes: usize) {
+    gateway.connections.close_all();
+    let finished = timeout(STOP_GRACE, async {
+        gateway.serving.closed().await;
+        for pool in pools.values() {
+            pool.drain(processes).await;
+        }
+    });
+    if finished.await.is_err() {
+        log::plain("Some invocations did not finish in time and are ended.");
+    }
+}
+
+fn warn_of_open_routes(api: &Api, kinder_than_aws: &[String], check_signatures: bool) {
+    for route_key in kinder_than_aws {
+        log::plain(&format!(
+            "Unlike AWS, the route {route_key} is open to everybody here: API keys are only checked on $connect."
+        ));
+    }
+    if matches!(api.access.authorization, Authorization::Iam) && !check_signatures {
+        log::plain(
+            "Unlike AWS, the route $connect is open to everybody here: signatures are only checked with --check-signatures.",
+        );
+    }
+}
+
+/// Reads the rules of `--faults`.
+fn faults(options: &Options) -> Result<Faults> {
+    let mut document = match &options.faults {
+        Some(file) => Document::load(file)?,
+        None => Document::default(),
+    };
+    document.seed = options.seed.or(document.seed);
+    Ok(Faults::new(document, rand::random()))
+}
+
+fn programs(
+    functions: &BTreeMap<String, Function>,
+    binaries: &Path,
+    unpacked: &Path,
+) -> Result<Vec<(Function, Program)>> {
+    let mut runtimes = Runtimes::new(unpacked);
+    let packages = unpacked.join("functions");
+    functions
+        .values()
+        .map(|function| {
+            let program = package::find(function, binaries, &packages, &mut runtimes)?;
+            Ok((function.clone(), program))
+        })
+        .collect()
+}
+
+async fn listen(port: u16, flag: &str) -> Result<TcpListener> {
+    match TcpListener::bind(("127.0.0.1", port)).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!(
+                "port {port} is in use: stop the program that listens there, or choose another port with {flag}"
+            )
+        }
+        Err(error) => {
+            Err(anyhow!(error)).with_context(|| format!("cannot listen on port {port} ({flag})"))
+        }
+    }
+}
+
+/// Returns the variables of functions that differ on this machine from AWS.
+fn overrides(
+    api: &Api,
+    address: SocketAddr,
+    dynamodb: &str,
+    env: &[(String, String)],
+) -> BTreeMap<String, String> {
+    let mut overrides = BTreeMap::from([
+        ("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), dynamodb.to_owned()),
+        (
+            "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI".to_owned(),
+            format!("http://{address}/{}", api.stage),
+        ),
+    ]);
+    // The settings of this machine's user do not apply to a function, which has no home.
+    for name in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
+        overrides.insert(name.to_owned(), "/dev/null".to_owned());
+    }
+    // A person reads the log; the declared JSON is for CloudWatch.
+    overrides.insert("AWS_LAMBDA_LOG_FORMAT".to_owned(), "Text".to_owned());
+    overrides.extend(env.iter().cloned());
+    overrides
+}
+
+/// The addresses of a running deployment.
+struct Addresses {
+    websocket: String,
+    connections: String,
+    dynamodb: String,
+    data: Option<PathBuf>,
+    admin: Option<String>,
+    /// The number of rules, and their seed.
+    faults: Option<(usize, u64)>,
+}
+
+impl Addresses {
+    fn announce(&self) {
+        if log::is_json() {
+            let fields = json!({
+                "websocket": self.websocket,
+                "connections": self.connections,
+                "dynamodb": self.dynamodb,
+                "data": self.data,
+                "admin": self.admin,
+                "rules": self.faults.map(|(rules, _)| rules),
+                "seed": self.faults.map(|(_, seed)| seed),
+            });
+            return log::event("ready", fields);
+        }
+        let kept = match &self.data {
+            None => "in memory".to_owned(),
+            Some(directory) => format!("kept in {}", directory.display()),
+        };
+        log::plain(&format!("WebSocket     {}", self.websocket));
+        log::plain(&format!("@connections  {}", self.connections));
+        log::plain(&format!("DynamoDB      {} ({kept})", self.dynamodb));
+        if let Some(admin) = &self.admin {
+            log::plain(&format!("Admin         {admin}"));
+        }
+        if let Some((rules, seed)) = self.faults {
+            log::plain(&format!("Faults        {rules} rules, --seed {seed}"));
+        }
+        log::plain("Ready. Ctrl-C stops.");
+    }
+}
+
+async fn reap(pools: Pools, clock: Arc<Clock>, idle_for: Duration) {
+    loop {
+        clock.waiting.sleep(REAP_INTERVAL).await;
+        sleep(SHORTEST_REAP_INTERVAL).await;
+        for pool in pools.values() {
+            pool.reap(idle_for);
+        }
+    }
+}

@@ -18,7 +18,7 @@ Type {"action":"publish","data":"hi"} to send a message. PROTOCOL.md has every f
 A service with verified users needs a token (a JWT), by --token or in the variable CHAT_TOKEN, and takes the user from
 it: leave USER out. `roomchat token` issues tokens for a service whose key you have.
 
-The terminal client takes plain text, reconnects and loses nothing:  cargo run -p roomchat -- --room ROOM --user USER
+The terminal client takes plain text, reconnects and loses nothing:  cargo run --bin roomchat -- --room ROOM --user USER
 TEXT
 }
 

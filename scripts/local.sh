@@ -10,7 +10,7 @@ Runs the whole service on this machine until Ctrl-C: the local gateway in the pl
 function binaries, and a database engine in the gateway in the place of DynamoDB. No AWS account.
 Chat from other terminals with scripts/chat.sh.
 
-  --release  optimised: for load tests. It takes three times as long to build
+  --release  optimised, for load tests; takes twice as long to build
 
 All other options go to the gateway, for instance --port 3001, --data DIR to keep the tables, --var stage=dev.
 All of them: scripts/local.sh --gateway-help
@@ -20,7 +20,7 @@ TEXT
 need cargo "Install Rust: https://rustup.rs"
 need cc "SQLite and the TLS library are compiled from C. Debian and Ubuntu: apt-get install build-essential; macOS: xcode-select --install."
 
-# Unoptimised: a first chat is two minutes after a clone and not seven.
+# Unoptimised, because people wait for the first build. It is also the build that `cargo test --workspace` uses.
 profile=dev
 binaries=${CARGO_TARGET_DIR:-$root/target}/debug
 port=3000
@@ -66,6 +66,6 @@ chat=scripts/chat.sh
 # In full where chat.sh by itself would connect elsewhere: to another port, or to the deployed stack.
 [ "$port" = 3000 ] && [ "$stage" = prod ] && [ ! -e terraform/terraform.tfstate ] || chat="CHAT_URL=ws://127.0.0.1:$port/$stage $chat"
 # Any free port: the gateway prints which one.
-[ "$port" != 0 ] || chat="CHAT_URL=ws://… $chat"
+[ "$port" != 0 ] || chat="CHAT_URL=ws://… scripts/chat.sh"
 printf 'Once it is ready, chat from another terminal:  %s lobby\n\n' "$chat"
 exec "$binaries/roomchat-local" --terraform "$root/terraform" --functions "$binaries" ${options[@]+"${options[@]}"}

@@ -22,7 +22,7 @@ for argument in "$@"; do
     exit 0
     ;;
   --no-terraform) terraform= ;;
-  *) die "$argument is no option; see --help." ;;
+  *) die "unknown argument $argument. See scripts/test.sh --help." ;;
   esac
 done
 

@@ -1,4 +1,4 @@
-"""local/examples as a newcomer runs them: unmodified functions with the AWS SDKs, behind the release gateway."""
+"""local/examples as a newcomer runs them: unmodified functions with the AWS SDKs, behind the gateway."""
 
 import asyncio
 import json
@@ -24,8 +24,9 @@ HANDLERS = {"node": "function/index.mjs", "python": "function/index.py"}
 
 @pytest.fixture(scope="session")
 def gateway_binary():
-    subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "-p", "roomchat-local"], cwd=ROOT, check=True)
-    return TARGET / "release/roomchat-local"
+    # Not by -p: cargo would compile the shared crates again, with fewer features.
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--bin", "roomchat-local"], cwd=ROOT, check=True)
+    return TARGET / "debug/roomchat-local"
 
 
 @pytest.fixture

@@ -49,13 +49,13 @@ RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --workspace --no-deps --do
 step "Unit and end-to-end tests"
 cargo test --locked --workspace
 
-step "Clients of other languages against scripts/local.sh"
+step "The repository, and clients of other languages against scripts/local.sh"
 wscat_bin >/dev/null
 npm_modules "$root/local/examples/node"
 python=$(venv test scripts/requirements/test.txt)/bin/python
 markers=()
 [ -n "$terraform" ] || markers=(-m "not terraform")
-"$python" -B -m pytest -p no:cacheprovider -q ${markers[@]+"${markers[@]}"} tests/clients local/tests/examples
+"$python" -B -m pytest -p no:cacheprovider -q ${markers[@]+"${markers[@]}"} tests/repository tests/clients local/tests/examples
 
 if [ -n "$terraform" ]; then
   step "The Terraform ladder"

@@ -14,7 +14,6 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ["PACKAGES"])
 PACKAGE = FOLDER / "roomchat-functions.zip"
 PROGRAM = FOLDER / "roomchat-functions/bootstrap"
-FUNCTIONS = sorted(main.parent.name for main in ROOT.glob("lambdas/*/main.rs"))
 ARCHITECTURE = (FOLDER / "architecture").read_text().strip()
 # What the runtime provided.al2023 has.
 GLIBC = (2, 34)
@@ -33,13 +32,6 @@ def test_the_package_is_the_program_and_nothing_else():
         assert entry.external_attr >> 16 == 0o100755, "Lambda could not execute it"
         assert entry.date_time == (1980, 1, 1, 0, 0, 0), "every build would give another hash"
         assert package.read(entry) == PROGRAM.read_bytes()
-
-
-def test_every_folder_is_a_function_of_the_program():
-    """A folder that lambdas/main.rs does not name would be deployed and end at its start."""
-    program = (ROOT / "lambdas/main.rs").read_text()
-    assert len(FUNCTIONS) >= 8
-    assert FUNCTIONS == re.findall(r'^        "(\w+)" => \1::main\(\)\.await,$', program, re.M)
 
 
 def test_it_is_for_the_processor_asked_for(binary):

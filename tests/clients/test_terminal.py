@@ -17,7 +17,7 @@ TARGET = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
 
 @pytest.fixture(scope="session")
 def binary():
-    subprocess.run(["cargo", "build", "--quiet", "--locked", "-p", "roomchat"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--bin", "roomchat"], cwd=ROOT, check=True)
     return str(TARGET) + "/debug/roomchat"
 
 

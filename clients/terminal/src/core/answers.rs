@@ -8,11 +8,11 @@ use super::{Core, LinkId};
 use crate::event::Event;
 use crate::wire::{Ack, Entry, Frame, Joined, Left, Members, Page, Position};
 
-/// The times after a `join` at which the log is read once more.
+/// The times after a `join` at which the log is read once more (rule 5 of PROTOCOL.md).
 ///
-/// The index of the room's members follows the table within a moment, so a message of the moment of the `join` is
-/// stored, and not delivered to this connection: the first question finds it. An invocation of `publish` that read the
-/// members before the `join` can store its message up to 28 seconds later: the second question finds that one.
+/// The index of the room's members follows the table within a moment, so a message of the moment of the `join` may be
+/// stored, and not delivered to this connection: the first question finds it. An invocation of `publish` that began
+/// before the `join` can live for 28 seconds: the second question finds its message.
 const SETTLE: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(31)];
 
 /// How long after the answer to a `leave` messages of the room may still come, because the index of its members
@@ -195,6 +195,8 @@ impl Core {
         let empty = epoch.is_empty() && here.seq == 0 && !room.behind();
         if !empty && (here.epoch != epoch || here.seq + 1 < page.first) {
             // Another epoch, or the missing messages are trimmed. The answer to a `join` tells which.
+            room.check = false;
+            room.rest();
             self.verify(&page.room);
             return;
         }
@@ -214,6 +216,8 @@ impl Core {
             return;
         }
         room.reaches(&epoch, page.head);
+        room.check &= room.fill.as_ref().map(|(id, _)| id) != page.id.as_ref();
+        room.rest();
         if page.messages.iter().any(|entry| entry.seq > here.seq) {
             // The rest did not fit this page, so the next page is read at once.
             room.fill = None;

@@ -39,7 +39,7 @@ impl Core {
             if link.open.is_none() || link.role == Role::Retiring {
                 continue;
             }
-            for room in &self.rooms {
+            for room in &mut self.rooms {
                 // The service may take up a `join` and an earlier `leave` in either order.
                 if self.leaving.iter().any(|left| left.room == room.name) {
                     continue;
@@ -47,7 +47,7 @@ impl Core {
                 let known = link.rooms.entry(room.name.clone()).or_default();
                 let settle = known.settle.len();
                 known.settle.retain(|at| !clock.due(*at));
-                known.poll |= known.settle.len() < settle;
+                room.check |= known.settle.len() < settle;
                 let wanted = !known.joined || known.poll || room.at().is_none();
                 let over = room.leaving
                     && room.command.is_none()
@@ -81,19 +81,19 @@ impl Core {
         }
     }
 
-    /// Asks for the missing messages in rooms where later ones are known to exist.
+    /// Reads the log after the position: in rooms where messages are missing, and some time after each `join`.
     fn fills_due(&mut self, clock: &mut Clock) {
         let Some(link) = usable(&self.links) else {
             return;
         };
         for room in &mut self.rooms {
-            if !room.behind() || !link.in_room(&room.name) {
+            if !(room.behind() || room.check) || !link.in_room(&room.name) {
                 continue;
             }
             let Place::At(here) = &room.place else {
                 continue;
             };
-            let wait = if room.cut_short {
+            let wait = if room.cut_short || !room.behind() {
                 Duration::ZERO
             } else {
                 Duration::from_secs_f64(self.rng.random_range(FILL_WAIT))

@@ -78,7 +78,9 @@ pub(super) struct Room {
     target: u64,
     /// The number of the oldest message shown since the client has its position.
     pub(super) oldest: u64,
-    /// The request for the messages that are missing.
+    /// The log is to be read once more, whether or not messages are known to be missing.
+    pub(super) check: bool,
+    /// The request for the messages after the position.
     pub(super) fill: Option<(String, Retry)>,
     /// The missing messages were left out of an answer for its size, so they cannot be on their way.
     pub(super) cut_short: bool,
@@ -100,6 +102,7 @@ impl Room {
             held: BTreeMap::new(),
             target: 0,
             oldest: 0,
+            check: false,
             fill: None,
             cut_short: false,
             outbox: VecDeque::new(),
@@ -186,9 +189,16 @@ impl Room {
                 });
             }
         }
-        if here.seq >= self.target {
-            self.fill = None;
+        self.rest();
+    }
+
+    /// Asks for nothing more, once nothing is missing and the log need not be read once more.
+    pub(super) fn rest(&mut self) {
+        if !self.behind() {
             self.cut_short = false;
+            if !self.check {
+                self.fill = None;
+            }
         }
     }
 }

@@ -147,6 +147,31 @@ fn a_message_stored_half_a_minute_after_the_join_is_found_soon() {
 }
 
 #[test]
+fn the_log_is_read_seconds_and_half_a_minute_after_a_join() {
+    let mut world = World::with(Settings {
+        max_life: Duration::from_secs(7000),
+        ..settings(&["lobby"])
+    });
+    world.another_says("lobby");
+    world.flush();
+    let joined = world.now;
+    let mut asked = Vec::new();
+    while world.now < joined + 200 * SECOND {
+        world.wake();
+        if let Some(at) = find(&world, "history") {
+            assert_eq!(world.to_service[at].1["after"], 1);
+            asked.push((world.now - joined).as_secs());
+        }
+        world.flush();
+    }
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(
+        (1..10).contains(&asked[0]) && (30..=60).contains(&asked[1]),
+        "{asked:?}"
+    );
+}
+
+#[test]
 fn the_next_page_begins_where_the_last_one_ends() {
     let mut world = World::new(&["lobby"]);
     for _ in 0..12 {

@@ -105,6 +105,117 @@ def test_two_people_in_terminals(binary, service):
     alice.expect(pexpect.EOF)
 
 
+def test_bytes_that_come_together_with_an_enter_belong_to_the_next_line(binary, service):
+    child = pexpect.spawn(
+        binary, [service.url, "--room", "bytes", "--user", "alice"], encoding="utf-8", timeout=30, dimensions=(50, 200)
+    )
+    child.expect_exact("* in bytes")
+    child.send("hello\rth")
+    child.expect_exact("#1 alice: hello")
+    child.send("ere\r")
+    child.expect_exact("#2 alice: there")
+    child.send("one\rtwo\rthree\r")
+    for number, line in enumerate(("one", "two", "three"), 3):
+        child.expect_exact(f"#{number} alice: {line}")
+    # A byte that is not UTF-8 costs its line, and is reported.
+    os.write(child.child_fd, b"caf\xe9\r")
+    child.expect_exact("not UTF-8")
+    child.send("cafe\r")
+    child.expect_exact("#6 alice: cafe")
+    child.sendcontrol("c")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0
+
+
+def test_a_text_of_several_lines_is_shown_as_lines_and_steers_nothing(binary, service, program):
+    speaker = program("--room", "lines", "--user", "bob")
+    speaker.write(action="publish", data="one\ntwo\u2028\u061c\U000e0041\u200b\u001b[2J")
+    assert speaker.end() == 0
+    shown = subprocess.run(
+        [binary, service.url, "--room", "lines"], input="", capture_output=True, text=True, timeout=60
+    )
+    assert shown.returncode == 0
+    lines = ["#1 bob: one", "    two\\u{2028}\\u{61c}\\u{e0041}\\u{200b}\\u{1b}[2J"]
+    assert "\n".join(lines) in shown.stdout
+
+
+def ended(binary, *arguments, text):
+    """Runs a program's input to its end: its exit code, its events, and its last words."""
+    done = subprocess.run([binary, "--json", *arguments], input=text, capture_output=True, timeout=90)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr.decode()
+
+
+def test_bad_lines_get_an_error_with_their_id_and_the_others_are_sent(binary, service):
+    lines = [
+        b"\xef\xbb\xbf" + b'{"action":"publish","data":null,"id":"null"}',
+        b'{"action":"publish","data":"caf\xe9","id":"latin-1"}',
+        b'{"action":"publish","data":"' + b"x" * 33_000 + b'","id":"large"}',
+        b'{"action":"publish","room":"attic","data":1,"id":"outside"}',
+        b'{"action":"publish","data":"\\ud800","id":"surrogate"}',
+        b'{"action":"publish","id":"empty"}',
+        b"hello",
+        b'{"action":"publish","data":2,"id":"last"}',
+    ]
+    status, events, words = ended(binary, service.url, "--room", "bad", text=b"\n".join(lines))
+    errors = {event.get("id"): event["name"] for event in events if event["type"] == "error"}
+    assert errors == {
+        "latin-1": "bad_request",
+        "large": "payload_too_large",
+        "outside": "not_a_member",
+        "surrogate": "bad_request",
+        "empty": "bad_request",
+        None: "bad_request",
+    }
+    assert [event["id"] for event in events if event["type"] == "ack"] == ["null", "last"]
+    assert status == 2 and words == "roomchat: 6 of the lines failed: see the errors above\n"
+
+
+def test_answers_carry_the_id_of_their_command_and_pages_follow_each_other(binary, service):
+    publish = "".join(json.dumps({"action": "publish", "data": number}) + "\n" for number in range(9))
+    assert ended(binary, service.url, "--room", "pages", text=publish.encode())[0] == 0
+    ask = [
+        {"action": "history", "id": "h1", "limit": 3},
+        {"action": "history", "id": "h2", "limit": 3},
+        {"action": "members", "id": "m"},
+        {"action": "join", "room": "shed", "id": "j"},
+        {"action": "leave", "room": "shed", "id": "l"},
+    ]
+    text = "".join(json.dumps(command) + "\n" for command in ask).encode()
+    status, events, _ = ended(binary, service.url, "--room", "pages", "--history", "2", text=text)
+    assert status == 0
+    pages = {
+        event["id"]: [message["data"] for message in event["messages"]]
+        for event in events
+        if event["type"] == "history"
+    }
+    assert pages == {"h1": [4, 5, 6], "h2": [1, 2, 3]}
+    assert [event["type"] for event in events if event.get("id") in ("m", "j", "l")].count("members") == 1
+    assert [event["type"] for event in events if event.get("id") in ("j", "l")] == ["joined", "left"]
+
+
+def test_without_a_service_it_says_what_to_start(binary):
+    status, events, words = ended(binary, "ws://127.0.0.1:9/prod", text=b"")
+    assert (status, events) == (2, [])
+    assert words.startswith("roomchat: nothing listens on 127.0.0.1:9: start scripts/local.sh")
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_its_exit_code_tells_of_unacknowledged_messages(program, end):
+    idle = program("--room", "signals", "--user", "alice")
+    idle.wait("joined", lambda client: client.of("joined"))
+    idle.process.send_signal(end)
+    assert idle.process.wait(timeout=30) == 0
+
+    busy = program("--room", "signals", "--user", "bob")
+    busy.wait("joined", lambda client: client.of("joined"))
+    for number in range(500):
+        busy.write(action="publish", data=number)
+    busy.wait("an ack", lambda client: client.of("ack"))
+    busy.process.send_signal(end)
+    assert busy.process.wait(timeout=30) == 2
+
+
 def test_a_program_says_all_it_has_and_ends(program):
     client = program("--room", "batch", "--user", "alice")
     for number in range(20):

@@ -5,3 +5,4 @@
 mod core;
 mod duties;
 mod model;
+mod scenarios;

@@ -15,6 +15,8 @@ def ready(process, seconds):
     """Waits until a gateway that has just been started can be used, at most so long. Returns what it prints, a list that
     goes on growing, its WebSocket URL, and a boto3 session and client for its tables."""
     watchdog = threading.Timer(seconds, process.kill)
+    # The end of the tests does not wait for it.
+    watchdog.daemon = True
     watchdog.start()
     printed = []
     for line in process.stdout:

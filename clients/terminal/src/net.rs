@@ -29,16 +29,17 @@ pub struct Connection {
     pub task: JoinHandle<()>,
 }
 
-/// Opens a connection in a task of its own, which sends `events` everything that happens to the connection.
+/// Opens a connection in a task of its own, which sends `events` everything that happens to the connection. Each of
+/// `urls` but the first is tried only when the service refuses the names in the one before it.
 pub fn connect(
     link: LinkId,
-    url: String,
+    urls: Vec<String>,
     tokens: Option<TokenSource>,
     events: UnboundedSender<Input>,
 ) -> Connection {
     let (frames, queue) = unbounded_channel();
     let task = tokio::spawn(async move {
-        let (reason, why) = run(link, &url, tokens, queue, &events).await;
+        let (reason, why) = run(link, &urls, tokens, queue, &events).await;
         let _ = events.send(Input::Closed { link, reason, why });
     });
     Connection { frames, task }
@@ -47,17 +48,27 @@ pub fn connect(
 /// Returns the reason for which the connection ended.
 async fn run(
     link: LinkId,
-    url: &str,
+    urls: &[String],
     tokens: Option<TokenSource>,
     mut queue: UnboundedReceiver<String>,
     events: &UnboundedSender<Input>,
 ) -> (String, Why) {
     let handshake = async {
-        let (request, token_life) = request(url, tokens).await?;
-        let (socket, _) = connect_async(request)
-            .await
-            .map_err(|error| refusal(url, error))?;
-        Ok((socket, token_life))
+        let mut outcome = Err(("there is no URL".to_owned(), Why::Hopeless));
+        for url in urls {
+            let (request, token_life) = request(url, tokens.as_ref()).await?;
+            match connect_async(request).await {
+                Ok((socket, _)) => return Ok((socket, token_life)),
+                Err(error) => {
+                    let names = matches!(&error, Error::Http(answer) if answer.status() == 400);
+                    outcome = Err(refusal(url, error));
+                    if !names {
+                        break;
+                    }
+                }
+            }
+        }
+        outcome
     };
     let opened = tokio::select! {
         opened = Box::pin(handshake) => opened,
@@ -104,7 +115,7 @@ async fn run(
 /// Returns the request of a handshake, and how long its token is valid.
 async fn request(
     url: &str,
-    tokens: Option<TokenSource>,
+    tokens: Option<&TokenSource>,
 ) -> Result<(Request<()>, Option<Duration>), (String, Why)> {
     let mut request = url
         .into_client_request()
@@ -183,7 +194,110 @@ fn nobody_listens(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::accept_hdr_async;
+    use tokio_tungstenite::tungstenite::http::Response;
+
     use super::*;
+
+    /// Listens, and answers each handshake with the status that `answer` returns for its query and its token.
+    async fn service(
+        answer: fn(&str, Option<&str>) -> u16,
+    ) -> (String, UnboundedReceiver<(String, Option<String>)>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/prod?", listener.local_addr().unwrap());
+        let (seen, handshakes) = unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let seen = seen.clone();
+                let judge = move |request: &Request<()>, response: Response<()>| {
+                    let query = request.uri().query().unwrap_or_default().to_owned();
+                    let token = request.headers().get(AUTHORIZATION);
+                    let token = token.map(|token| token.to_str().unwrap().to_owned());
+                    let status = answer(&query, token.as_deref());
+                    seen.send((query, token)).unwrap();
+                    let refused = || Response::builder().status(status).body(None).unwrap();
+                    if status == 101 {
+                        Ok(response)
+                    } else {
+                        Err(refused())
+                    }
+                };
+                tokio::spawn(async move {
+                    if let Ok(mut socket) = accept_hdr_async(stream, judge).await {
+                        while socket.next().await.is_some() {}
+                    }
+                });
+            }
+        });
+        (url, handshakes)
+    }
+
+    #[tokio::test]
+    async fn a_guest_gets_its_name_from_a_service_that_verifies_its_users() {
+        let (url, mut seen) =
+            service(|query, _| if query.contains("user=") { 400 } else { 101 }).await;
+        let urls = vec![format!("{url}user=guest-x&room=a"), format!("{url}room=a")];
+        let (events, mut happened) = unbounded_channel();
+        let connection = connect(1, urls.clone(), None, events.clone());
+        let opened = happened.recv().await.unwrap();
+        assert!(
+            matches!(
+                opened,
+                Input::Opened {
+                    link: 1,
+                    token_life: None
+                }
+            ),
+            "{opened:?}"
+        );
+        assert_eq!(seen.recv().await.unwrap().0, "user=guest-x&room=a");
+        assert_eq!(seen.recv().await.unwrap().0, "room=a");
+        drop(connection);
+
+        // A user who was named is not replaced by a guest.
+        let _connection = connect(2, urls[..1].to_vec(), None, events);
+        loop {
+            if let Input::Closed { link: 2, why, .. } = happened.recv().await.unwrap() {
+                assert_eq!(why, Why::Hopeless);
+                break;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn each_handshake_carries_the_token_that_the_file_holds_then() {
+        let (url, mut seen) = service(|_, token| {
+            if token == Some("Bearer a.b.c") {
+                101
+            } else {
+                401
+            }
+        })
+        .await;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let tokens = TokenSource::File(file.path().to_owned());
+        let (events, mut happened) = unbounded_channel();
+        let mut whys = Vec::new();
+        for token in ["", "x.y.z", "a.b.c"] {
+            std::fs::write(file.path(), token).unwrap();
+            let _connection = connect(1, vec![url.clone()], Some(tokens.clone()), events.clone());
+            whys.push(match happened.recv().await.unwrap() {
+                Input::Closed { why, .. } => Some(why),
+                _ => None,
+            });
+        }
+        assert_eq!(whys, [Some(Why::Refused), Some(Why::Refused), None]);
+        assert_eq!(
+            seen.recv().await.unwrap().1.as_deref(),
+            Some("Bearer x.y.z")
+        );
+        assert_eq!(
+            seen.recv().await.unwrap().1.as_deref(),
+            Some("Bearer a.b.c")
+        );
+    }
 
     #[test]
     fn who_starts_no_service_is_told_how() {

@@ -72,13 +72,15 @@ impl Options {
         command.or_else(|| self.token_file.clone().map(TokenSource::File))
     }
 
-    /// Returns the URL to connect to, with the user but without a room. With a token the service knows the user, so the
-    /// URL names one only if the user has asked for that.
+    /// Returns the URL to connect to, without a room, and the URLs to try after it where the service refuses its names.
+    ///
+    /// A token names the user, so `--user` is added only where it is given. A guest is added by the name `guest`, which
+    /// a service that verifies its users refuses: it gives its guests names of its own.
     ///
     /// # Errors
     ///
     /// Fails when the URL is not one of a WebSocket.
-    pub fn address(&self, user: &str) -> Result<String, String> {
+    pub fn addresses(&self, guest: &str) -> Result<Vec<String>, String> {
         let wrong = || {
             format!(
                 "{} is not a WebSocket URL; such a URL looks like wss://HOST/STAGE.",
@@ -97,11 +99,12 @@ impl Options {
             ""
         };
         let base = format!("{}{slash}{separator}", self.url);
-        if self.user.is_none() && self.tokens().is_some() {
-            return Ok(base);
-        }
-        let user = utf8_percent_encode(user, ENCODED);
-        Ok(format!("{base}user={user}&"))
+        let named = |user: &str| format!("{base}user={}&", utf8_percent_encode(user, ENCODED));
+        Ok(match &self.user {
+            Some(user) => vec![named(user)],
+            None if self.tokens().is_some() => vec![base],
+            None => vec![named(guest), base],
+        })
     }
 
     /// Returns the settings of the core.
@@ -118,7 +121,7 @@ impl Options {
     }
 }
 
-/// Adds a room to an address that `Options::address` returned.
+/// Adds a room to an address that `Options::addresses` returned.
 pub fn in_room(address: &str, room: &str) -> String {
     format!("{address}room={}", utf8_percent_encode(room, ENCODED))
 }
@@ -138,7 +141,9 @@ mod tests {
     use super::*;
 
     fn address(url: &str) -> Result<String, String> {
-        parse(&[url]).address("ünal")
+        let addresses = parse(&[url, "--user", "ünal"]).addresses("guest-x")?;
+        assert_eq!(addresses.len(), 1);
+        Ok(addresses[0].clone())
     }
 
     fn parse(arguments: &[&str]) -> Options {
@@ -149,11 +154,13 @@ mod tests {
     fn a_token_names_the_user() {
         let url = "ws://h/prod";
         let token = parse(&[url, "--token-file", "f"]);
-        assert_eq!(token.address("guest-x").unwrap(), "ws://h/prod?");
+        assert_eq!(token.addresses("guest-x").unwrap(), ["ws://h/prod?"]);
         assert_eq!(token.tokens(), Some(TokenSource::File("f".into())));
         assert!(token.settings().has_tokens);
         let both = parse(&[url, "--token-command", "c", "--user", "a"]);
-        assert_eq!(both.address("a").unwrap(), "ws://h/prod?user=a&");
+        assert_eq!(both.addresses("a").unwrap(), ["ws://h/prod?user=a&"]);
+        let guest = parse(&[url]).addresses("guest-x").unwrap();
+        assert_eq!(guest, ["ws://h/prod?user=guest-x&", "ws://h/prod?"]);
         assert_eq!(both.tokens(), Some(TokenSource::Command("c".to_owned())));
         let two = ["roomchat", "--token-file", "f", "--token-command", "c"];
         assert!(Options::try_parse_from(two).is_err());

@@ -31,8 +31,8 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// when any of its lines failed.
 pub async fn run(options: &Options, ui: &Ui, mut said: UnboundedReceiver<Said>) -> Result<()> {
     let settings = options.settings();
-    let address = options
-        .address(&settings.user)
+    let addresses = options
+        .addresses(&settings.user)
         .map_err(anyhow::Error::msg)?;
     let tokens = options.tokens();
     let mut core = Core::new(settings, rand::random());
@@ -52,8 +52,9 @@ pub async fn run(options: &Options, ui: &Ui, mut said: UnboundedReceiver<Said>) 
         for output in core.handle(started.elapsed(), input) {
             match output {
                 Output::Connect { link, room } => {
-                    let url = in_room(&address, &room);
-                    let connection = connect(link, url, tokens.clone(), events.clone());
+                    let urls = addresses.iter().map(|address| in_room(address, &room));
+                    let urls = urls.collect();
+                    let connection = connect(link, urls, tokens.clone(), events.clone());
                     connections.insert(link, connection);
                 }
                 Output::Send(link, frame) => {

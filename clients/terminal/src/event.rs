@@ -1,4 +1,4 @@
-//! What the client tells its user: lines of text for people, lines of JSON for programs.
+//! Events for the user: lines of text for people, lines of JSON for programs.
 
 use serde::Serialize;
 use serde_json::value::RawValue;

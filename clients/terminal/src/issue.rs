@@ -38,7 +38,7 @@ pub struct TokenOptions {
     /// Rights in rooms, as PATTERN=RIGHT,…; may be given several times. Without it the service's `default_rooms` count
     #[arg(long = "room", value_name = "PATTERN=RIGHTS", value_parser = grant)]
     rooms: Vec<Grant>,
-    /// How long the token is valid: a number and s, m, h or d
+    /// The time for which the token is valid: a number and s, m, h or d
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration)]
     life: Duration,
     /// The claim `iss`, which must be the service's `auth.issuer`

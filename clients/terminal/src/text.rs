@@ -50,7 +50,7 @@ fn spoken(text: &str) -> String {
     shown
 }
 
-/// Whether a joiner stands between, or a variation selector after, the characters of a script or an emoji: 👨‍👩‍👧, ❤️,
+/// Returns whether a joiner stands between, or a variation selector after, the characters of a script or an emoji: 👨‍👩‍👧, ❤️,
 /// می‌خواهم. Beside ASCII, spaces and other hidden characters they have no effect and could only hide something.
 fn is_needed(before: Option<char>, c: char, after: Option<char>) -> bool {
     let joins = |c: char| !c.is_ascii() && !c.is_whitespace() && !is_hidden(c);
@@ -68,7 +68,7 @@ fn is_needed(before: Option<char>, c: char, after: Option<char>) -> bool {
     }
 }
 
-/// Whether a character is invisible, or controls the terminal or the direction of the text: the general categories
+/// Returns whether a character is invisible, or controls the terminal or the direction of the text: the general categories
 /// Cc, Cf, Zl, Zp and Co, the property `Default_Ignorable_Code_Point`, and the blanks that look like a space, as of
 /// Unicode 17 (DerivedGeneralCategory.txt, DerivedCoreProperties.txt).
 fn is_hidden(c: char) -> bool {

@@ -20,7 +20,7 @@ use crate::event::Event;
 /// The time for which the end waits for the last lines to be printed.
 const PRINT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What some editors write at the beginning of a file of UTF-8.
+/// The bytes that some editors write at the beginning of a file of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// An input of the user.

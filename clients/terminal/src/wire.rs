@@ -170,7 +170,7 @@ pub struct Failure {
     /// Whether the same frame may succeed later.
     #[serde(default)]
     pub temporary: bool,
-    /// How long to wait before the frame is sent again, in milliseconds.
+    /// The time to wait before the frame is sent again, in milliseconds.
     pub retry_after_ms: Option<u64>,
 }
 
@@ -302,7 +302,7 @@ pub enum Request<'a> {
         /// The position after which messages are wanted.
         #[serde(skip_serializing_if = "Option::is_none")]
         since: Option<&'a Position>,
-        /// How many of the newest messages are wanted.
+        /// The number of newest messages that are wanted.
         #[serde(skip_serializing_if = "Option::is_none")]
         history: Option<u16>,
     },

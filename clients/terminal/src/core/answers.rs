@@ -15,7 +15,7 @@ use crate::wire::{Ack, Entry, Frame, Joined, Left, Members, Page, Position};
 /// before the `join` can live for 28 seconds: the second question finds its message.
 const SETTLE: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(31)];
 
-/// How long after the answer to a `leave` messages of the room may still come, because the index of its members
+/// The time after the answer to a `leave` within which messages of the room may still come, because the index of its members
 /// follows within a moment.
 const INDEX_LAG: Duration = Duration::from_secs(5);
 

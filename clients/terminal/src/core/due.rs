@@ -15,8 +15,8 @@ use crate::wire::Request;
 /// The number of messages in a request that fills a gap; the largest that the service accepts.
 const FILL_PAGE: u16 = 100;
 
-/// How long the client waits for a missing message before it asks for it. The message may be on its way, and all who
-/// miss it would ask at the same moment.
+/// The time in seconds for which the client waits for a missing message before it asks for it. The message may be on
+/// its way, and otherwise all clients that miss it would ask at the same moment.
 const FILL_WAIT: std::ops::RangeInclusive<f64> = 0.1..=0.3;
 
 /// The number of tries after which a question of the user is given up.

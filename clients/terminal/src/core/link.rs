@@ -53,7 +53,7 @@ pub(super) struct Link {
     pub(super) open: Option<Duration>,
     /// The time by which the handshake must be done.
     pub(super) open_by: Duration,
-    /// How long the token of the handshake was valid when the connection opened; `None` without a token.
+    /// The time for which the token was still valid when the connection opened; `None` without a token.
     pub(super) token_life: Option<Duration>,
     pub(super) heartbeat_at: Duration,
     /// The time by which some frame must come, after a `ping`.

@@ -57,7 +57,7 @@ pub enum Input {
     Opened {
         /// The connection.
         link: LinkId,
-        /// How long its token is valid from now on; `None` without a token.
+        /// The time for which its token is valid from now on; `None` without a token.
         token_life: Option<Duration>,
     },
     /// A connection has closed, or did not open.

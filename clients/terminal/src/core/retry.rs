@@ -1,4 +1,4 @@
-//! When a frame is sent, and when it is sent again.
+//! Timers of frames: the first try, and the tries after it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The client's rules, by schedules of all kinds and by a few told step by step.
+//! The rules of the client: random schedules, and some schedules step by step.
 
 use std::time::Duration;
 
@@ -80,8 +80,8 @@ fn play(world: &mut World, step: &Step) {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the network does: what is shown is a run of the log without holes, doubles or swaps, or says that it
-    /// is not; and every message sent is in the log once.
+    /// Whatever the network does, the client shows the log without holes, doubles or swaps, or reports a loss, and every
+    /// message that it sends is in the log once.
     #[test]
     fn every_schedule(steps in prop::collection::vec(step(), 0..250)) {
         let mut world = World::new(&ROOMS);
@@ -92,7 +92,7 @@ proptest! {
     }
 }
 
-/// A client that is in `lobby`, with nothing under way.
+/// Returns a client in `lobby` that has nothing under way.
 fn settled() -> World {
     let mut world = World::new(&["lobby"]);
     world.heal();
@@ -117,7 +117,7 @@ fn later_messages_wait_for_the_earlier() {
     world.bring(2, false, false);
     world.bring(1, false, false);
     assert!(shown(&world).is_empty());
-    // The missing one may be on its way, so it is asked for a moment later.
+    // The missing message may be on its way, so the client waits before it asks.
     assert!(world.to_service.is_empty());
     let noticed = world.now;
     world.wake();
@@ -145,7 +145,7 @@ fn the_last_message_may_be_lost_too() {
         world.wake();
         world.flush();
     }
-    // Nothing came after it: only the heartbeat can have shown it.
+    // No later message shows the gap, so only the heartbeat can find the message.
     assert!(world.now <= before + Duration::from_secs(330));
 }
 
@@ -213,7 +213,7 @@ fn a_connection_is_replaced_before_it_ends_and_nothing_is_missed() {
             "no second connection"
         );
     }
-    // The second is opened while the first still delivers.
+    // The second connection opens while the first still delivers.
     world.dial(true);
     world.another_says("lobby");
     world.index();
@@ -237,7 +237,7 @@ fn a_trimmed_log_is_told_and_counted() {
     }
     world.trim("lobby", 5);
     world.heal();
-    // Of eleven the client saw the first and the last three, as many as it shows on entering a room.
+    // Of eleven messages the client shows the first, and the last three, as many as on entering a room.
     assert_eq!(shown(&world), [1, 9, 10, 11]);
     let missing = |event: &Event| match event {
         Event::Lost { missing, .. } => *missing,

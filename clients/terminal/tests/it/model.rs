@@ -1,4 +1,4 @@
-//! A model of the service and of the worst network: what it delivers may be late, lost, doubled or out of order.
+//! A model of the service and of a bad network, which delays, loses, doubles and reorders frames.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 pub(crate) const USER: &str = "alice";
 
-/// Small, so that answers have several pages.
+/// The number of messages in a page: small, so that answers have several pages.
 const PAGE: usize = 4;
 
 pub(crate) fn settings(rooms: &[&str]) -> Settings {
@@ -33,11 +33,11 @@ struct Stored {
     data: String,
 }
 
-/// A room's log, and those it had before.
+/// The log of a room, with all its epochs.
 struct Log {
     epoch: usize,
     first: u64,
-    /// Every epoch's entries, those trimmed included.
+    /// The entries of every epoch, trimmed ones included.
     epochs: Vec<Vec<Stored>>,
 }
 
@@ -69,20 +69,20 @@ impl Log {
     }
 }
 
-/// How the checker knows where the client is in a room.
+/// The client's place in a room, as the checker sees it.
 #[derive(Default)]
 struct Seen {
     last: Option<(String, u64)>,
 }
 
-/// What becomes of a frame that the client sent.
+/// The fate of a frame that the client sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fate {
     Arrives,
-    /// It is processed, and the answer is lost.
+    /// The service processes it, and the answer is lost.
     Unanswered,
     Lost,
-    /// It is processed, and API Gateway answers that it failed.
+    /// The service processes it, and API Gateway answers that it failed.
     GatewayAfter,
     GatewayBefore,
     Throttled,
@@ -92,7 +92,7 @@ pub(crate) struct World {
     pub(crate) core: Core,
     pub(crate) now: Duration,
     logs: BTreeMap<String, Log>,
-    /// Open connections: their rooms, and whether the index knows of it.
+    /// The rooms of each open connection, and whether the index shows the membership.
     links: BTreeMap<LinkId, BTreeMap<String, bool>>,
     pub(crate) dialling: Vec<(LinkId, String)>,
     pub(crate) to_service: Vec<(LinkId, Value)>,
@@ -100,8 +100,8 @@ pub(crate) struct World {
     seen: BTreeMap<String, Seen>,
     said: BTreeMap<String, String>,
     acked: BTreeSet<String>,
-    /// Messages that were under way when their room's log began anew. `after` names no epoch, so the service may look
-    /// for an earlier copy in the wrong place.
+    /// Messages that were under way when their room began a new epoch. `after` names no epoch, so the service may
+    /// search for an earlier copy in the wrong place.
     excused: BTreeSet<String>,
     pub(crate) events: Vec<Event>,
     /// Whether the test is about errors that the user is told of.
@@ -163,7 +163,7 @@ impl World {
         }
     }
 
-    /// A client that does not know yet that a log began anew names a place in the old one.
+    /// Excuses a message whose `after` is of an old epoch, because the client does not know of the new one yet.
     fn excuse(&mut self, frame: &Value) {
         let room = frame["room"].as_str().unwrap_or_default();
         let known = self.seen.get(room).and_then(|seen| seen.last.as_ref());
@@ -175,7 +175,7 @@ impl World {
         }
     }
 
-    /// The next moment at which the client wants to be woken.
+    /// Moves the time to the client's next timer.
     pub(crate) fn wake(&mut self) {
         if let Some(at) = self.core.deadline() {
             self.now = self.now.max(at);
@@ -246,10 +246,10 @@ impl World {
         self.links.remove(&link);
         self.dialling.retain(|(dialling, _)| *dialling != link);
         self.to_client.retain(|(to, _)| *to != link);
-        // What the client has sent may still be processed.
+        // Frames that the client has sent may still be processed.
     }
 
-    /// The number of open connections.
+    /// Returns the number of open connections.
     pub(crate) fn open(&self) -> usize {
         self.links.len()
     }
@@ -258,7 +258,7 @@ impl World {
         self.logs[room].head()
     }
 
-    /// The index has caught up with the table.
+    /// Lets the index catch up with the table.
     pub(crate) fn index(&mut self) {
         for rooms in self.links.values_mut() {
             rooms.values_mut().for_each(|visible| *visible = true);
@@ -404,7 +404,7 @@ impl World {
         let id = frame["id"].as_str().unwrap();
         let after = frame["after"].as_u64().unwrap() as usize;
         let log = &self.logs[room];
-        // As the service: an earlier copy is only looked for after `after`.
+        // Like the service, it searches for an earlier copy only after `after`.
         let mut copies = log.epochs[log.epoch].iter().enumerate().skip(after);
         let copy = copies.find(|(_, stored)| stored.id.as_deref() == Some(id));
         let (seq, duplicate) = match copy {
@@ -435,7 +435,7 @@ impl World {
         }
     }
 
-    /// Brings everything where it belongs, and every answer to it.
+    /// Delivers every frame and every answer to it.
     pub(crate) fn flush(&mut self) {
         let mut rounds = 0;
         while !(self.dialling.is_empty() && self.to_service.is_empty() && self.to_client.is_empty())
@@ -449,7 +449,7 @@ impl World {
         }
     }
 
-    /// Everything works from now on. The client must then come to know all there is.
+    /// Lets everything work from now on. The client must then show everything that the log holds.
     pub(crate) fn heal(&mut self) {
         let until = self.now + Duration::from_secs(1500);
         self.flush();
@@ -460,7 +460,7 @@ impl World {
         self.check_end();
     }
 
-    /// What is shown is what the log holds, in order, without a hole that is not announced.
+    /// Checks that the client shows the log, in order, and reports each hole.
     fn check(&mut self, event: Event) {
         match &event {
             Event::Message { room, entry } => {
@@ -566,7 +566,7 @@ impl World {
                 "{room}: at {last:?} of {head:?}"
             );
         }
-        // One, and for a moment the one that it replaced.
+        // The current connection, and for a moment the one that it replaced.
         assert!(self.links.len() <= 2, "connections were left open");
     }
 }

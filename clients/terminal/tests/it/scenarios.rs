@@ -156,7 +156,7 @@ impl Player {
     }
 }
 
-/// Whether a value has everything that a pattern names. Names without a value get one.
+/// Returns whether a value has everything that a pattern names. Names without a value get one.
 fn matches(pattern: &Value, seen: &Value, names: &mut BTreeMap<String, Value>) -> bool {
     match pattern {
         Value::String(name) if name.starts_with('$') => match names.get(name) {

@@ -1,6 +1,6 @@
 locals {
-  # Where functions post to connections. Not made from the domainName of an event: under a custom domain that is the
-  # clients' name for this API, and posting there fails.
+  # The URL at which functions post to connections. Not made from the domainName of an event: with a custom domain, that is
+  # the name that clients use, and a post to it fails.
   management_endpoint = "${replace(aws_apigatewayv2_api.main.api_endpoint, "wss://", "https://")}/${var.stage}"
 }
 
@@ -19,10 +19,10 @@ resource "aws_apigatewayv2_integration" "function" {
   integration_uri    = aws_lambda_function.main[each.key].invoke_arn
 }
 
-# A mock runs no function: the request template yields a status, the status selects the integration response, and its
-# template is the frame. "200" is no content type (WebSocket messages have none) but the name of a template, which the
-# constant selection expression picks. The frame is constant too: that a response template could read the request
-# (to echo an id) is documented nowhere.
+# A mock runs no function: the request template gives a status, the status selects the integration response, and the
+# template of that response is the frame. "200" is the name of a template, which the constant selection expression selects;
+# it is not a content type, since WebSocket messages have none. The frame is constant: AWS does not document that a
+# response template can read the request, for instance to echo an id.
 resource "aws_apigatewayv2_integration" "mock" {
   for_each = local.mocks
 
@@ -52,7 +52,7 @@ resource "aws_apigatewayv2_route" "main" {
     : aws_apigatewayv2_integration.function[local.function_routes[each.key].function].id
   )
 
-  # Without this and the route response below, what a function returns never reaches the client.
+  # Without this and the route response below, the return value of a function never reaches the client.
   route_response_selection_expression = contains(keys(local.message_routes), each.key) ? "$default" : null
 }
 
@@ -68,16 +68,16 @@ resource "aws_apigatewayv2_stage" "main" {
   api_id = aws_apigatewayv2_api.main.id
   name   = var.stage
 
-  # Not a deployment resource: Terraform would make the new deployment before it destroys a removed route, and that
-  # route would stay live in the snapshot, its function gone.
+  # Instead of a deployment resource: Terraform would make the new deployment before it destroys a removed route. The
+  # snapshot would keep that route, without its function.
   auto_deploy = true
 
   default_route_settings {
-    # A settings block without throttles sends 0 and 0, and then every message is refused.
+    # For a settings block without throttles the provider sends 0 and 0, and then every message is refused.
     throttling_burst_limit = var.throttle_burst
     throttling_rate_limit  = var.throttle_rate
     logging_level          = "OFF"
-    # Would write what people say to each other into the logs.
+    # Data traces would write the messages into the logs.
     data_trace_enabled       = false
     detailed_metrics_enabled = false
   }
@@ -87,7 +87,7 @@ resource "aws_apigatewayv2_stage" "main" {
     format          = local.access_log_format
   }
 
-  # The first deployment happens as the stage appears: all routes must be there by then, and the role that lets it log.
+  # The stage is deployed when it is made. By then it needs all routes, and the role with which API Gateway writes logs.
   depends_on = [
     aws_api_gateway_account.main,
     aws_apigatewayv2_integration_response.mock,
@@ -108,7 +108,7 @@ resource "aws_apigatewayv2_domain_name" "main" {
   }
 }
 
-# Without a mapping key the domain stands for this one stage, and clients connect to it without a path.
+# Without a mapping key the domain belongs to this one stage, and clients connect to it without a path.
 resource "aws_apigatewayv2_api_mapping" "main" {
   count = var.custom_domain == null ? 0 : 1
 

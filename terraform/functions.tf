@@ -15,14 +15,14 @@ resource "aws_lambda_function" "main" {
   reserved_concurrent_executions = var.reserved_concurrency == null ? -1 : var.reserved_concurrency
 
   environment {
-    # A function is told of what it has access to, and of nothing else.
+    # A function gets the names of the resources that it may use, and no others.
     variables = merge(
       contains(keys(each.value.access), "connections") ? { CONNECTIONS_TABLE = aws_dynamodb_table.connections.name } : {},
       contains(keys(each.value.access), "messages") ? {
         MESSAGES_TABLE = aws_dynamodb_table.messages.name
         HISTORY_DAYS   = tostring(var.history_days)
       } : {},
-      # The AWS SDK's own variable, so that the code sets no endpoint.
+      # A variable of the AWS SDK, so that the code sets no endpoint.
       contains(keys(each.value.access), "clients") ? { AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = local.management_endpoint } : {},
       each.value.answers_unknown ? { ACTIONS = join(",", local.actions) } : {},
       each.value.environment,
@@ -33,7 +33,7 @@ resource "aws_lambda_function" "main" {
     log_format            = "JSON"
     application_log_level = "INFO"
     system_log_level      = "INFO"
-    # Naming it here also makes the group first. Otherwise the first invocation makes one that never expires.
+    # This reference also makes the group first. Otherwise the first invocation makes a group that never expires.
     log_group = aws_cloudwatch_log_group.function[each.key].name
   }
 
@@ -47,18 +47,18 @@ resource "aws_lambda_function" "main" {
       error_message = "${each.value.package} is missing: run scripts/build.sh first."
     }
 
-    # scripts/build.sh notes beside its packages what it built them for.
+    # scripts/build.sh writes the processor of its package into the file beside it.
     precondition {
       condition     = try(trimspace(file("${dirname(each.value.package)}/architecture")), var.architecture) == var.architecture
       error_message = "${each.value.package} is not built for ${var.architecture}: run scripts/build.sh --arch ${var.architecture}."
     }
   }
 
-  # Not before its rights: the first invocation would fail.
+  # The rights first: otherwise the first invocation can fail.
   depends_on = [aws_iam_role_policy.function]
 }
 
-# Per route, so that no other API and no other stage can invoke the function.
+# One for each route, so that no other API and no other stage can invoke the function.
 resource "aws_lambda_permission" "route" {
   for_each = local.function_routes
 

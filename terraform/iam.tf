@@ -1,5 +1,5 @@
 locals {
-  # One statement per `access` of the map in locals.tf, on the resource it names, plus what every function needs.
+  # For each `access` of the map in locals.tf one statement, on the resource it names, and the rights of every function.
   statements = {
     for key, function in local.functions : key => concat(
       [
@@ -19,15 +19,15 @@ locals {
             connections = [aws_dynamodb_table.connections.arn]
             messages    = [aws_dynamodb_table.messages.arn]
             room_index  = ["${aws_dynamodb_table.connections.arn}/index/room-index"]
-            # One action for all methods: the resource tells posting from looking and from cutting off. Made from the
-            # stage's name, not from the stage, or every change of it would leave the policies unknown until the apply.
+            # The action is the same for all methods; the resource distinguishes POST, GET and DELETE. It uses the name of
+            # the stage and not the stage: otherwise each change of the stage makes the policies unknown until the apply.
             clients = [
               for method in actions : "${aws_apigatewayv2_api.main.execution_arn}/${var.stage}/${method}/@connections/*"
             ]
           }[target]
         }
       ],
-      # X-Ray has no resources to name.
+      # X-Ray has no resources that a statement could name.
       [
         for enabled in [var.xray] : {
           Sid      = "Trace"
@@ -36,7 +36,7 @@ locals {
           Resource = ["*"]
         } if enabled
       ],
-      # Tables and environment under a customer's key are read with the function's own rights on that key.
+      # With a customer's key, reading tables and environment needs the function's own right to that key.
       [
         for arn in compact([var.kms_key_arn]) : {
           Sid      = "Decrypt"
@@ -53,7 +53,7 @@ resource "aws_iam_role" "function" {
   for_each = local.functions
 
   name        = "${local.prefix}-${each.key}"
-  description = "What the function ${each.key} may do"
+  description = "Rights of the function ${each.key}"
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -72,18 +72,19 @@ resource "aws_iam_role_policy" "function" {
 
   name = "access"
   role = aws_iam_role.function[each.key].id
-  # jsonencode rather than a policy document's data source: that is unknown under the mocks of tests/.
+  # jsonencode and not the data source for policy documents, whose value the mocks of tests/ do not know.
   policy = jsonencode({ Version = "2012-10-17", Statement = local.statements[each.key] })
 }
 
-# API Gateway writes its logs with one role per account and region, whoever sets it last. Destroying this stack leaves
-# the setting behind under provider 5.x and clears it under 6.x: var.manage_api_gateway_account says no to both.
+# API Gateway writes the logs of all APIs of an account and region with one role, the one that was set last. A destroy of
+# this stack leaves the setting with provider 5.x and clears it with 6.x. With var.manage_api_gateway_account = false this
+# stack never touches it.
 resource "aws_api_gateway_account" "main" {
   count = var.manage_api_gateway_account ? 1 : 0
 
   cloudwatch_role_arn = aws_iam_role.api_gateway_logs[0].arn
 
-  # Checked as it is set: the role must be able to log by then.
+  # API Gateway checks the role when it is set. By then the role must be able to write logs.
   depends_on = [aws_iam_role_policy_attachment.api_gateway_logs]
 }
 
@@ -91,7 +92,7 @@ resource "aws_iam_role" "api_gateway_logs" {
   count = var.manage_api_gateway_account ? 1 : 0
 
   name        = "${local.prefix}-api-gateway-logs"
-  description = "Lets API Gateway write logs, for every API of the account in this region"
+  description = "API Gateway writes the logs of all APIs of this account and region with this role"
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -109,7 +110,7 @@ resource "aws_iam_role_policy_attachment" "api_gateway_logs" {
   count = var.manage_api_gateway_account ? 1 : 0
 
   role = aws_iam_role.api_gateway_logs[0].name
-  # API Gateway tries the role on groups of its own before it accepts it, so a narrower policy of ours would not do.
+  # API Gateway tests the role with log groups of its own before it accepts it, so a narrower policy is not enough.
   policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
 }
 

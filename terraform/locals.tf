@@ -1,18 +1,18 @@
 locals {
-  # Everything is named after this, so stacks that differ in name or stage live side by side in one account.
+  # All names begin with this, so stacks with another name or stage fit into the same account.
   prefix = "${var.name}-${var.stage}"
 
-  # THE MAP: one entry per route, and the only place that names a route or a function. Here it becomes integration,
-  # route response, function, role, permission and log group; the local gateway reads the same lines. The key names the
-  # folder in lambdas/, the binary and the function. `name = { route_key = "name" }` is complete; an entry may add:
+  # THE MAP: one entry for each route, and the only place that names a route or a function. Terraform makes integration,
+  # route response, function, role, permission and log group of it; the local gateway reads the same lines. The key is the
+  # name of the function and of its folder in lambdas/. `name = { route_key = "name" }` is complete; an entry may add:
   #
   #   access       what the function may do: DynamoDB actions on the tables `connections` and `messages` and on the index
   #                `room_index`, methods on the connected `clients`. It brings rights (iam.tf) and environment
   #                (functions.tf) along
   #   environment  more environment variables
   #   memory_mib, timeout_seconds
-  #   package      zip with an executable `bootstrap`, if it is not scripts/build.sh that makes it from the folder
-  #   function     key of the entry whose function serves this route too: an alias, and nothing else to say
+  #   package      zip with an executable `bootstrap`, if scripts/build.sh does not make the function from the folder
+  #   function     key of the entry whose function serves this route too: an alias, without any other attribute
   #   mock         the frame that answers this route, without a function
   routes = {
     connect = {

@@ -1,5 +1,5 @@
 locals {
-  # One line per request. $context.error.message is the gateway's own; bodies are nowhere in it.
+  # One line per request, without message bodies: $context.error.message is a text of the gateway.
   access_log_format = jsonencode({
     requestId          = "$context.requestId"
     requestTime        = "$context.requestTime"
@@ -29,12 +29,12 @@ resource "aws_cloudwatch_log_group" "access" {
   kms_key_id        = var.kms_key_arn
 }
 
-# A function that fails as a whole, does not answer in time or may not be invoked.
+# Counts functions that fail as a whole, do not answer in time or may not be invoked.
 resource "aws_cloudwatch_metric_alarm" "integration_errors" {
   count = var.observability ? 1 : 0
 
   alarm_name          = "${local.prefix}-integration-errors"
-  alarm_description   = "Clients get \"Internal server error\" frames: see the access log for the route, then that function's log."
+  alarm_description   = "Clients get \"Internal server error\" frames. The access log names the route, the log of its function the cause."
   namespace           = "AWS/ApiGateway"
   metric_name         = "IntegrationError"
   dimensions          = local.api_dimension
@@ -44,7 +44,7 @@ resource "aws_cloudwatch_metric_alarm" "integration_errors" {
   datapoints_to_alarm = 3
   threshold           = 1
   comparison_operator = "GreaterThanOrEqualToThreshold"
-  # No traffic is no fault. So in all the alarms below.
+  # Without traffic there is no data, and that is not a fault. The same holds for all alarms below.
   treat_missing_data = "notBreaching"
   alarm_actions      = local.alarm_actions
   ok_actions         = local.alarm_actions
@@ -54,7 +54,7 @@ resource "aws_cloudwatch_metric_alarm" "function_errors" {
   for_each = local.observed
 
   alarm_name          = "${local.prefix}-${each.key}-errors"
-  alarm_description   = "The function ${each.key} fails: see its log."
+  alarm_description   = "The function ${each.key} fails. Its log names the cause."
   namespace           = "AWS/Lambda"
   metric_name         = "Errors"
   dimensions          = { FunctionName = local.function_names[each.key] }
@@ -73,7 +73,7 @@ resource "aws_cloudwatch_metric_alarm" "function_throttles" {
   for_each = local.observed
 
   alarm_name          = "${local.prefix}-${each.key}-throttles"
-  alarm_description   = "The function ${each.key} is refused: raise the account's Lambda concurrency, or reserved_concurrency."
+  alarm_description   = "Invocations of the function ${each.key} are refused: raise the account's Lambda concurrency, or reserved_concurrency."
   namespace           = "AWS/Lambda"
   metric_name         = "Throttles"
   dimensions          = { FunctionName = local.function_names[each.key] }
@@ -92,7 +92,7 @@ resource "aws_cloudwatch_metric_alarm" "function_duration" {
   for_each = local.observed
 
   alarm_name          = "${local.prefix}-${each.key}-duration"
-  alarm_description   = "The function ${each.key} comes near its time limit of ${each.value.timeout_seconds} s."
+  alarm_description   = "Invocations of the function ${each.key} take more than 80 % of its time limit of ${each.value.timeout_seconds} s."
   namespace           = "AWS/Lambda"
   metric_name         = "Duration"
   dimensions          = { FunctionName = local.function_names[each.key] }
@@ -120,8 +120,8 @@ resource "aws_cloudwatch_metric_alarm" "table_throttles" {
   alarm_actions       = local.alarm_actions
   ok_actions          = local.alarm_actions
 
-  # ThrottledRequests is published per operation, these two per table: their sum misses no operation. SUM(METRICS())
-  # and not reads + writes, which has no value while either metric has none.
+  # ThrottledRequests has a value for each operation, these two have one for the table: their sum misses no operation.
+  # SUM(METRICS()) and not reads + writes, which has no value while one of the metrics has none.
   metric_query {
     id          = "throttles"
     expression  = "SUM(METRICS())"

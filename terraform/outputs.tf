@@ -22,6 +22,6 @@ output "table_names" {
 }
 
 output "websocket_url" {
-  description = "Where clients connect: append ?room=…&user=…"
+  description = "URL that clients connect to. Append ?room=…&user=…"
   value       = var.custom_domain == null ? aws_apigatewayv2_stage.main.invoke_url : "wss://${var.custom_domain.name}"
 }

@@ -1,6 +1,6 @@
-# One row per (connection, room).
+# One row for each connection in each room.
 resource "aws_dynamodb_table" "connections" {
-  #checkov:skip=CKV_AWS_28:Rows of connections that have ended are worth no backup.
+  #checkov:skip=CKV_AWS_28:Rows of ended connections need no backup.
 
   name                        = "${local.prefix}-connections"
   billing_mode                = "PAY_PER_REQUEST"
@@ -22,7 +22,7 @@ resource "aws_dynamodb_table" "connections" {
   global_secondary_index {
     name     = "room-index"
     hash_key = "room"
-    # Nothing needs the order, but provider 6.29 and later stumble over an index without a range key.
+    # Nothing needs the order, but provider 6.29 and later fail on an index without a range key.
     range_key          = "connectionId"
     projection_type    = "INCLUDE"
     non_key_attributes = ["user", "expiresAt"]
@@ -33,12 +33,12 @@ resource "aws_dynamodb_table" "connections" {
     enabled        = true
   }
 
-  # The rows of a backup belong to connections that have ended: nothing worth restoring.
+  # The rows of a backup belong to connections that have ended: there is nothing to restore.
   point_in_time_recovery {
     enabled = false
   }
 
-  # false is not "unencrypted" but the key that AWS owns and does not bill.
+  # With false the table is encrypted too, with a key that AWS owns and does not bill.
   server_side_encryption {
     enabled     = var.kms_key_arn != null
     kms_key_arn = var.kms_key_arn
@@ -68,7 +68,7 @@ resource "aws_dynamodb_table" "messages" {
     enabled        = true
   }
 
-  # What people wrote, and what their clients were told is stored: a mistake must be undoable.
+  # Clients were told that their messages are stored: it must be possible to undo a mistake.
   point_in_time_recovery {
     enabled = true
   }

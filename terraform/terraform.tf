@@ -4,12 +4,12 @@ terraform {
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # Both majors: nothing below uses an argument that 6.x removed, or one that 5.100 lacks.
+      # Both majors: no argument used here was removed in 6.x or is missing in 5.100.
       version = ">= 5.100.0, < 7.0.0"
     }
   }
 
-  # State stays in this folder unless a backend is named here. Before a second person deploys, keep it in a bucket:
+  # Without a backend the state stays in this folder. Before a second person deploys, keep it in a bucket:
   #
   # backend "s3" {
   #   bucket       = "my-terraform-state"

@@ -1,6 +1,6 @@
 variable "alarm_topic_arn" {
   type        = string
-  description = "SNS topic that the alarms notify. Null leaves them visible in the console only."
+  description = "ARN of the SNS topic that alarms notify. With null, alarms show in the console only."
   default     = null
 
   validation {
@@ -11,7 +11,7 @@ variable "alarm_topic_arn" {
 
 variable "architecture" {
   type        = string
-  description = "Processor of the functions. Must be what scripts/build.sh built for."
+  description = "Processor of the functions. Must be the one that scripts/build.sh built for."
   default     = "x86_64"
 
   validation {
@@ -26,7 +26,7 @@ variable "custom_domain" {
     certificate_arn = string
     zone_id         = optional(string)
   })
-  description = "Domain name of the API, its ACM certificate (same region) and, to have the DNS record made, its Route 53 zone."
+  description = "Domain name of the API, its ACM certificate (same region) and, if the DNS record is to be made, its Route 53 zone."
   default     = null
 
   validation {
@@ -42,13 +42,13 @@ variable "custom_domain" {
 
 variable "deletion_protection" {
   type        = bool
-  description = "Whether the tables refuse to be deleted. While true, `terraform destroy` fails."
+  description = "Whether AWS refuses to delete the tables. While true, `terraform destroy` fails."
   default     = false
 }
 
 variable "fan_out_concurrency" {
   type        = number
-  description = "Posts that one publish keeps in flight. Past 128 little is gained and cold starts get slower."
+  description = "Posts that one publish has in flight at most. More than 128 gain little and make cold starts slower."
   default     = 128
 
   validation {
@@ -59,7 +59,7 @@ variable "fan_out_concurrency" {
 
 variable "history_days" {
   type        = number
-  description = "Days that a room's messages are kept."
+  description = "Days that messages are kept."
   default     = 7
 
   validation {
@@ -70,7 +70,7 @@ variable "history_days" {
 
 variable "kms_key_arn" {
   type        = string
-  description = "Customer-managed KMS key for tables, logs and function environments. Null uses the keys AWS owns, free of charge."
+  description = "ARN of a customer-managed KMS key for tables, logs and function environments. With null, AWS uses its own keys, free of charge."
   default     = null
 
   validation {
@@ -89,19 +89,19 @@ variable "log_retention_days" {
       [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653],
       var.log_retention_days,
     )
-    error_message = "log_retention_days must be one of the periods CloudWatch offers, such as 7, 14, 30, 90 or 365."
+    error_message = "log_retention_days must be a period that CloudWatch offers, such as 7, 14, 30, 90 or 365."
   }
 }
 
 variable "manage_api_gateway_account" {
   type        = bool
-  description = "Whether to set the role by which API Gateway writes logs. It is one per account and region: false when something else sets it."
+  description = "Whether to set the role with which API Gateway writes logs. An account has one per region: set false if something else sets it."
   default     = true
 }
 
 variable "memory_mib" {
   type        = number
-  description = "Memory of a function that names none of its own in locals.tf. Processor share grows with it."
+  description = "Memory of a function without memory_mib in locals.tf. The processor share grows with it."
   default     = 256
 
   validation {
@@ -112,7 +112,7 @@ variable "memory_mib" {
 
 variable "name" {
   type        = string
-  description = "Prefix of every name. Two stacks of one account and region need different names or stages."
+  description = "Prefix of all names. Two stacks in one account and region must differ in name or stage."
   default     = "roomchat"
 
   validation {
@@ -123,7 +123,7 @@ variable "name" {
 
 variable "observability" {
   type        = bool
-  description = "Whether to make the alarms and the dashboard."
+  description = "Whether to make alarms and a dashboard."
   default     = true
 }
 
@@ -140,7 +140,7 @@ variable "region" {
 
 variable "reserved_concurrency" {
   type        = number
-  description = "Invocations each function may run at once. Null sets no cap: a new account's quota is too small for any."
+  description = "Invocations that each function may run at once. With null there is no cap; the quota of a new account is too small for any."
   default     = null
 
   validation {
@@ -151,7 +151,7 @@ variable "reserved_concurrency" {
 
 variable "stage" {
   type        = string
-  description = "Stage of the API, the last part of its URL."
+  description = "Name of the stage, the last part of the API's URL."
   default     = "prod"
 
   validation {
@@ -162,7 +162,7 @@ variable "stage" {
 
 variable "throttle_burst" {
   type        = number
-  description = "Messages the stage accepts at once. The account's own bucket holds 5000."
+  description = "Messages that the stage accepts at once. The bucket of the account holds 5000."
   default     = 500
 
   validation {
@@ -173,7 +173,7 @@ variable "throttle_burst" {
 
 variable "throttle_rate" {
   type        = number
-  description = "Messages per second the stage accepts. The account's own limit, shared with the fan-out, is 10000."
+  description = "Messages per second that the stage accepts. The limit of the account is 10000; posts to connections count too."
   default     = 1000
 
   validation {
@@ -184,7 +184,7 @@ variable "throttle_rate" {
 
 variable "timeout_seconds" {
   type        = number
-  description = "Time limit of a function that names none of its own in locals.tf."
+  description = "Time limit of a function without timeout_seconds in locals.tf."
   default     = 10
 
   validation {
@@ -195,6 +195,6 @@ variable "timeout_seconds" {
 
 variable "xray" {
   type        = bool
-  description = "Whether invocations are traced with X-Ray."
+  description = "Whether X-Ray traces invocations."
   default     = false
 }

@@ -3,11 +3,12 @@ one, destroyed. moto keeps what the real provider sends and gives it back: what 
 """
 
 import json
+import re
 import zipfile
 
 import pytest
 
-from conftest import Stack
+from conftest import ROOT, Stack
 
 ROUTE = 'echo = { route_key = "echo", package = "../echo.zip" }\n'
 PING = 'ping        = { route_key = "ping", mock = jsonencode({ type = "pong" }) }\n'
@@ -83,6 +84,18 @@ def test_apply(stack, moto):
     assert invokers(moto, "roomchat-prod-connect") == ["prod/$connect"]
     assert stack.outputs()["websocket_url"].startswith("wss://")
     assert stack.outputs()["websocket_url"].endswith("/prod")
+
+
+def test_the_documentation_counts_right(stack, moto):
+    text = (ROOT / "docs/deploy.md").read_text()
+    resources = [line for line in stack.run("state", "list").stdout.splitlines() if not line.startswith("data.")]
+    # CloudWatch bills an alarm by its metrics: the metrics of an expression, not the expression.
+    metrics = sum(
+        len([query for query in alarm.get("Metrics", []) if "MetricStat" in query]) or 1
+        for alarm in moto.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    )
+    assert re.findall(r"(\d+) resources", text) == [str(len(resources))]
+    assert re.findall(r"(\d+) alarm metrics", text) == [str(metrics)]
 
 
 def test_the_stage_is_as_declared(stack, moto):

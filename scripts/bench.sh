@@ -33,15 +33,15 @@ while [ $# -gt 0 ]; do
   --quick) arguments+=(--quick) && shift ;;
   --release) profile=release && shift ;;
   --only | --json | --svg)
-    [ $# -ge 2 ] || die "$1 wants a value; see --help."
+    [ $# -ge 2 ] || die "$1 needs a value. See scripts/bench.sh --help."
     [ "$1" != --only ] || only=$2
     arguments+=("$1" "$2") && shift 2
     ;;
-  *) die "$1 is no option; see --help." ;;
+  *) die "unknown argument $1. See scripts/bench.sh --help." ;;
   esac
 done
 
-[ "$(uname)" = Linux ] || die "the figures come from /proc, which only Linux has."
+[ "$(uname)" = Linux ] || die "the bench runs on Linux only: it reads its figures from /proc."
 need cargo "Install Rust: https://rustup.rs"
 need cc "SQLite and the TLS library are compiled from C. Debian and Ubuntu: apt-get install build-essential."
 target=${CARGO_TARGET_DIR:-$root/target}

@@ -28,7 +28,7 @@ done
 
 need cargo "Install Rust: https://rustup.rs"
 need cc "SQLite and the TLS library are compiled from C. Debian and Ubuntu: apt-get install build-essential; macOS: xcode-select --install."
-need python3 "Install Python 3.9 or newer."
+need python3 "Install Python 3.10 or newer."
 need node "Install Node.js 18 or newer: https://nodejs.org"
 [ -z "$terraform" ] || need terraform "Install Terraform 1.9 or newer: https://developer.hashicorp.com/terraform/install, or leave its tests out with --no-terraform."
 

@@ -29,8 +29,9 @@ locals {
         # Which rooms the sender is in; whether a row still stands; all rows of a connection found dead, and their end.
         connections = ["Query", "GetItem", "DeleteItem"]
         room_index  = ["Query"]
-        # GET confirms that a connection is gone before its rows are deleted: a 410 alone can be false.
-        clients = ["POST", "GET"]
+        # GET confirms that a connection is gone before its rows are deleted: a 410 alone can be false. DELETE closes it,
+        # so that a client that lives all the same notices.
+        clients = ["POST", "GET", "DELETE"]
         # The tail of the room's log, and the message appended to it.
         messages = ["Query", "PutItem"]
       }
@@ -44,10 +45,13 @@ locals {
     join = {
       route_key = "join"
       access = {
-        # By which name the connection goes, and its row in the room. The beginning of a log that is empty, and what has
-        # been missed of one that is not.
-        connections = ["Query", "PutItem"]
-        messages    = ["Query", "PutItem"]
+        # By which name the connection goes, and its row in the room, which is deleted again if the connection has ended
+        # or is in too many rooms.
+        connections = ["Query", "PutItem", "DeleteItem"]
+        # GET tells whether the connection has ended while its row was written.
+        clients = ["GET"]
+        # The beginning of a log that is empty, and what has been missed of one that is not.
+        messages = ["Query", "PutItem"]
       }
     }
     leave = {

@@ -284,12 +284,13 @@ run "rights" {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
         Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
-        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*"
+        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
         Messages    = "dynamodb:Query,dynamodb:PutItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
       }
       join = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
-        Connections = "dynamodb:Query,dynamodb:PutItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        Connections = "dynamodb:Query,dynamodb:PutItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*"
         Messages    = "dynamodb:Query,dynamodb:PutItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
       }
       leave = {

@@ -1,10 +1,16 @@
 //! `join`: the connection becomes a member of a further room, or learns where it stands in one it is in.
 
+use std::time::Duration;
+
+use futures::future::join as both;
+use tokio::time::timeout;
+
 use super::answer::{answer, in_no_room};
+use crate::delivery::ManagementApi;
 use crate::lambda::{Reply, Request};
 use crate::log::{Bounds, Direction, Log, Page};
 use crate::members::{Connection, Connections, LIFETIME_S, Membership};
-use crate::protocol::{Failure, Frame, Joined, Name, Position, Right, render};
+use crate::protocol::{ErrorName, Failure, Frame, Joined, Name, Position, Right, render};
 
 /// How many rooms a connection may be in: `$disconnect` must delete all its rows within seconds.
 const MAX_ROOMS: usize = 100;
@@ -12,10 +18,18 @@ const MAX_ROOMS: usize = 100;
 /// The most messages of one answer.
 const MAX_MESSAGES: usize = 100;
 
+/// How long the answer waits for GetConnection. Without one the row stays, as that of any connection does.
+const ASK_FOR: Duration = Duration::from_secs(1);
+
 /// Answers a join: always with a frame, `joined` or an `error`.
-pub async fn join(connections: &Connections, log: &Log, request: &Request) -> Reply {
+pub async fn join(
+    connections: &Connections,
+    log: &Log,
+    management: &ManagementApi,
+    request: &Request,
+) -> Reply {
     answer(request, async |frame| {
-        handle(connections, log, request, frame).await
+        handle(connections, log, management, request, frame).await
     })
     .await
 }
@@ -23,6 +37,7 @@ pub async fn join(connections: &Connections, log: &Log, request: &Request) -> Re
 async fn handle(
     connections: &Connections,
     log: &Log,
+    management: &ManagementApi,
     request: &Request,
     frame: &Frame<'_>,
 ) -> Result<String, Failure> {
@@ -34,23 +49,30 @@ async fn handle(
     let own = connections
         .memberships(&request.connection_id, request.now_s())
         .await?;
-    let own = become_member(connections, request, &room, own).await?;
+    let Member { own, is_new } = become_member(connections, request, &room, own).await?;
 
     let room = room.as_str();
-    let mut bounds = log.begun(room, request.now_ms).await?;
-    if !request.caller.may(Right::History, room) {
-        let floor = floor(connections, request, &own, &bounds).await?;
-        bounds.cut(&floor);
-    }
-    let (recovered, page) = catch_up(
-        log,
-        request,
-        room,
-        &mut bounds,
-        since.as_ref(),
-        history.unwrap_or(0),
-    )
-    .await?;
+    let checked = async {
+        if is_new {
+            check_row(connections, management, request, room).await?;
+        }
+        Ok(())
+    };
+    let read = async {
+        let mut bounds = log.begun(room, request.now_ms).await?;
+        if !request.caller.may(Right::History, room) {
+            let floor = floor(connections, request, &own, &bounds).await?;
+            bounds.cut(&floor);
+        }
+        let history = history.unwrap_or(0);
+        let (recovered, page) =
+            catch_up(log, request, room, &mut bounds, since.as_ref(), history).await?;
+        Ok::<_, Failure>((bounds, recovered, page))
+    };
+    // At once, and both to their end: a row that must go is deleted whatever the log answers.
+    let (checked, read): (Result<(), Failure>, _) = both(checked, read).await;
+    checked?;
+    let (bounds, recovered, page) = read?;
     tracing::info!(
         connection_id = request.connection_id,
         request_id = request.request_id,
@@ -74,18 +96,27 @@ async fn handle(
     }))
 }
 
+/// The connection's row in the room.
+struct Member {
+    own: Membership,
+    /// Whether this join has written it.
+    is_new: bool,
+}
+
 /// Writes the row, unless it is there.
 async fn become_member(
     connections: &Connections,
     request: &Request,
     room: &Name,
     own: Vec<Membership>,
-) -> Result<Membership, Failure> {
+) -> Result<Member, Failure> {
     let rooms = own.len();
     let here = own.iter().position(|own| own.room == room.as_str());
     let any = own.into_iter().nth(here.unwrap_or(0));
     let any = match (any, request.caller.user()) {
-        (Some(any), _) if here.is_some() => return Ok(any),
+        (Some(own), _) if here.is_some() => {
+            return Ok(Member { own, is_new: false });
+        }
         (Some(any), _) => any,
         // A verified user keeps its name without any row.
         (None, Some(user)) => {
@@ -101,9 +132,7 @@ async fn become_member(
         (None, None) => return Err(in_no_room()),
     };
     if rooms >= MAX_ROOMS {
-        return Err(Failure::bad_request(format!(
-            "this connection is in {rooms} rooms, and may be in {MAX_ROOMS}; leave one first"
-        )));
+        return Err(too_many_rooms());
     }
     // Both times are those of the handshake: the row ends with the connection, and if the connection has just ended, a
     // row as young as this frame would keep the prune from deleting it.
@@ -116,13 +145,14 @@ async fn become_member(
         floor: None,
     };
     connections.put(&row).await?;
-    Ok(Membership {
+    let own = Membership {
         room: row.room,
         user: row.user,
         connected_at: row.connected_at,
         expires_at: row.expires_at,
         floor: None,
-    })
+    };
+    Ok(Member { own, is_new: true })
 }
 
 /// Where the log stood when this connection joined. What it missed after that it may read, to fill gaps.
@@ -149,6 +179,61 @@ async fn floor(
         // The connection has ended, or has left the room again.
         Err(in_no_room())
     }
+}
+
+/// Looks, after the row is written, for what may have happened since the connection's rows were read, and deletes the
+/// row again if it must not stay: a GetConnection and a consistent Query at once.
+///
+/// A connection that ends before the GetConnection is found here, and one that ends later has its row deleted by its
+/// `$disconnect`. Of several joins at once that exceed the limit, each finds too many rows behind its own.
+async fn check_row(
+    connections: &Connections,
+    management: &ManagementApi,
+    request: &Request,
+    room: &str,
+) -> Result<(), Failure> {
+    let id = &request.connection_id;
+    let (alive, own) = both(
+        timeout(ASK_FOR, management.is_alive(id)),
+        connections.memberships(id, request.now_s()),
+    )
+    .await;
+    let refusal = match alive {
+        Ok(Ok(false)) => Some(ended()),
+        Ok(Ok(true)) => None,
+        unknown => {
+            let cause = match unknown {
+                Ok(Err(cause)) => cause,
+                _ => format!("no answer within {ASK_FOR:?}"),
+            };
+            tracing::warn!(connection_id = id, room, cause, "GetConnection failed");
+            None
+        }
+    };
+    let refusal = match (refusal, own) {
+        (Some(refusal), _) => refusal,
+        (None, Ok(own)) if own.len() <= MAX_ROOMS => return Ok(()),
+        (None, Ok(_)) => too_many_rooms(),
+        // The limit cannot be checked, so the row must not stay.
+        (None, Err(error)) => error.into(),
+    };
+    connections.delete(id, room).await?;
+    Err(refusal)
+}
+
+/// Told to a client that is there in spite of API Gateway's answer, so that it connects again.
+fn ended() -> Failure {
+    Failure::new(
+        ErrorName::NotAMember,
+        "this connection has ended; connect again",
+    )
+}
+
+fn too_many_rooms() -> Failure {
+    Failure::new(
+        ErrorName::TooMany,
+        format!("a connection may be in {MAX_ROOMS} rooms; leave one first"),
+    )
 }
 
 /// What the client has missed, all or nothing, or else the newest messages.

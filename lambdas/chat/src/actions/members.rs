@@ -38,23 +38,23 @@ async fn handle(
         .room;
 
     let mut users: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut count, mut more) = (0, false);
+    let (mut count, mut partial) = (0, false);
     let mut pages = Box::pin(connections.users(&room, request.now_s()));
     while let Some(page) = pages.next().await {
         let mut page = page?;
-        more = count + page.len() > MAX_CONNECTIONS;
+        partial = count + page.len() > MAX_CONNECTIONS;
         page.truncate(MAX_CONNECTIONS - count);
         count += page.len();
         for user in page {
             *users.entry(user).or_default() += 1;
         }
-        if more {
+        if partial {
             break;
         }
     }
 
     let mut listed = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut more) = (0, false);
     let further = users.iter().filter(|(user, _)| {
         after
             .as_ref()
@@ -83,5 +83,6 @@ async fn handle(
         count,
         members: listed,
         more,
+        partial,
     }))
 }

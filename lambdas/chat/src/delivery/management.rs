@@ -81,6 +81,25 @@ impl ManagementApi {
         }
     }
 
+    /// Closes a connection. One that is gone already is no error.
+    ///
+    /// # Errors
+    ///
+    /// Any other failure, as text for the log. The connection may be open.
+    pub async fn close(&self, connection_id: &str) -> Result<(), String> {
+        match self
+            .client
+            .delete_connection()
+            .connection_id(connection_id)
+            .send()
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(error) if status(&error) == Some(GONE) => Ok(()),
+            Err(error) => Err(describe(&error)),
+        }
+    }
+
     /// Whether a connection to the endpoint is likely to be open.
     pub fn is_warm(&self) -> bool {
         let idle_ms = now_ms() - self.answered_ms.load(Ordering::Relaxed);

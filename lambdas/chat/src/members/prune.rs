@@ -1,20 +1,25 @@
-//! Confirming that a connection is gone, and forgetting it.
+//! Removes the rows of connections that are gone.
 //!
 //! `$disconnect` is best effort, so rows of dead connections remain. A post to one answers 410; but so does a post to
-//! a connection whose `$connect` still runs, and false ones have been reported for living clients. Therefore: ask a
-//! second time, and leave young rows alone.
+//! a connection whose `$connect` still runs, and false ones have been reported for living clients. Therefore a
+//! connection is asked for a second time, young rows are left alone, and a connection is closed before its rows are
+//! deleted: a client that lives in spite of two answers notices, and connects again.
+
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::Connections;
 use crate::delivery::ManagementApi;
-use crate::errors::TableError;
 
 /// Connections looked after at a time: each takes one call of API Gateway and a few of DynamoDB.
 const CONCURRENCY: usize = 32;
 
-/// What became of the suspects.
+/// How long an ack may wait for this. With many dead connections each message removes some of them.
+const PRUNE_FOR: Duration = Duration::from_secs(1);
+
+/// Counts of the suspects.
 #[derive(Debug, Default)]
 pub struct Pruned {
     /// Connections that API Gateway says are gone when asked again. The others live, or nobody knows.
@@ -25,12 +30,13 @@ pub struct Pruned {
     pub failure: Option<String>,
 }
 
-/// Asks for each suspect again and deletes the rows of those that are gone, in all their rooms: per suspect one
-/// GetConnection, and for a gone one a consistent Query of its rows and a conditional DeleteItem per row.
+/// Asks for each suspect again, closes those that are gone and deletes their rows in all rooms: per suspect one
+/// GetConnection, and for a gone one a consistent Query of its rows, one DeleteConnection and a conditional DeleteItem
+/// per row. A connection that cannot be closed keeps its rows.
 ///
-/// Rows written after `born_before_ms` (milliseconds since 1970) stay: API Gateway answers 410 to a post and to
-/// GetConnection alike while `$connect` runs, so their connection may be about to live. Suspects that are not done
-/// with at `until` are left as they are; the next message finds them again.
+/// Rows written after `born_before_ms` (milliseconds since 1970) stay, and so does their connection: API Gateway answers
+/// 410 to a post and to GetConnection alike while `$connect` runs. What is not done within [`PRUNE_FOR`], or at `until`,
+/// is left to the next message.
 pub async fn confirm_and_prune(
     management: &ManagementApi,
     connections: &Connections,
@@ -38,15 +44,14 @@ pub async fn confirm_and_prune(
     born_before_ms: i64,
     until: Instant,
 ) -> Pruned {
+    let until = until.min(Instant::now() + PRUNE_FOR);
     let mut pruned = Pruned::default();
     let mut each = stream::iter(suspects)
         .map(async |id| match management.is_alive(id).await {
             Ok(true) => (false, Ok(0)),
             Ok(false) => (
                 true,
-                forget(connections, id, born_before_ms)
-                    .await
-                    .map_err(|error| error.to_string()),
+                forget(management, connections, id, born_before_ms).await,
             ),
             Err(cause) => (false, Err(cause)),
         })
@@ -63,20 +68,27 @@ pub async fn confirm_and_prune(
     pruned
 }
 
-/// Deletes the old rows of a connection, and says how many.
+/// Closes a connection that has old rows and deletes them. Returns how many.
 async fn forget(
+    management: &ManagementApi,
     connections: &Connections,
     id: &str,
     born_before_ms: i64,
-) -> Result<usize, TableError> {
-    let mut deleted = 0;
-    for row in connections.rows(id).await? {
-        if row.connected_at <= born_before_ms {
-            connections
-                .delete_if_old(id, &row.room, born_before_ms)
-                .await?;
-            deleted += 1;
-        }
+) -> Result<usize, String> {
+    let mut rows = connections
+        .rows(id)
+        .await
+        .map_err(|error| error.to_string())?;
+    rows.retain(|row| row.connected_at <= born_before_ms);
+    if rows.is_empty() {
+        return Ok(0);
     }
-    Ok(deleted)
+    management.close(id).await?;
+    for row in &rows {
+        connections
+            .delete_if_old(id, &row.room, born_before_ms)
+            .await
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(rows.len())
 }

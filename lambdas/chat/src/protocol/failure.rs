@@ -18,6 +18,8 @@ pub enum ErrorName {
     NotAMember,
     /// There is no such action.
     UnknownAction,
+    /// A count is at its limit: the rooms of a connection.
+    TooMany,
     /// What members would be sent is longer than [`super::MAX_FRAME_BYTES`].
     PayloadTooLarge,
     /// Too much at once; the same frame will do later.
@@ -35,6 +37,7 @@ impl ErrorName {
             Self::Forbidden => "forbidden",
             Self::NotAMember => "not_a_member",
             Self::UnknownAction => "unknown_action",
+            Self::TooMany => "too_many",
             Self::PayloadTooLarge => "payload_too_large",
             Self::SlowDown => "slow_down",
             Self::Internal => "internal",
@@ -48,6 +51,7 @@ impl ErrorName {
             Self::TokenExpired => 401,
             Self::Forbidden | Self::NotAMember => 403,
             Self::UnknownAction => 404,
+            Self::TooMany => 409,
             Self::PayloadTooLarge => 413,
             Self::SlowDown => 429,
             Self::Internal => 500,
@@ -195,6 +199,7 @@ mod tests {
             (ErrorName::Forbidden, 403, "forbidden", false),
             (ErrorName::NotAMember, 403, "not_a_member", false),
             (ErrorName::UnknownAction, 404, "unknown_action", false),
+            (ErrorName::TooMany, 409, "too_many", false),
             (ErrorName::PayloadTooLarge, 413, "payload_too_large", false),
             (ErrorName::SlowDown, 429, "slow_down", true),
             (ErrorName::Internal, 500, "internal", true),

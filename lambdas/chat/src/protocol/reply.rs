@@ -127,8 +127,12 @@ pub struct Members<'a> {
     pub count: usize,
     /// Users in order of their names.
     pub members: Vec<Member<'a>>,
-    /// Whether there are further ones.
+    /// Whether further users of the connections counted come after these.
     pub more: bool,
+    /// True when the room has more connections than are counted, and `members` may lack the users of those. Absent
+    /// otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 /// A user in a room.

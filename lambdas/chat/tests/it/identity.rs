@@ -40,7 +40,7 @@ async fn ask(world: &World, request: &Request) -> Value {
     let frame: Value = serde_json::from_str(&request.body).unwrap();
     let reply = match frame["action"].as_str().unwrap() {
         "publish" | "sendmessage" => publish(&world.app, request).await,
-        "join" => join(connections, log, request).await,
+        "join" => join(connections, log, &world.app.management, request).await,
         "leave" => leave(connections, request).await,
         "history" => history(connections, log, request).await,
         "members" => members(connections, request).await,

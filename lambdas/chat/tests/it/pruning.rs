@@ -1,6 +1,7 @@
 //! 410 Gone: who is forgotten, and who must not be.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue::{N, S};
 use serde_json::json;
@@ -37,6 +38,7 @@ async fn a_dead_connection_is_confirmed_and_forgotten_in_all_its_rooms() {
     assert_eq!(world.rows().await, [row("a", "lobby"), row("b", "lobby")]);
     // Asked for once, and nobody else is.
     assert_eq!(world.peers.asked(), ["dead"]);
+    assert_eq!(world.peers.closed(), ["dead"]);
 
     // The next message does not meet it.
     assert_eq!(
@@ -91,7 +93,62 @@ async fn a_living_connection_survives_a_false_410() {
             [row("a", "lobby"), row("b", "lobby")],
             "{second_opinion:?}"
         );
+        assert!(world.peers.closed().is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_living_connection_that_is_twice_said_to_be_gone_is_closed() {
+    let world = World::lobby().await;
+    world.peers.on_post("b", &[Answer::GONE]);
+    world.peers.on_get("b", Answer::GONE);
+    assert_eq!(
+        counts(&world).await,
+        json!({"delivered": 0, "gone": 1, "failed": 0})
+    );
+    assert_eq!(world.peers.closed(), ["b"]);
+    assert_eq!(world.rows().await, [row("a", "lobby")]);
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_closed_keeps_its_rows() {
+    let world = World::lobby().await;
+    world.join("dead", "lobby").await;
+    world.peers.gone("dead");
+    world
+        .peers
+        .on_delete("dead", Answer::Error(403, "ForbiddenException"));
+    world.publish("a", FRAME).await;
+    assert_eq!(world.rows().await.len(), 3);
+    world.peers.on_delete("dead", Answer::GONE);
+    world.publish("a", FRAME).await;
+    assert_eq!(world.rows().await, [row("a", "lobby"), row("b", "lobby")]);
+}
+
+#[tokio::test]
+async fn an_ack_does_not_wait_for_all_dead_connections() {
+    let world = World::new().await;
+    world.join("a", "lobby").await;
+    for n in 0..300 {
+        let id = format!("dead{n}");
+        world.join(&id, "lobby").await;
+        world.peers.gone(&id);
+    }
+    // 32 at a time make 160 in a second at most.
+    world.peers.ask_delay(Duration::from_millis(200));
+    let ack = world.publish("a", FRAME).await;
+    let gone = ack["gone"].as_u64().unwrap();
+    assert!(gone <= 160, "{ack}");
+    assert_eq!(ack["failed"], 300 - gone, "{ack}");
+    // The next messages remove the rest.
+    world.peers.ask_delay(Duration::ZERO);
+    for _ in 0..100 {
+        if world.rows().await.len() == 1 {
+            return;
+        }
+        world.publish("a", FRAME).await;
+    }
+    panic!("{} rows are left", world.rows().await.len());
 }
 
 #[tokio::test]
@@ -111,14 +168,12 @@ async fn a_connection_whose_handshake_may_still_run_is_not_forgotten() {
         world.rows().await,
         [row("a", "lobby"), row("young", "lobby")]
     );
+    assert_eq!(world.peers.closed(), ["old"]);
 }
 
 #[tokio::test]
 async fn the_grace_can_be_set() {
-    let world = World::with(None, |delivery| {
-        delivery.prune_grace = std::time::Duration::ZERO
-    })
-    .await;
+    let world = World::with(None, |delivery| delivery.prune_grace = Duration::ZERO).await;
     world.join("a", "lobby").await;
     world.join_since("young", "lobby", 0).await;
     world.peers.gone("young");
@@ -202,14 +257,14 @@ async fn a_failing_table_does_not_spoil_the_ack() {
 async fn many_dead_connections_are_forgotten_at_once() {
     let world = World::new().await;
     world.join("a", "lobby").await;
-    for n in 0..100 {
+    for n in 0..30 {
         let id = format!("dead{n}");
         world.join(&id, "lobby").await;
         world.peers.gone(&id);
     }
     assert_eq!(
         counts(&world).await,
-        json!({"delivered": 0, "gone": 100, "failed": 0})
+        json!({"delivered": 0, "gone": 30, "failed": 0})
     );
     assert_eq!(world.rows().await, [row("a", "lobby")]);
 }

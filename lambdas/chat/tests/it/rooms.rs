@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
-use crate::support::{World, now_ms};
+use crate::support::{Answer, World, now_ms};
 
 const JOIN: &str = r#"{"action":"join","room":"garden","id":"j"}"#;
 
@@ -227,8 +228,8 @@ async fn a_connection_is_in_a_hundred_rooms_at_most() {
     assert_eq!(
         (&error["name"], &error["message"]),
         (
-            &"bad_request".into(),
-            &"this connection is in 100 rooms, and may be in 100; leave one first".into()
+            &"too_many".into(),
+            &"a connection may be in 100 rooms; leave one first".into()
         )
     );
     // One that it is in is no further one.
@@ -236,6 +237,80 @@ async fn a_connection_is_in_a_hundred_rooms_at_most() {
         .ask_join("a", r#"{"action":"join","room":"room-7"}"#)
         .await;
     assert_eq!(joined["type"], "joined");
+}
+
+#[tokio::test]
+async fn joins_at_once_do_not_exceed_the_hundred_rooms() {
+    let world = World::new().await;
+    world.join("a", "lobby").await;
+    let frames: Vec<String> = (0..400)
+        .map(|n| format!(r#"{{"action":"join","room":"room-{n}"}}"#))
+        .collect();
+    let answers: Vec<Value> = stream::iter(&frames)
+        .map(|frame| world.ask_join("a", frame))
+        .buffer_unordered(32)
+        .collect()
+        .await;
+    let rooms = world.rows().await.len();
+    let joined = answers
+        .iter()
+        .filter(|answer| answer["type"] == "joined")
+        .count();
+    assert!(rooms <= 100, "{rooms} rooms");
+    assert_eq!(joined + 1, rooms);
+    for refused in answers.iter().filter(|answer| answer["type"] != "joined") {
+        assert_eq!(refused["name"], "too_many", "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_join_that_races_the_end_of_its_connection_leaves_no_row() {
+    let world = World::new().await;
+    world.join("a", "lobby").await;
+    world.peers.gone("a");
+    let error = world.ask_join("a", JOIN).await;
+    assert_eq!(
+        (&error["name"], &error["message"]),
+        (
+            &"not_a_member".into(),
+            &"this connection has ended; connect again".into()
+        )
+    );
+    assert_eq!(world.rows().await, [("a".to_owned(), "lobby".to_owned())]);
+
+    // Whatever the log answers.
+    let world = World::new().await;
+    world.join("a", "lobby").await;
+    world.peers.gone("a");
+    world
+        .tap
+        .fail("Query messages", 0, "ResourceNotFoundException");
+    world.ask_join("a", JOIN).await;
+    assert_eq!(world.rows().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_join_of_which_api_gateway_cannot_say_whether_it_lives_is_answered() {
+    for unknown in [
+        Answer::Error(403, "ForbiddenException"),
+        Answer::Bare(500),
+        Answer::Hang,
+    ] {
+        let world = World::new().await;
+        world.join("a", "lobby").await;
+        world.peers.on_get("a", unknown);
+        assert_eq!(
+            world.ask_join("a", JOIN).await["type"],
+            "joined",
+            "{unknown:?}"
+        );
+        assert_eq!(world.rows().await.len(), 2);
+    }
+    // A room that the connection is in needs no question.
+    let world = World::new().await;
+    world.join("a", "garden").await;
+    world.ask_join("a", JOIN).await;
+    assert!(world.peers.asked().is_empty());
 }
 
 #[tokio::test]
@@ -309,6 +384,7 @@ async fn members_are_users_with_their_connections() {
         (&page["members"], &page["more"]),
         (&json!([{"user": "carol", "connections": 1}]), &false.into())
     );
+    assert_eq!(members.get("partial"), None);
     for (id, frame, name) in [
         ("c5", r#"{"action":"members"}"#, "not_a_member"),
         (
@@ -322,4 +398,45 @@ async fn members_are_users_with_their_connections() {
     ] {
         assert_eq!(world.ask_members(id, frame).await["name"], name, "{frame}");
     }
+}
+
+#[tokio::test]
+async fn a_room_beyond_the_count_is_listed_to_its_end() {
+    let world = World::new().await;
+    let expires = now_ms() / 1000 + 60;
+    // 20,001 connections of 3 users; the last in order of the index is the only one of its user.
+    let members = (0..20_001).map(|n| {
+        let user = match n {
+            0..=10_000 => "alice",
+            20_000 => "carol",
+            _ => "bob",
+        };
+        (format!("c{n:05}"), user)
+    });
+    world.join_many("garden", members, expires).await;
+    let page = world
+        .ask_members("c00000", r#"{"action":"members","limit":1}"#)
+        .await;
+    assert_eq!(
+        (&page["count"], &page["more"], &page["partial"]),
+        (&20_000.into(), &true.into(), &true.into())
+    );
+    let page = world
+        .ask_members("c00000", r#"{"action":"members","after":"alice"}"#)
+        .await;
+    assert_eq!(
+        (&page["members"], &page["more"], &page["partial"]),
+        (
+            &json!([{"user": "bob", "connections": 9_999}]),
+            &false.into(),
+            &true.into()
+        )
+    );
+    let page = world
+        .ask_members("c00000", r#"{"action":"members","after":"bob"}"#)
+        .await;
+    assert_eq!(
+        (&page["members"], &page["more"]),
+        (&json!([]), &false.into())
+    );
 }

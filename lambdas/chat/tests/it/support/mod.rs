@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_config::SdkConfig;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use chat::App;
 use chat::identity::Caller;
 use chat::lambda::{Reply, Request};
@@ -133,6 +133,41 @@ impl World {
         self.put(item).await;
     }
 
+    /// Puts many connections, each with its user, into a room.
+    pub(crate) async fn join_many(
+        &self,
+        room: &str,
+        members: impl Iterator<Item = (String, &str)>,
+        expires_at: i64,
+    ) {
+        let puts: Vec<WriteRequest> = members
+            .map(|(connection_id, user)| {
+                let row = Connection {
+                    connection_id,
+                    room: room.to_owned(),
+                    user: user.to_owned(),
+                    connected_at: now_ms(),
+                    expires_at,
+                    floor: None,
+                };
+                let put = PutRequest::builder().set_item(Some(serde_dynamo::to_item(row).unwrap()));
+                WriteRequest::builder()
+                    .put_request(put.build().unwrap())
+                    .build()
+            })
+            .collect();
+        for batch in puts.chunks(25) {
+            let written = self
+                .dynamodb
+                .batch_write_item()
+                .request_items(TABLE, batch.to_vec())
+                .send()
+                .await
+                .unwrap();
+            assert!(written.unprocessed_items.unwrap_or_default().is_empty());
+        }
+    }
+
     /// Lets the rows of a room's log expire, up to `last`, without deleting them.
     pub(crate) async fn expire(&self, room: &str, last: u64) {
         let past = AttributeValue::N((now_ms() / 1000 - 5).to_string());
@@ -225,7 +260,8 @@ impl World {
 
     pub(crate) async fn ask_join(&self, id: &str, frame: &str) -> Value {
         let (connections, log) = (&self.app.connections, &self.app.log);
-        body(&chat::join(connections, log, &request(id, frame)).await)
+        let management = &self.app.management;
+        body(&chat::join(connections, log, management, &request(id, frame)).await)
     }
 
     pub(crate) async fn ask_history(&self, id: &str, frame: &str) -> Value {

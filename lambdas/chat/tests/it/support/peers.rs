@@ -51,6 +51,11 @@ struct Known {
     /// What was posted, in order of arrival, whatever the answer was.
     posted: Vec<(String, String)>,
     asked: Vec<String>,
+    /// Answers to DeleteConnection.
+    deletes: HashMap<String, Answer>,
+    closed: Vec<String>,
+    /// GetConnection takes this long.
+    ask_delay: Duration,
     in_flight: usize,
     /// Posts in flight when each one arrived, itself included.
     in_flight_at_arrival: Vec<usize>,
@@ -65,7 +70,7 @@ impl Peers {
         let url = format!("http://{}/prod", listener.local_addr().unwrap());
         let shared = Arc::new(Shared::default());
         let routes = Router::new()
-            .route("/prod/@connections/{id}", get(ask).post(post))
+            .route("/prod/@connections/{id}", get(ask).post(post).delete(close))
             .with_state(Arc::clone(&shared));
         tokio::spawn(async move { axum::serve(listener, routes).await });
         Self { url, shared }
@@ -85,10 +90,21 @@ impl Peers {
         self.known(|known| known.gets.insert(id.to_owned(), answer));
     }
 
+    /// DeleteConnection of `id` is answered like this.
+    pub(crate) fn on_delete(&self, id: &str, answer: Answer) {
+        self.known(|known| known.deletes.insert(id.to_owned(), answer));
+    }
+
+    /// GetConnection takes this long.
+    pub(crate) fn ask_delay(&self, delay: Duration) {
+        self.known(|known| known.ask_delay = delay);
+    }
+
     /// `id` is gone for good.
     pub(crate) fn gone(&self, id: &str) {
         self.on_post(id, &[Answer::GONE]);
         self.on_get(id, Answer::GONE);
+        self.on_delete(id, Answer::GONE);
     }
 
     /// Every post takes this long.
@@ -144,6 +160,13 @@ impl Peers {
         let mut asked = self.known(|known| known.asked.clone());
         asked.sort();
         asked
+    }
+
+    /// Whom DeleteConnection was asked to close, sorted.
+    pub(crate) fn closed(&self) -> Vec<String> {
+        let mut closed = self.known(|known| known.closed.clone());
+        closed.sort();
+        closed
     }
 
     /// Posts in flight when each one arrived, itself included.
@@ -202,13 +225,27 @@ async fn post(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: B
 }
 
 async fn ask(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
-    let answer = {
+    let (answer, delay) = {
         let mut known = shared.state.lock().unwrap();
         known.asked.push(id.clone());
-        known.gets.get(&id).copied().unwrap_or(Answer::Ok)
+        let answer = known.gets.get(&id).copied().unwrap_or(Answer::Ok);
+        (answer, known.ask_delay)
     };
+    tokio::time::sleep(delay).await;
     match answer {
         Answer::Ok => r#"{"identity":{"sourceIp":"203.0.113.9"},"connectedAt":"2024-02-09T09:30:07.396Z","lastActiveAt":"2024-02-09T09:30:09.102Z"}"#.into_response(),
+        answer => respond(answer).await,
+    }
+}
+
+async fn close(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+    let answer = {
+        let mut known = shared.state.lock().unwrap();
+        known.closed.push(id.clone());
+        known.deletes.get(&id).copied().unwrap_or(Answer::Ok)
+    };
+    match answer {
+        Answer::Ok => StatusCode::NO_CONTENT.into_response(),
         answer => respond(answer).await,
     }
 }

@@ -39,7 +39,7 @@ impl Usage {
 
     /// Adds what the functions called.
     pub(crate) fn exchange(&mut self, exchange: &Exchange) {
-        if matches!(exchange.kind, Kind::Post | Kind::Ask) {
+        if matches!(exchange.kind, Kind::Post | Kind::Ask | Kind::Close) {
             self.callbacks += 1;
             return;
         }

@@ -48,6 +48,8 @@ pub enum Kind {
     Post,
     /// The question whether a connection lives.
     Ask,
+    /// The end of a connection.
+    Close,
     /// Something the proxy has no name for.
     Other,
 }
@@ -426,6 +428,7 @@ fn kind(head: &Parts, body: &Value) -> Kind {
         return match head.method {
             Method::POST => Kind::Post,
             Method::GET => Kind::Ask,
+            Method::DELETE => Kind::Close,
             _ => Kind::Other,
         };
     };
@@ -455,7 +458,7 @@ fn operation(head: &Parts) -> Option<&str> {
 fn answer(kind: Kind, status: u16, error: &str) -> Response<Full<Bytes>> {
     let response = Response::builder().status(status);
     let response = match kind {
-        Kind::Post | Kind::Ask => response
+        Kind::Post | Kind::Ask | Kind::Close => response
             .header("x-amzn-errortype", error)
             .body(Full::default()),
         _ => {

@@ -35,6 +35,7 @@ class Chat:
         self.functions = outputs["function_names"]
         self.dynamodb = self.emulator.client("dynamodb")
         self.iam = self.emulator.client("iam")
+        self.lambda_ = self.emulator.client("lambda")
 
     def join(self, room, user):
         return connect(f"{self.url}?room={room}&user={user}", open_timeout=20, close_timeout=1, compression=None)

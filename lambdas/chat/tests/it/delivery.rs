@@ -41,6 +41,22 @@ async fn members_get_the_message_and_the_sender_gets_the_ack() {
 }
 
 #[tokio::test]
+async fn the_other_connections_of_the_sender_get_the_message() {
+    let world = World::new().await;
+    let expires = now_ms() / 1000 + 60;
+    for (id, user) in [("phone", "alice"), ("laptop", "alice"), ("b", "bob")] {
+        world.join_as(id, "lobby", user, expires).await;
+    }
+    let ack = world
+        .publish("phone", r#"{"action":"publish","data":"hi","id":"m1"}"#)
+        .await;
+    assert_eq!(ack["delivered"], 2);
+    assert_eq!(world.peers.tried(), ["b", "laptop"]);
+    assert_eq!(world.peers.frames("laptop"), world.peers.frames("b"));
+    assert_eq!(world.peers.frames("laptop")[0]["from"], "alice");
+}
+
+#[tokio::test]
 async fn data_is_passed_on_byte_for_byte() {
     let world = World::new().await;
     world.join("a", "lobby").await;

@@ -70,7 +70,7 @@ async fn handle(
         Ok::<_, Failure>((bounds, recovered, page))
     };
     // At once, and both to their end: a row that must go is deleted whatever the log answers.
-    let (checked, read): (Result<(), Failure>, _) = both(checked, read).await;
+    let (checked, read): (Result<(), Failure>, _) = both(Box::pin(checked), Box::pin(read)).await;
     checked?;
     let (bounds, recovered, page) = read?;
     tracing::info!(

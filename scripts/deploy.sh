@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the functions and deploys them with everything they need.
+# Builds the functions and deploys them with all their resources.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source-path=SCRIPTDIR source=terraform.sh
@@ -9,18 +9,18 @@ usage() {
   cat <<'USAGE'
 Usage: scripts/deploy.sh [--arch x86_64|arm64] [ARGUMENT OF terraform apply...]
 
-Builds the functions, shows what would change in your AWS account, and changes it once you have said yes.
+Builds the functions, shows the changes in your AWS account, and makes them after you have typed "yes".
 It uses the AWS credentials that the aws command would use.
 
   --arch  the functions' processor (default x86_64)
 
-Everything else goes to `terraform apply`:
+All other arguments go to `terraform apply`:
 
   scripts/deploy.sh -var stage=dev       another setting: terraform/variables.tf lists them
   scripts/deploy.sh -var-file=dev.tfvars settings from the file terraform/dev.tfvars
   scripts/deploy.sh -auto-approve        without the question
 
-docs/deploy.md tells more.
+docs/deploy.md describes all of it.
 USAGE
 }
 
@@ -29,23 +29,23 @@ arguments=()
 while [ $# -gt 0 ]; do
   case $1 in
     --arch)
-      [ $# -ge 2 ] || die "--arch wants x86_64 or arm64."
-      # Not said when it is not asked for: a tfvars file may say it, and then Terraform tells what does not fit.
+      [ $# -ge 2 ] || die "--arch needs a value: x86_64 or arm64."
+      # Without --arch the variable is not passed: a tfvars file may set it, and Terraform compares it with the package.
       arch=$2 arguments+=(-var "architecture=$2") && shift 2
       ;;
     -h | --help) usage && exit ;;
     *) arguments+=("$1") && shift ;;
   esac
 done
-case $arch in x86_64 | arm64) ;; *) die "--arch wants x86_64 or arm64, not \"$arch\"." ;; esac
+case $arch in x86_64 | arm64) ;; *) die "--arch must be x86_64 or arm64, not \"$arch\"." ;; esac
 
-# All that can be missing is looked for before minutes go into a build.
+# Checks everything that can be missing before the build, which takes minutes.
 terraform_ready
 aws_credentials_ready
 "$root/scripts/build.sh" --arch "$arch"
 terraform -chdir="$root/terraform" init -input=false >&2 || die "terraform init failed: see above."
 terraform -chdir="$root/terraform" apply ${arguments[@]+"${arguments[@]}"} ||
-  die "terraform apply failed: see above. What it had made stays; run this again when the cause is gone."
+  die "terraform apply failed: see above. What it has made stays. Run this again after you have removed the cause."
 
 url=$(terraform -chdir="$root/terraform" output -raw websocket_url)
 cat <<NEXT

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Destroys what scripts/deploy.sh made, messages included.
+# Destroys everything that scripts/deploy.sh made, messages included.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source-path=SCRIPTDIR source=terraform.sh
@@ -9,8 +9,8 @@ usage() {
   cat <<'USAGE'
 Usage: scripts/destroy.sh [ARGUMENT OF terraform destroy...]
 
-Shows what would be deleted in your AWS account, tables and messages included, and deletes it once you have said yes.
-Give it the -var and -var-file arguments that scripts/deploy.sh was given.
+Shows what would be deleted in your AWS account, tables and messages included, and deletes it after you have typed "yes".
+Pass the same -var and -var-file arguments as to scripts/deploy.sh.
 USAGE
 }
 

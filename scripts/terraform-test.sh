@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Proves the deployment without an AWS account: rung by rung, from the format to a conversation.
+# Tests the deployment without an AWS account, from the format of the files to a conversation.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source-path=SCRIPTDIR source=terraform.sh
@@ -9,10 +9,11 @@ usage() {
   cat <<'USAGE'
 Usage: scripts/terraform-test.sh [--static]
 
-Builds the functions, then climbs: packages, format, validation, style, tests against a mocked provider, checkov,
-a stack's life on moto, a conversation and every right on ministack. The last runs the functions, on Linux and x86_64.
+Builds the functions and tests in this order: the package, format, validation, style, tests against a mocked provider,
+checkov, the life of a stack on the emulator moto, a conversation and each right on the emulator ministack. The last runs
+the functions and needs Linux on x86_64.
 
-  --static  stops before the emulators
+  --static  without the emulators
 USAGE
 }
 
@@ -21,28 +22,28 @@ for argument in "$@"; do
   case $argument in
     --static) static=yes ;;
     -h | --help) usage && exit ;;
-    *) die "there is no option $argument. See scripts/terraform-test.sh --help." ;;
+    *) die "unknown argument $argument. See scripts/terraform-test.sh --help." ;;
   esac
 done
 
 started=$SECONDS
 rung() { printf '\n==> %s (%s s)\n' "$1" "$((SECONDS - started))"; }
 
-# Nothing hangs for ever where there is a `timeout`; on macOS it comes with coreutils.
+# Ends what hangs, where the command `timeout` exists. On macOS it comes with coreutils.
 limit=(env)
 if command -v timeout >/dev/null 2>&1; then limit=(timeout --foreground -k 30 400); fi
 
 emulated=()
 scratch=$(mktemp -d)
 clean_up() {
-  # Asked to end, pytest ends its emulator first.
+  # At SIGTERM pytest ends its emulator first.
   for process in ${emulated[@]+"${emulated[@]}"}; do kill "$process" 2>/dev/null && wait "$process" || true; done
   rm -rf "$scratch"
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# Whoever runs this may be logged in to AWS and have settings of their own: no test gets to see them.
+# The caller may be logged in to AWS and have settings of their own. No test may see them.
 config=${TF_CLI_CONFIG_FILE:-}
 for variable in "${!AWS_@}" "${!TF_@}"; do unset "$variable"; done
 if [ -n "$config" ]; then export TF_CLI_CONFIG_FILE=$config; fi
@@ -56,7 +57,7 @@ tests=$(venv test scripts/requirements/test.txt)
 pytest=("${limit[@]}" "$tests/bin/python" -B -m pytest -p no:cacheprovider -q --tb=short)
 "${pytest[@]}" terraform/tests/test_packages.py
 
-# The configuration in a copy, beside the packages: the checkout stays as it is.
+# A copy of the configuration, beside the package: the checkout stays unchanged.
 mkdir -p "$scratch/target"
 cp -R terraform "$scratch/terraform"
 rm -rf "$scratch"/terraform/.terraform "$scratch"/terraform/*.tfstate* "$scratch"/terraform/*.tfvars
@@ -78,7 +79,7 @@ rung "terraform test"
 
 rung "checkov"
 checkov=$(venv checkov scripts/requirements/checkov.txt)
-# Without the skips of its configuration: the findings must be the ones that have a reason there, no more and no fewer.
+# Without the skips of its configuration: the findings must be exactly those that have a reason there.
 rm "$scratch/terraform/.checkov.yaml"
 "${limit[@]}" "$checkov/bin/checkov" --directory "$scratch/terraform" --framework terraform --skip-download --compact \
   --output json --soft-fail >"$scratch/checkov.json"
@@ -90,7 +91,7 @@ import sys
 reasons, report = (open(path).read() for path in sys.argv[1:])
 expected = set(re.findall(r"^  - (CKV\w+)$", reasons, re.M))
 results = json.loads(report)["results"]
-# A file that checkov cannot parse it leaves out.
+# checkov leaves out a file that it cannot parse.
 unread = results["parsing_errors"]
 found = {(check["check_id"], check["resource"]) for check in results["failed_checks"]}
 unexplained = sorted(one for one in found if one[0] not in expected)
@@ -98,7 +99,7 @@ stale = sorted(expected - {check for check, _ in found})
 for file in unread:
     print(f"checkov cannot read {file}: write it more simply")
 for check, resource in unexplained:
-    print(f"{check} fails for {resource}: mend it, or give a reason in terraform/.checkov.yaml")
+    print(f"{check} fails for {resource}: correct it, or give a reason in terraform/.checkov.yaml")
 for check in stale:
     print(f"{check} fails nowhere: take it out of terraform/.checkov.yaml")
 print(f"{len(found)} findings, each with a reason; {len(results['skipped_checks'])} skipped at its resource")
@@ -106,7 +107,7 @@ sys.exit(bool(unread or unexplained or stale))
 PYTHON
 
 if [ -n "$static" ]; then
-  printf '\nThe emulators were left out, as asked.\n'
+  printf '\nThe emulators were left out, because of --static.\n'
   exit
 fi
 
@@ -126,4 +127,4 @@ emulated=()
 cat "$scratch/moto"
 [ -z "$failed" ] || die "a test on an emulator ($failed) failed: see above."
 
-printf '\nThe deployment is proved, in %s s.\n' "$((SECONDS - started))"
+printf '\nThe deployment passed all tests, in %s s.\n' "$((SECONDS - started))"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that proves the project. See --help.
+# Runs all tests. See --help.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -7,10 +7,10 @@ usage() {
   cat <<'TEXT'
 Usage: scripts/test.sh [--no-terraform]
 
-Formatting, lints, unit and end-to-end tests, clients of other languages, and the Terraform ladder. What it needs from
-the package registries it installs into .tools/ and the node_modules/ of scripts/ and local/examples/node/.
+Runs formatting, lints, unit and end-to-end tests, tests of the repository, clients of other languages, and the tests of
+the deployment. It installs packages from the registries into .tools/ and into node_modules/ beside each package-lock.json.
 
-  --no-terraform   leave out the Terraform ladder, which needs terraform and takes a few minutes
+  --no-terraform   without the tests of the deployment, which need terraform and take about ten minutes
 TEXT
 }
 
@@ -30,7 +30,7 @@ need cargo "Install Rust: https://rustup.rs"
 need cc "SQLite and the TLS library are compiled from C. Debian and Ubuntu: apt-get install build-essential; macOS: xcode-select --install."
 need python3 "Install Python 3.10 or newer."
 need node "Install Node.js 18 or newer: https://nodejs.org"
-[ -z "$terraform" ] || need terraform "Install Terraform 1.9 or newer: https://developer.hashicorp.com/terraform/install, or leave its tests out with --no-terraform."
+[ -z "$terraform" ] || need terraform "Install Terraform 1.9 or newer: https://developer.hashicorp.com/terraform/install, or leave out its tests with --no-terraform."
 
 cd "$root"
 step() {
@@ -58,10 +58,10 @@ markers=()
 "$python" -B -m pytest -p no:cacheprovider -q ${markers[@]+"${markers[@]}"} tests/repository tests/clients local/tests/examples
 
 if [ -n "$terraform" ]; then
-  step "The Terraform ladder"
+  step "The deployment"
   scripts/terraform-test.sh
 else
-  step "The Terraform ladder: left out, as asked"
+  step "The deployment: left out, because of --no-terraform"
 fi
 
 step "All passed"

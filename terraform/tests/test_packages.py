@@ -1,4 +1,4 @@
-"""What scripts/build.sh made, as Lambda will find it. The packages are those of the folder that PACKAGES names."""
+"""The package that scripts/build.sh makes, as Lambda gets it. The variable PACKAGES names its folder."""
 
 import os
 import re
@@ -15,7 +15,7 @@ FOLDER = Path(os.environ["PACKAGES"])
 PACKAGE = FOLDER / "roomchat-functions.zip"
 PROGRAM = FOLDER / "roomchat-functions/bootstrap"
 ARCHITECTURE = (FOLDER / "architecture").read_text().strip()
-# What the runtime provided.al2023 has.
+# The version of the runtime provided.al2023.
 GLIBC = (2, 34)
 
 
@@ -74,9 +74,9 @@ def test_packing_again_gives_the_same_bytes(tmp_path):
 
 def test_tls_gathers_no_jitter_entropy():
     """.cargo/config.toml switches it off: with it, a cold start takes up to 0.8 s longer. A setting in the environment
-    is easily lost on the way to a C compiler, so this looks at what was compiled."""
+    is easily lost on the way to a C compiler, so this looks at the compiled library."""
     archives = list(ROOT.glob("target/zig/*/*/build/aws-lc-sys-*/out/libaws_lc*_crypto.a"))
-    assert archives, "where has aws-lc gone?"
+    assert archives, "aws-lc is not among the compiled libraries"
     for archive in archives:
         content = archive.read_bytes()
         assert b"RAND_bytes" in content
@@ -97,7 +97,7 @@ def test_errors_are_sentences(tmp_path):
 
 
 def test_a_missing_standard_library_is_told(tmp_path):
-    """A machine without the other processor's: rustc is asked where it would be, and there it is not."""
+    """A machine without the library for the other processor: rustc names the folder where it would be."""
     rustc = tmp_path / "rustc"
     rustc.write_text(f"#!/bin/sh\necho {tmp_path}\n")
     rustc.chmod(0o755)

@@ -1,4 +1,4 @@
-"""scripts/deploy.sh and scripts/destroy.sh, before they reach AWS: what is missing is told in one sentence."""
+"""scripts/deploy.sh and scripts/destroy.sh, before they reach AWS: an error of one sentence names what is missing."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def assert_sentence(result, sentence):
 
 @pytest.fixture
 def bare(tmp_path):
-    """A PATH with what a shell script takes for granted, and nothing that is to be installed."""
+    """A PATH with the tools of every system, and none that must be installed."""
     for tool in ("bash", "cat", "dirname", "env", "grep", "mkdir"):
         (tmp_path / tool).symlink_to(shutil.which(tool))
     return str(tmp_path)
@@ -50,7 +50,7 @@ def test_without_credentials(script, bare):
 
 
 def test_for_a_processor_that_lambda_has_not(bare):
-    assert_sentence(run("deploy.sh", "--arch", "riscv64", PATH=os.environ["PATH"], HOME=bare), "--arch wants x86_64 or arm64")
+    assert_sentence(run("deploy.sh", "--arch", "riscv64", PATH=os.environ["PATH"], HOME=bare), "--arch must be x86_64 or arm64")
 
 
 @pytest.mark.parametrize("script", ["build.sh", "deploy.sh", "destroy.sh", "terraform-test.sh"])

@@ -1,4 +1,4 @@
-"""The configuration's style, where Terraform's own tools have no opinion: what a reader relies on stays true."""
+"""The style of the configuration, where Terraform's own tools check nothing."""
 
 import re
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_labels_do_not_repeat_the_type():
     for text in FILES.values():
         for kind, label in re.findall(r'^(?:resource|data) "(\w+)" "(\w+)"', text, re.M):
             assert re.fullmatch(r"[a-z][a-z0-9_]*", label)
-            assert not kind.endswith(f"_{label}"), f"{kind}.{label} says the same twice"
+            assert not kind.endswith(f"_{label}"), f"{kind}.{label} repeats its type"
 
 
 def test_what_other_stacks_broke_on_is_not_there():
@@ -58,7 +58,7 @@ def test_what_other_stacks_broke_on_is_not_there():
 def test_the_lock_file_serves_every_platform():
     lock = (TERRAFORM / ".terraform.lock.hcl").read_text()
     assert 'version     = "5.100.0"' in lock
-    # One per platform's package, besides the manifest: fewer, and `terraform init` fails on somebody's machine.
+    # One for the package of each platform, and one for the manifest. Without one of them `terraform init` fails there.
     assert len(re.findall(r'"zh:[0-9a-f]{64}"', lock)) == 15
 
 

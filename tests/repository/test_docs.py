@@ -42,7 +42,7 @@ def test_named_files_exist(page):
             continue
         if name.split("/")[0] in FOLDERS and "/" in name:
             found = (ROOT / name).exists() or ((ROOT / page).parent / name).exists()
-        elif re.search(r"\w\.(rs|tf|py|sh|json|toml|md|hcl|svg)$", name):
+        elif re.search(r"\w\.(rs|tf|py|sh|hcl)$", name):
             found = any(f"/{file}".endswith(f"/{name}") for file in FILES)
         else:
             continue

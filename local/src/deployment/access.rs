@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use hcl::Value;
 
 use crate::account::API_ID;
-use crate::terraform::{Instance, Module};
+use crate::terraform::{Instance, Module, Value};
 
 /// What a client needs to connect.
 #[derive(Debug, Default)]
@@ -124,12 +123,9 @@ fn authorizer(module: &Module, route: &Instance) -> Result<Authorizer> {
             declared.address
         );
     }
-    let sources = match declared.get("identity_sources")? {
-        None => Ok(Vec::new()),
-        Some(Value::Array(sources)) => sources.iter().map(identity_source).collect::<Result<_>>(),
-        Some(other) => Err(anyhow!("{other} is no list")),
-    }
-    .with_context(|| format!("{}: `identity_sources`", declared.address))?;
+    let sources = declared.list("identity_sources")?;
+    let sources = sources.iter().map(identity_source).collect::<Result<_>>();
+    let sources = sources.with_context(|| format!("{}: `identity_sources`", declared.address))?;
     Ok(Authorizer {
         function: super::invoked_function(module, declared, "authorizer_uri")?,
         identity_sources: sources,
@@ -144,7 +140,7 @@ fn identity_source(source: &Value) -> Result<IdentitySource> {
     } else if let Some(name) = named("route.request.querystring.") {
         Ok(IdentitySource::Query(name.to_owned()))
     } else {
-        bail!("{source} is neither route.request.header.NAME nor route.request.querystring.NAME")
+        bail!("{} is neither route.request.header.NAME nor route.request.querystring.NAME", source.to_json())
     }
 }
 

@@ -113,7 +113,9 @@ impl Deployment {
     /// # Errors
     /// When the folder is not one WebSocket API with a stage and routes, or a value the gateway needs is only known to AWS.
     pub fn load(directory: &Path, vars: &[(String, String)]) -> Result<Deployment> {
-        let module = Module::load(directory, vars, computed::attributes)?;
+        let module = Module::load(directory, vars, &|instance, region| {
+            computed::attributes(instance, region, None)
+        })?;
         let mut functions = BTreeMap::new();
         let mut warnings = Vec::new();
         for declared in module.resources("aws_lambda_function")? {
@@ -170,6 +172,17 @@ fn api_of(module: &Module) -> Result<Api> {
             .with_context(|| format!("{}: route_selection_expression", api.address))?,
         routes,
     })
+}
+
+/// Whether an API is one of WebSockets.
+fn is_websocket(api: &Instance) -> bool {
+    matches!(api.optional_string("protocol_type"), Ok(Some(protocol)) if protocol == "WEBSOCKET")
+}
+
+/// Whether an API or a stage is the one that a flag names.
+fn is_called(declared: &Instance, wanted: &str) -> bool {
+    declared.address == wanted
+        || matches!(declared.optional_string("name"), Ok(Some(name)) if name == wanted)
 }
 
 fn only<'a>(module: &'a Module, kind: &str) -> Result<&'a Instance> {

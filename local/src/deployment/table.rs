@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::terraform::Instance;
+use crate::terraform::{Instance, Value};
 
 /// A DynamoDB table, in the shape of the CreateTable request.
 #[derive(Debug)]
@@ -66,8 +66,10 @@ fn key_schema(declared: &Instance) -> Result<Vec<serde_json::Value>> {
 fn global_secondary_index(declared: &Instance) -> Result<serde_json::Value> {
     let mut projection =
         serde_json::json!({ "ProjectionType": declared.string("projection_type")? });
-    if let Some(attributes) = declared.get("non_key_attributes")? {
-        projection["NonKeyAttributes"] = serde_json::to_value(attributes)?;
+    let attributes = declared.list("non_key_attributes")?;
+    if !attributes.is_empty() {
+        let names: Vec<_> = attributes.iter().filter_map(Value::as_str).collect();
+        projection["NonKeyAttributes"] = names.into();
     }
     Ok(serde_json::json!({
         "IndexName": declared.string("name")?,

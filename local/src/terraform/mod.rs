@@ -2,11 +2,16 @@
 //!
 //! This module knows nothing of AWS: [`deployment`](crate::deployment) supplies the attributes that a provider computes.
 
-mod defaults;
+mod expression;
 mod functions;
 mod instance;
 mod module;
-mod references;
+mod problem;
+mod source;
+mod types;
+mod value;
 
+pub(crate) use expression::render;
 pub(crate) use instance::Instance;
 pub(crate) use module::Module;
+pub(crate) use value::{Map, Value};

@@ -1,64 +1,86 @@
-//! Reads a Terraform root module and evaluates what can be known without a provider.
+//! Evaluates a Terraform folder and the modules that it calls.
 //!
-//! Variables take their defaults (or what `terraform.tfvars`, `*.auto.tfvars` and `--var` say), locals and resources are
-//! evaluated until nothing changes any more. What stays unknown, because it hangs on a data source or on an attribute
-//! only AWS could compute, is remembered with its reason and only matters when somebody asks for it.
+//! Each local, variable, output and resource is evaluated when something refers to it, and once. What only AWS knows is
+//! remembered with its reason and matters only when somebody asks for it.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use hcl::eval::{Context, Evaluate};
-use hcl::structure::Body;
-use hcl::{Block, Expression, Map, Value};
+use anyhow::{Result, anyhow, bail};
+use hcl_edit::expr::Expression;
+use hcl_edit::structure::Body;
 
-use super::defaults;
+use super::expression::{File, Names, NoNames, Outcome, Scope, Step, iterate};
+use super::functions::clean;
 use super::instance::Instance;
-use super::references::References;
+use super::problem::{Cause, Place, Problem};
+use super::source::{Located, Resource, Source, argument, files, parse};
+use super::types;
+use super::value::{Map, Value};
 
 /// A provider is told its Region; without one this is AWS's own default.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// How often each local and resource is evaluated at most. Terraform itself refuses those that hang on each other.
-const MAX_EVALUATIONS: usize = 100;
+/// How deep modules call modules at most: one that calls itself has no end.
+const MAX_DEPTH: usize = 20;
 
-/// Returns the attributes that a provider computes for an instance, given its type (`data.TYPE` for a data source) and
-/// the provider's Region.
-type Computed = fn(&str, &Instance, &str) -> Vec<(&'static str, String)>;
+/// Returns the attributes that a provider computes for an instance, given the provider's Region.
+pub(crate) type Computed<'a> = &'a dyn Fn(&Instance, &str) -> Vec<(&'static str, Value)>;
 
-/// A root module, evaluated.
+/// A Terraform folder with its child modules, evaluated.
 pub(crate) struct Module {
     /// The provider's Region.
     pub(crate) region: String,
     /// Where Terraform would run: what relative paths are relative to. Absolute.
     pub(crate) directory: PathBuf,
-    resources: Vec<(String, Result<Vec<Instance>, String>)>,
-    has_child_modules: bool,
+    instances: Vec<Instance>,
+    /// The resources of which nobody knows how many there are: type, address and reason.
+    uncounted: Vec<(String, String, Problem)>,
+    /// The module calls that could not be read.
+    unread: Vec<Problem>,
 }
 
 impl Module {
-    /// Reads every `*.tf` file of `directory`.
+    /// Reads every `*.tf` file of `directory`, and of the modules that it calls.
     ///
     /// # Errors
     /// When the folder or a file cannot be read or parsed, or a `--var` names no variable.
     pub(crate) fn load(
         directory: &Path,
         vars: &[(String, String)],
-        computed: Computed,
+        computed: Computed<'_>,
     ) -> Result<Module> {
-        let source = Source::read(directory)?;
-        let mut scope = Scope::new(directory, &source, vars, computed)?;
-        scope.settle(&source);
-        let resources = source
-            .resources
-            .iter()
-            .map(|resource| (resource.kind.clone(), scope.instances(resource)))
-            .collect();
+        let directory = std::path::absolute(directory)?;
+        let source = Source::read(&directory, Path::new("."))?;
+        if let Some((name, _)) = vars.iter().find(|(name, _)| !source.variables.contains_key(name)) {
+            bail!("--var {name}: the Terraform folder declares no variable of that name");
+        }
+        let evaluator = Evaluator {
+            given: given(&directory, &source, vars)?,
+            fetched: fetched(&directory),
+            root: directory.clone(),
+            computed,
+            region: RefCell::new(DEFAULT_REGION.to_owned()),
+            unread: RefCell::default(),
+        };
+        let root = Rc::new(Node {
+            source: Rc::new(source),
+            ..Node::default()
+        });
+        if let Some(region) = evaluator.provider_region(&root)? {
+            *evaluator.region.borrow_mut() = region;
+        }
+        let mut instances = Vec::new();
+        let mut uncounted = Vec::new();
+        evaluator.collect(&root, &mut instances, &mut uncounted);
         Ok(Module {
-            directory: std::path::absolute(directory)?,
-            region: scope.region,
-            resources,
-            has_child_modules: source.has_child_modules,
+            directory,
+            region: evaluator.region.into_inner(),
+            instances,
+            uncounted,
+            unread: evaluator.unread.into_inner(),
         })
     }
 
@@ -67,500 +89,581 @@ impl Module {
     /// # Errors
     /// When how many there are cannot be known without a provider.
     pub(crate) fn resources(&self, kind: &str) -> Result<Vec<&Instance>> {
-        let mut all = Vec::new();
-        for (_, instances) in self.resources.iter().filter(|(k, _)| k == kind) {
-            match instances {
-                Ok(instances) => all.extend(instances),
-                Err(reason) => bail!("{reason}"),
-            }
+        if let Some((_, address, problem)) = self.uncounted.iter().find(|(k, _, _)| k == kind) {
+            return Err(problem_of(problem, &format!("the number of {address}")));
         }
-        if all.is_empty() && self.has_child_modules {
-            bail!("there is no {kind} in the folder itself, and child modules are not read");
-        }
-        Ok(all)
+        Ok(self.instances(kind).collect())
     }
 
     /// The instances of a resource type as far as they are known: for what need not be there.
     pub(crate) fn instances(&self, kind: &str) -> impl Iterator<Item = &Instance> {
-        self.resources
-            .iter()
-            .filter(move |(k, _)| k == kind)
-            .filter_map(|(_, instances)| instances.as_ref().ok())
-            .flatten()
-    }
-}
-
-struct Resource {
-    kind: String,
-    name: String,
-    body: Body,
-}
-
-/// What the files say, before any evaluation.
-#[derive(Default)]
-struct Source {
-    variables: Vec<(String, Body)>,
-    values: Vec<(String, Expression)>,
-    locals: Vec<(String, Expression)>,
-    region: Option<Expression>,
-    resources: Vec<Resource>,
-    has_child_modules: bool,
-}
-
-impl Source {
-    fn read(directory: &Path) -> Result<Source> {
-        let mut source = Source::default();
-        for path in files(directory, |name| name.ends_with(".tf"))? {
-            for block in parse(&path)?.into_blocks() {
-                source.add(block);
-            }
-        }
-        for path in files(directory, |name| {
-            name == "terraform.tfvars" || name.ends_with(".auto.tfvars")
-        })? {
-            for attribute in parse(&path)?.into_attributes() {
-                source
-                    .values
-                    .push((attribute.key.to_string(), attribute.expr));
-            }
-        }
-        Ok(source)
+        self.instances.iter().filter(move |one| one.kind == kind)
     }
 
-    fn add(&mut self, block: Block) {
-        let labels: Vec<&str> = block.labels().iter().map(hcl::BlockLabel::as_str).collect();
-        match (block.identifier(), labels.as_slice()) {
-            ("variable", [name]) => self.variables.push(((*name).to_owned(), block.body)),
-            ("locals", []) => self.locals.extend(
-                block
-                    .body
-                    .into_attributes()
-                    .map(|attribute| (attribute.key.to_string(), attribute.expr)),
-            ),
-            ("provider", ["aws"]) => {
-                let mut attributes = block.body.into_attributes();
-                self.region = attributes.find(|a| a.key() == "region").map(|a| a.expr);
-            }
-            ("module", _) => self.has_child_modules = true,
-            (block_type @ ("resource" | "data"), [kind, name]) => {
-                let prefix = if block_type == "data" { "data." } else { "" };
-                let (kind, name) = (format!("{prefix}{kind}"), (*name).to_owned());
-                self.resources.push(Resource {
-                    kind,
-                    name,
-                    body: block.body,
-                });
-            }
-            _ => {}
-        }
-    }
-}
-
-fn files(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<std::path::PathBuf>> {
-    let entries = std::fs::read_dir(directory)
-        .with_context(|| format!("cannot read the Terraform folder {}", directory.display()))?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(&wanted)
-        {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-fn parse(path: &Path) -> Result<Body> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    hcl::parse(&text).map_err(|error| {
-        let path = path.display();
-        match error {
-            // Its own text draws the line with an arrow below it.
-            hcl::Error::Parse(error) => {
-                let (line, column) = (error.location().line(), error.location().column());
-                anyhow!(
-                    "{path} is not valid HCL: line {line}, column {column}: {}",
-                    error.message()
-                )
-            }
-            other => anyhow!("{path} is not valid HCL: {other}"),
-        }
-    })
-}
-
-/// What expressions can see.
-struct Scope {
-    context: Context<'static>,
-    computed: Computed,
-    region: String,
-    locals: Map<String, Value>,
-    resources: Map<String, Value>,
-}
-
-impl Scope {
-    fn new(
-        directory: &Path,
-        source: &Source,
-        vars: &[(String, String)],
-        computed: Computed,
-    ) -> Result<Scope> {
-        let mut context = Context::new();
-        super::functions::declare(&mut context);
-        let directory = std::path::absolute(directory)?.display().to_string();
-        let cwd = std::env::current_dir()?.display().to_string();
-        context.declare_var(
-            "path",
-            object([
-                ("module", directory.clone()),
-                ("root", directory),
-                ("cwd", cwd),
-            ]),
-        );
-        context.declare_var("terraform", object([("workspace", "default".to_owned())]));
-
-        let mut values = Map::new();
-        for (name, body) in &source.variables {
-            let default = body
-                .attributes()
-                .find(|a| a.key() == "default")
-                .map(|a| a.expr());
-            if let Some(value) = default.and_then(|expr| expr.evaluate(&context).ok()) {
-                values.insert(name.clone(), value);
-            }
-        }
-        for (name, expr) in &source.values {
-            let value = expr
-                .evaluate(&context)
-                .with_context(|| format!("the value of variable \"{name}\""))?;
-            values.insert(name.clone(), value);
-        }
-        for (name, text) in vars {
-            let Some((_, body)) = source.variables.iter().find(|(known, _)| known == name) else {
-                bail!("--var {name}: the Terraform folder declares no variable of that name");
-            };
-            values.insert(name.clone(), variable_value(body, text, &context)?);
-        }
-        for (name, body) in &source.variables {
-            if let (Some(kind), Some(value)) = (argument(body, "type"), values.get_mut(name)) {
-                *value = defaults::complete(kind, std::mem::take(value), &context);
-            }
-        }
-        context.declare_var("var", Value::Object(values));
-
-        let region = source
-            .region
-            .as_ref()
-            .and_then(|expr| expr.evaluate(&context).ok());
-        let region = region
-            .and_then(|r| r.as_str().map(str::to_owned))
-            .unwrap_or_else(|| DEFAULT_REGION.to_owned());
-        Ok(Scope {
-            context,
-            computed,
-            region,
-            locals: Map::new(),
-            resources: Map::new(),
-        })
+    /// Every instance.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.iter()
     }
 
-    /// Evaluates locals and the attributes resources can be asked for, each again when something has changed that it
-    /// refers to, until nothing changes any more.
-    fn settle(&mut self, source: &Source) {
-        let locals = source.locals.len();
-        let references = References::new(
-            source
-                .locals
-                .iter()
-                .map(|(name, expr)| (format!("local.{name}"), expr.to_string()))
-                .chain(source.resources.iter().map(|resource| {
-                    let text = hcl::to_string(&resource.body).unwrap_or_default();
-                    (format!("{}.{}", resource.kind, resource.name), text)
-                })),
-        );
-        self.context.declare_var("local", Value::Object(Map::new()));
-        let all = locals + source.resources.len();
-        let mut outdated: BTreeSet<usize> = (0..all).collect();
-        for _ in 0..all * MAX_EVALUATIONS {
-            let Some(index) = outdated.pop_first() else {
-                return;
-            };
-            let has_changed = match source.locals.get(index) {
-                Some((name, expr)) => self.settle_local(name, expr),
-                None => self.settle_resource(&source.resources[index - locals]),
-            };
-            if has_changed {
-                outdated.extend(references.to(index));
-            }
-        }
-    }
-
-    fn settle_local(&mut self, name: &str, expr: &Expression) -> bool {
-        let Ok(value) = expr.evaluate(&self.context) else {
-            return false;
-        };
-        if self.locals.get(name) == Some(&value) {
-            return false;
-        }
-        self.locals.insert(name.to_owned(), value);
-        self.context
-            .declare_var("local", Value::Object(self.locals.clone()));
-        true
-    }
-
-    fn settle_resource(&mut self, resource: &Resource) -> bool {
-        // One whose instances are unknown is unknown to others too.
-        let Ok(instances) = self.instances(resource) else {
-            return false;
-        };
-        let exported = instances.into_iter().map(|instance| {
-            (
-                instance.key.clone(),
-                self.exported(&resource.kind, &instance),
-            )
-        });
-        let value = if argument(&resource.body, "for_each").is_some() {
-            Some(Value::Object(exported.collect()))
-        } else if argument(&resource.body, "count").is_some() {
-            Some(exported.map(|(_, value)| value).collect())
-        } else {
-            exported.map(|(_, value)| value).next()
-        };
-        let path = resource.kind.split('.').chain([resource.name.as_str()]);
-        if !insert(&mut self.resources, path, value.unwrap_or(Value::Null)) {
-            return false;
-        }
-        let root = resource.kind.split('.').next().unwrap_or_default();
-        if let Some(value) = self.resources.get(root) {
-            self.context.declare_var(root, value.clone());
-        }
-        true
-    }
-
-    /// The instances of a resource, or why its `for_each` or `count` is unknown.
-    fn instances(&mut self, resource: &Resource) -> Result<Vec<Instance>, String> {
-        let address = format!("{}.{}", resource.kind, resource.name);
-        let context = &mut self.context;
-        if let Some(expr) = argument(&resource.body, "for_each") {
-            let unknown =
-                |reason| format!("{address}: `for_each` cannot be evaluated without AWS: {reason}");
-            let value = evaluate(expr, context).map_err(unknown)?;
-            let each = |(key, value): (String, Value)| {
-                let address = format!("{address}[\"{key}\"]");
-                with_each(context, "each", &key, value, |context| {
-                    instance(&resource.body, &address, &key, context)
-                })
-            };
-            Ok(entries(value).into_iter().map(each).collect())
-        } else if let Some(expr) = argument(&resource.body, "count") {
-            let unknown =
-                |reason| format!("{address}: `count` cannot be evaluated without AWS: {reason}");
-            let count = evaluate(expr, context).map_err(unknown)?;
-            let count = count
-                .as_u64()
-                .ok_or_else(|| unknown(format!("{count} is no number")))?;
-            let each = |index: u64| {
-                let value = Map::from_iter([("index".to_owned(), index.into())]);
-                let address = format!("{address}[{index}]");
-                with(context, "count", Value::Object(value), |context| {
-                    instance(&resource.body, &address, &resource.name, context)
-                })
-            };
-            Ok((0..count).map(each).collect())
-        } else {
-            let instance = instance(&resource.body, &address, &resource.name, context);
-            Ok(vec![instance])
-        }
-    }
-
-    /// What other expressions see of an instance: its arguments and what the provider would compute from them.
-    fn exported(&self, kind: &str, instance: &Instance) -> Value {
-        let mut all: Map<String, Value> = instance
-            .attributes
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        for (name, value) in (self.computed)(kind, instance, &self.region) {
-            all.insert(name.to_owned(), value.into());
-        }
-        Value::Object(all)
-    }
-}
-
-fn argument<'a>(body: &'a Body, name: &str) -> Option<&'a Expression> {
-    body.attributes()
-        .find(|a| a.key() == name)
-        .map(|a| a.expr())
-}
-
-/// The value, or in one line why there is none.
-fn evaluate(expr: &Expression, context: &Context<'_>) -> Result<Value, String> {
-    expr.evaluate(context).map_err(|error| {
-        // Below its first line the error draws the expression.
-        error
-            .to_string()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    })
-}
-
-/// Puts a value at a path of keys; says whether that has changed anything.
-fn insert<'a>(
-    map: &mut Map<String, Value>,
-    mut path: impl Iterator<Item = &'a str>,
-    value: Value,
-) -> bool {
-    let Some(key) = path.next() else { return false };
-    let mut path = path.peekable();
-    if path.peek().is_none() {
-        let changes = map.get(key) != Some(&value);
-        map.insert(key.to_owned(), value);
-        return changes;
-    }
-    let inner = map
-        .entry(key.to_owned())
-        .or_insert_with(|| Value::Object(Map::new()));
-    match inner {
-        Value::Object(inner) => insert(inner, path.collect::<Vec<_>>().into_iter(), value),
-        _ => false,
-    }
-}
-
-/// Evaluates something where `name` has a key and a value, as in `for_each`.
-fn with_each<T>(
-    context: &mut Context<'static>,
-    name: &str,
-    key: &str,
-    value: Value,
-    evaluate: impl FnOnce(&mut Context<'static>) -> T,
-) -> T {
-    let each = Map::from_iter([("key".to_owned(), key.into()), ("value".to_owned(), value)]);
-    with(context, name, Value::Object(each), evaluate)
-}
-
-/// Evaluates something where `name` has a value, and has none afterwards: to copy the scope each time would cost far
-/// more than the evaluation.
-fn with<T>(
-    context: &mut Context<'static>,
-    name: &str,
-    value: Value,
-    evaluate: impl FnOnce(&mut Context<'static>) -> T,
-) -> T {
-    context.declare_var(name, value);
-    let evaluated = evaluate(context);
-    context.declare_var(name, Value::Null);
-    evaluated
-}
-
-/// What `for_each` runs over: a map's entries or a set's elements, each its own key.
-fn entries(value: Value) -> Vec<(String, Value)> {
-    match value {
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.into_iter().collect();
-            entries.sort_by(|a, b| a.0.cmp(&b.0));
-            entries
-        }
-        Value::Array(values) => values
-            .into_iter()
-            .map(|value| {
-                (
-                    value
-                        .as_str()
-                        .map_or_else(|| value.to_string(), str::to_owned),
-                    value,
-                )
-            })
-            .collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
-    }
-}
-
-fn instance(body: &Body, address: &str, key: &str, context: &mut Context<'static>) -> Instance {
-    let mut instance = Instance {
-        address: address.to_owned(),
-        key: key.to_owned(),
-        ..Instance::default()
-    };
-    for attribute in body.attributes() {
-        let name = attribute.key().to_owned();
-        match evaluate(attribute.expr(), context) {
-            Ok(value) => instance.attributes.insert(name, value).map(|_| ()),
-            Err(reason) => instance.unknown.insert(name, reason).map(|_| ()),
-        };
-    }
-    for block in body.blocks() {
-        let labels: Vec<&str> = block.labels().iter().map(hcl::BlockLabel::as_str).collect();
-        match (block.identifier(), labels.as_slice()) {
-            ("dynamic", [name]) => match dynamic_blocks(name, block.body(), address, context) {
-                Ok(blocks) => instance
-                    .blocks
-                    .extend(blocks.into_iter().map(|block| ((*name).to_owned(), block))),
-                Err(reason) => {
-                    instance.unknown.insert((*name).to_owned(), reason);
-                }
+    /// The module calls that could not be read, each with its place and reason in a sentence.
+    pub(crate) fn unread(&self) -> impl Iterator<Item = String> {
+        self.unread.iter().map(|problem| match &problem.cause {
+            Cause::Module(address, why) => match &problem.place {
+                Some(place) => format!("{place}: {address} {why}"),
+                None => format!("{address} {why}"),
             },
-            (name, _) => {
-                let inner =
-                    self::instance(block.body(), &format!("{address}.{name}"), name, context);
-                instance.blocks.push((name.to_owned(), inner));
-            }
+            _ => problem.to_string(),
+        })
+    }
+}
+
+/// An error that begins with the place, and names what lacks its value.
+pub(crate) fn problem_of(problem: &Problem, what: &str) -> anyhow::Error {
+    match &problem.place {
+        Some(place) => anyhow!("{place}: {what} {problem}"),
+        None => anyhow!("{what} {problem}"),
+    }
+}
+
+/// The values of the root module's variables: `TF_VAR_NAME`, then the files in Terraform's order, then `--var`.
+fn given(
+    directory: &Path,
+    source: &Source,
+    vars: &[(String, String)],
+) -> Result<BTreeMap<String, Outcome>> {
+    let mut given = BTreeMap::new();
+    let names = NoNames(directory);
+    for (name, declared) in &source.variables {
+        if let Ok(text) = std::env::var(format!("TF_VAR_{name}")) {
+            let scope = Scope::new(&names, &declared.file);
+            given.insert(name.clone(), Ok(spelled(declared, &text, &scope)?));
         }
     }
-    instance
-}
-
-fn dynamic_blocks(
-    name: &str,
-    body: &Body,
-    address: &str,
-    context: &mut Context<'static>,
-) -> Result<Vec<Instance>, String> {
-    let iterator = argument(body, "iterator").map_or_else(|| name.to_owned(), ToString::to_string);
-    let each = argument(body, "for_each").ok_or("its `for_each` is missing")?;
-    let content = body.blocks().find(|block| block.identifier() == "content");
-    let content = content.ok_or("its `content` is missing")?;
-    let value = evaluate(each, context)?;
-    let block = |(key, value): (String, Value)| {
-        let address = format!("{address}.{name}[\"{key}\"]");
-        with_each(context, &iterator, &key, value, |context| {
-            instance(content.body(), &address, &key, context)
-        })
+    let is_values = |name: &str| {
+        let name = name.trim_end_matches(".json");
+        name == "terraform.tfvars" || name.ends_with(".auto.tfvars")
     };
-    Ok(entries(value).into_iter().map(block).collect())
+    let mut paths = files(directory, is_values)?;
+    // `terraform.tfvars` comes first.
+    paths.sort_by_key(|path| !path.starts_with("terraform.tfvars") && !path.starts_with("terraform.tfvars.json"));
+    for path in paths {
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let text = std::fs::read_to_string(directory.join(&path))?;
+            let json: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text)
+                .map_err(|error| anyhow!("{}: {error}", path.display()))?;
+            given.extend(json.into_iter().map(|(name, value)| (name, Ok(value.into()))));
+            continue;
+        }
+        let (file, body) = parse(directory, &path)?;
+        for attribute in body.into_attributes() {
+            let value = Scope::new(&names, &file).evaluate(&attribute.value);
+            given.insert(attribute.key.to_string(), value);
+        }
+    }
+    for (name, text) in vars {
+        if let Some(declared) = source.variables.get(name) {
+            let scope = Scope::new(&names, &declared.file);
+            let value = spelled(declared, text, &scope)
+                .map_err(|error| error.context(format!("--var {name}")))?;
+            given.insert(name.clone(), Ok(value));
+        }
+    }
+    Ok(given)
 }
 
-/// `--var name=text`: text for a variable of type string, an HCL expression for any other type, as with Terraform.
-fn variable_value(body: &Body, text: &str, context: &Context<'_>) -> Result<Value> {
-    let declared = body
-        .attributes()
-        .find(|a| a.key() == "type")
-        .map(|a| a.expr().to_string());
-    if declared.as_deref().is_none_or(|kind| kind == "string") {
+/// `--var name=text`: text for a variable of type string, an expression for any other type, as with Terraform.
+fn spelled(declared: &Located<Body>, text: &str, scope: &Scope<'_>) -> Result<Value> {
+    let kind = argument(&declared.item, "type").map(|kind| kind.to_string().trim().to_owned());
+    if matches!(kind.as_deref(), None | Some("string" | "any" | "\"string\"")) {
         return Ok(text.into());
     }
-    let parsed = hcl::parse(&format!("value = {text}\n"))
+    let parsed = text
+        .parse::<Expression>()
         .ok()
-        .and_then(|body| body.into_attributes().next())
-        .and_then(|attribute| attribute.expr.evaluate(context).ok());
-    parsed.ok_or_else(|| {
-        anyhow!(
-            "--var: \"{text}\" is not a value of type {}",
-            declared.unwrap_or_default()
-        )
-    })
+        .and_then(|expression| scope.evaluate(&expression).ok())
+        // A name alone is meant as a string, where a number or boolean is wanted that it is not.
+        .filter(|value| value.unknown().is_none());
+    parsed.ok_or_else(|| anyhow!("\"{text}\" is not a value of type {}", kind.unwrap_or_default()))
 }
 
-fn object<const N: usize>(entries: [(&str, String); N]) -> Value {
-    Value::Object(
-        entries
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value.into()))
-            .collect(),
-    )
+/// The folders of the modules that `terraform init` has fetched, by the path of their calls.
+fn fetched(directory: &Path) -> BTreeMap<String, PathBuf> {
+    let manifest = std::fs::read(directory.join(".terraform/modules/modules.json"));
+    let manifest: Option<serde_json::Value> =
+        manifest.ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let modules = manifest.as_ref().and_then(|manifest| manifest["Modules"].as_array());
+    let entry = |module: &serde_json::Value| {
+        let (key, folder) = (module["Key"].as_str()?, module["Dir"].as_str()?);
+        Some((key.to_owned(), PathBuf::from(folder)))
+    };
+    modules.into_iter().flatten().filter_map(entry).collect()
+}
+
+/// An instance of a module.
+#[derive(Default)]
+struct Node {
+    source: Rc<Source>,
+    /// `module.a["k"].`, and nothing for the root.
+    prefix: String,
+    /// The names of the calls that lead here, as `terraform init` writes them: `a.b`.
+    calls: Vec<String>,
+    /// The folder, relative to the root's.
+    path: PathBuf,
+    /// The module that calls, and what `each` and `count` are at the call.
+    caller: Option<(Rc<Node>, Vec<(String, Value)>)>,
+    /// What has been evaluated; `None` while it is being evaluated.
+    values: RefCell<HashMap<String, Option<Outcome>>>,
+    resources: RefCell<HashMap<String, Result<Rc<Vec<Instance>>, Problem>>>,
+    children: RefCell<HashMap<String, Result<Rc<Children>, Problem>>>,
+}
+
+/// How many instances a module call or resource has.
+enum Shape {
+    One,
+    Counted,
+    /// By the keys of `for_each`.
+    Keyed,
+}
+
+struct Children {
+    shape: Shape,
+    /// With their keys: a number for `count`.
+    nodes: Vec<(Value, Rc<Node>)>,
+}
+
+struct Evaluator<'a> {
+    root: PathBuf,
+    given: BTreeMap<String, Outcome>,
+    fetched: BTreeMap<String, PathBuf>,
+    computed: Computed<'a>,
+    region: RefCell<String>,
+    unread: RefCell<Vec<Problem>>,
+}
+
+/// A module as its expressions see it.
+struct View<'a> {
+    evaluator: &'a Evaluator<'a>,
+    node: &'a Rc<Node>,
+}
+
+impl Names for View<'_> {
+    fn resolve(&self, root: &str, steps: &[Step]) -> Result<Option<(Value, usize)>, Problem> {
+        let View { evaluator, node } = self;
+        let name = |index: usize| match steps.get(index) {
+            Some(Step::Name(name)) => Ok(name.as_str()),
+            _ => Err(Problem::invalid(format!("`{root}` needs a name after it"))),
+        };
+        let one = |value: Value| Ok(Some((value, 1)));
+        match root {
+            "var" => one(evaluator.variable(node, name(0)?)?),
+            "local" => one(evaluator.local(node, name(0)?)?),
+            "path" => one(match name(0)? {
+                "module" => clean(&node.path).display().to_string().into(),
+                "root" => ".".into(),
+                "cwd" => self.evaluator.root.display().to_string().into(),
+                other => return Err(Problem::invalid(format!("there is no path.{other}"))),
+            }),
+            "terraform" => one(match name(0)? {
+                "workspace" => "default".into(),
+                other => return Err(Problem::invalid(format!("there is no terraform.{other}"))),
+            }),
+            "module" => evaluator.child(node, name(0)?, &steps[1..]).map(Some),
+            "data" => {
+                let kind = format!("data.{}", name(0)?);
+                Ok(Some((evaluator.resource(node, &kind, name(1)?)?, 2)))
+            }
+            "each" | "count" | "self" => Err(Problem::invalid(format!(
+                "there is no `{root}` outside a block with for_each or count"
+            ))),
+            kind => match name(0) {
+                Ok(name) => one(evaluator.resource(node, kind, name)?),
+                Err(_) => Ok(None),
+            },
+        }
+    }
+
+    fn folder(&self) -> &Path {
+        &self.evaluator.root
+    }
+}
+
+impl<'a> Evaluator<'a> {
+    /// Evaluates something of a module in its scope.
+    fn scoped<T>(
+        &self,
+        node: &Rc<Node>,
+        file: &File,
+        own: &[(String, Value)],
+        evaluate: impl FnOnce(&Scope<'_>) -> T,
+    ) -> T {
+        let view = View { evaluator: self, node };
+        let mut scope = Scope::new(&view, file);
+        scope.own = own.to_vec();
+        evaluate(&scope)
+    }
+
+    /// Evaluates a name of a module once.
+    fn once(&self, node: &Rc<Node>, name: String, evaluate: impl FnOnce() -> Outcome) -> Outcome {
+        match node.values.borrow().get(&name) {
+            Some(Some(outcome)) => return outcome.clone(),
+            Some(None) => {
+                let text = format!("{}{name} depends on itself", node.prefix);
+                return Err(Problem::invalid(text));
+            }
+            None => {}
+        }
+        node.values.borrow_mut().insert(name.clone(), None);
+        let outcome = evaluate();
+        node.values.borrow_mut().insert(name, Some(outcome.clone()));
+        outcome
+    }
+
+    fn local(&self, node: &Rc<Node>, name: &str) -> Outcome {
+        let Some(local) = node.source.locals.get(name) else {
+            return Err(Problem::invalid(format!("there is no local.{name}")));
+        };
+        self.once(node, format!("local.{name}"), || {
+            self.scoped(node, &local.file, &[], |scope| scope.evaluate(&local.item))
+        })
+    }
+
+    fn variable(&self, node: &Rc<Node>, name: &str) -> Outcome {
+        let Some(declared) = node.source.variables.get(name) else {
+            return Err(Problem::invalid(format!("there is no variable \"{name}\"")));
+        };
+        self.once(node, format!("var.{name}"), || {
+            let mut value = self.input(node, name)?;
+            let is_nullable = !matches!(
+                argument(&declared.item, "nullable"),
+                Some(Expression::Bool(truth)) if !*truth.value()
+            );
+            if !is_nullable && value.as_ref().is_some_and(Value::is_null) {
+                value = None;
+            }
+            self.scoped(node, &declared.file, &[], |scope| {
+                let value = match (value, argument(&declared.item, "default")) {
+                    (Some(value), _) => value,
+                    (None, Some(default)) => scope.evaluate(default)?,
+                    (None, None) if node.caller.is_none() => {
+                        return Err(Problem::new(Cause::Variable(name.to_owned())));
+                    }
+                    (None, None) => {
+                        let text = format!(
+                            "the call of {} gives no \"{name}\"",
+                            node.prefix.trim_end_matches('.')
+                        );
+                        return Err(Problem::invalid(text));
+                    }
+                };
+                let Some(kind) = argument(&declared.item, "type") else {
+                    return Ok(value);
+                };
+                types::convert(kind, value, scope).map_err(|error| {
+                    Problem::invalid(format!("variable \"{name}\": {error}"))
+                        .at(|| scope.place(kind))
+                })
+            })
+        })
+    }
+
+    /// What a module is given for a variable.
+    fn input(&self, node: &Node, name: &str) -> Result<Option<Value>, Problem> {
+        let Some((caller, own)) = &node.caller else {
+            return self.given.get(name).cloned().transpose();
+        };
+        let call = node.calls.last().and_then(|call| caller.source.calls.get(call));
+        let Some((call, expression)) =
+            call.and_then(|call| Some((call, argument(&call.item, name)?)))
+        else {
+            return Ok(None);
+        };
+        self.scoped(caller, &call.file, own, |scope| scope.evaluate(expression)).map(Some)
+    }
+
+    /// What `module.NAME` and the steps after it lead to, and how many steps that are.
+    fn child(&self, node: &Rc<Node>, name: &str, steps: &[Step]) -> Result<(Value, usize), Problem> {
+        let children = self.children(node, name)?;
+        // One output is evaluated alone: two modules may each use an output of the other.
+        let (found, output) = match (&children.shape, steps) {
+            (Shape::One, [Step::Name(output), ..]) => (children.nodes.first(), Some((output, 2))),
+            (Shape::Counted | Shape::Keyed, [Step::Key(key), Step::Name(output), ..]) => {
+                let key = key.text().unwrap_or_default();
+                let mut nodes = children.nodes.iter();
+                let found = nodes.find(|(own, _)| own.text().is_ok_and(|own| own == key));
+                (found, Some((output, 3)))
+            }
+            _ => (None, None),
+        };
+        match (found, output) {
+            (Some((_, child)), Some((output, used))) => Ok((self.output(child, output)?, used)),
+            (None, Some(_)) => Err(Problem::invalid(format!("module.{name} has no such instance"))),
+            _ => {
+                let outputs = |child: &Rc<Node>| {
+                    let names = child.source.outputs.keys();
+                    let value = |name: &String| match self.output(child, name) {
+                        Ok(value) => value,
+                        Err(problem) => Value::Unknown(Rc::new(problem)),
+                    };
+                    Value::from(names.map(|name| (name.clone(), value(name))).collect::<Map>())
+                };
+                let nodes = children.nodes.iter();
+                let all = nodes.map(|(key, child)| (key.clone(), outputs(child)));
+                Ok((shaped(&children.shape, all), 1))
+            }
+        }
+    }
+
+    fn output(&self, node: &Rc<Node>, name: &str) -> Outcome {
+        let output = node.source.outputs.get(name);
+        let Some((output, value)) =
+            output.and_then(|output| Some((output, argument(&output.item, "value")?)))
+        else {
+            let module = node.prefix.trim_end_matches('.');
+            return Err(Problem::invalid(format!("{module} has no output \"{name}\"")));
+        };
+        self.once(node, format!("output.{name}"), || {
+            self.scoped(node, &output.file, &[], |scope| scope.evaluate(value))
+        })
+    }
+
+    /// The instances of a module call.
+    fn children(&self, node: &Rc<Node>, name: &str) -> Result<Rc<Children>, Problem> {
+        if let Some(children) = node.children.borrow().get(name) {
+            return children.clone();
+        }
+        let children = match node.source.calls.get(name) {
+            Some(call) => self.call(node, name, call).map(Rc::new),
+            None => Err(Problem::invalid(format!("there is no module \"{name}\""))),
+        };
+        if let Err(problem) = &children
+            && matches!(problem.cause, Cause::Module(..))
+        {
+            self.unread.borrow_mut().push(problem.clone());
+        }
+        node.children.borrow_mut().insert(name.to_owned(), children.clone());
+        children
+    }
+
+    fn call(
+        &self,
+        node: &Rc<Node>,
+        name: &str,
+        call: &Located<Body>,
+    ) -> Result<Children, Problem> {
+        let address = format!("{}module.{name}", node.prefix);
+        let mut calls = node.calls.clone();
+        calls.push(name.to_owned());
+        let unread = |why: String| {
+            Problem::new(Cause::Module(address.clone(), why)).at(|| Place {
+                file: Rc::clone(&call.file.name),
+                line: call.line,
+                expression: format!("module \"{name}\""),
+            })
+        };
+        if calls.len() > MAX_DEPTH {
+            return Err(unread("calls itself".to_owned()));
+        }
+        let path = self.folder_of(node, &calls, &call.item).map_err(&unread)?;
+        let source = Source::read(&self.root, &path)
+            .map_err(|error| unread(format!("cannot be read: {error:#}")))?;
+        let source = Rc::new(source);
+        let (shape, each) = self.scoped(node, &call.file, &[], |scope| {
+            repeated(&call.item, &address, scope)
+        })?;
+        let child = |(key, own): (Value, Vec<(String, Value)>)| {
+            let index = index_text(&shape, &key);
+            let child = Rc::new(Node {
+                source: Rc::clone(&source),
+                prefix: format!("{address}{index}."),
+                calls: calls.clone(),
+                path: path.clone(),
+                caller: Some((Rc::clone(node), own)),
+                ..Node::default()
+            });
+            (key, child)
+        };
+        let nodes = each.into_iter().map(child).collect();
+        Ok(Children { shape, nodes })
+    }
+
+    /// The folder of a called module, relative to the root's.
+    fn folder_of(&self, node: &Node, calls: &[String], call: &Body) -> Result<PathBuf, String> {
+        let source = match argument(call, "source") {
+            Some(Expression::String(source)) => source.value().as_str(),
+            _ => return Err("has no `source`".to_owned()),
+        };
+        if let Some(folder) = self.fetched.get(&calls.join(".")) {
+            return Ok(folder.clone());
+        }
+        if source.starts_with("./") || source.starts_with("../") || source.starts_with('/') {
+            let path = clean(&node.path.join(source));
+            return match self.root.join(&path).is_dir() {
+                true => Ok(path),
+                false => Err(format!("cannot be read: there is no folder {}", path.display())),
+            };
+        }
+        Err(format!("is not here: run `terraform init`, which fetches {source}"))
+    }
+
+    /// The value of a resource for the expressions of its module.
+    fn resource(&self, node: &Rc<Node>, kind: &str, name: &str) -> Outcome {
+        let found = node.source.resources.iter().find(|r| r.kind == kind && r.name == name);
+        let Some(resource) = found else {
+            return Err(Problem::invalid(format!("there is no {kind}.{name}")));
+        };
+        self.once(node, resource.address(), || {
+            let instances = self.instances(node, resource)?;
+            let body = &resource.body.item;
+            let shape = if argument(body, "for_each").is_some() {
+                Shape::Keyed
+            } else if argument(body, "count").is_some() {
+                Shape::Counted
+            } else {
+                Shape::One
+            };
+            let all = instances.iter().map(|instance| {
+                let region = self.region.borrow();
+                let computed = (self.computed)(instance, region.as_str());
+                (instance.key.as_str().into(), instance.exported(computed))
+            });
+            Ok(shaped(&shape, all))
+        })
+    }
+
+    /// The instances of a resource, or why nobody knows how many there are.
+    fn instances(&self, node: &Rc<Node>, resource: &Resource) -> Result<Rc<Vec<Instance>>, Problem> {
+        let name = resource.address();
+        if let Some(instances) = node.resources.borrow().get(&name) {
+            return instances.clone();
+        }
+        let address = format!("{}{name}", node.prefix);
+        let file = &resource.body.file;
+        let instances = self.scoped(node, file, &[], |scope| {
+            let (shape, each) = repeated(&resource.body.item, &address, scope)?;
+            let instance = |(key, own): (Value, Vec<(String, Value)>)| {
+                let mut scope = Scope::new(scope.names, scope.file);
+                scope.own = own;
+                let label = match shape {
+                    Shape::Keyed => key.text().unwrap_or_default(),
+                    Shape::One | Shape::Counted => resource.name.clone(),
+                };
+                let mut instance = Instance {
+                    address: format!("{address}{}", index_text(&shape, &key)),
+                    kind: resource.kind.clone(),
+                    place: format!("{}:{}", file.name, resource.body.line),
+                    key: label,
+                    module: node.calls.last().cloned(),
+                    ..Instance::default()
+                };
+                instance.read(&resource.body.item, &scope);
+                instance
+            };
+            Ok(Rc::new(each.into_iter().map(instance).collect::<Vec<_>>()))
+        });
+        node.resources.borrow_mut().insert(name, instances.clone());
+        instances
+    }
+
+    /// The Region of the provider without an alias, or of the first one.
+    fn provider_region(&self, root: &Rc<Node>) -> Result<Option<String>> {
+        let providers = &root.source.providers;
+        let plain = providers.iter().find(|p| argument(&p.item, "alias").is_none());
+        let Some(provider) = plain.or(providers.first()) else {
+            return Ok(None);
+        };
+        let Some(expression) = argument(&provider.item, "region") else {
+            return Ok(None);
+        };
+        self.scoped(root, &provider.file, &[], |scope| {
+            match scope.evaluate(expression) {
+                Ok(Value::String(region)) => Ok(Some(region)),
+                Ok(_) => Ok(None),
+                Err(problem) => Err(problem_of(&problem, "the provider's `region`")),
+            }
+        })
+    }
+
+    /// Gathers the resources of a module and of those that it calls.
+    fn collect(
+        &self,
+        node: &Rc<Node>,
+        instances: &mut Vec<Instance>,
+        uncounted: &mut Vec<(String, String, Problem)>,
+    ) {
+        for resource in &node.source.resources {
+            match self.instances(node, resource) {
+                Ok(own) => instances.extend(own.iter().cloned().map(|instance| {
+                    let computed = (self.computed)(&instance, &self.region.borrow());
+                    instance.complete(computed)
+                })),
+                Err(problem) => {
+                    let address = format!("{}{}", node.prefix, resource.address());
+                    uncounted.push((resource.kind.clone(), address, problem));
+                }
+            }
+        }
+        for name in node.source.calls.keys() {
+            if let Ok(children) = self.children(node, name) {
+                for (_, child) in &children.nodes {
+                    self.collect(child, instances, uncounted);
+                }
+            }
+        }
+    }
+}
+
+type Repeated = Vec<(Value, Vec<(String, Value)>)>;
+
+/// The keys of a block with `for_each` or `count`, each with what `each` or `count` then is.
+fn repeated(body: &Body, address: &str, scope: &Scope<'_>) -> Result<(Shape, Repeated), Problem> {
+    if let Some(expression) = argument(body, "for_each") {
+        let entries = iterate(&scope.evaluate(expression)?)
+            .map_err(|problem| problem.at(|| scope.place(expression)))?;
+        let each = |(key, value): (Value, Value)| {
+            // A list is no more than a set here.
+            let key = match &key {
+                Value::Number(_) => value.clone(),
+                _ => key,
+            };
+            let own = Map::from([("key".to_owned(), key.clone()), ("value".to_owned(), value)]);
+            (key, vec![("each".to_owned(), own.into())])
+        };
+        return Ok((Shape::Keyed, entries.into_iter().map(each).collect()));
+    }
+    let Some(expression) = argument(body, "count") else {
+        return Ok((Shape::One, vec![(Value::Null, Vec::new())]));
+    };
+    const MOST: usize = 100_000;
+    let count = scope.evaluate(expression)?;
+    let number = count.as_u64().and_then(|count| usize::try_from(count).ok());
+    let number = number.filter(|number| *number <= MOST).ok_or_else(|| {
+        let text = format!("the `count` of {address} is {}", count.to_json());
+        Problem::invalid(text).at(|| scope.place(expression))
+    })?;
+    let each = |index: usize| {
+        let own = Map::from([("index".to_owned(), index.into())]);
+        (Value::from(index), vec![("count".to_owned(), own.into())])
+    };
+    Ok((Shape::Counted, (0..number).map(each).collect()))
+}
+
+/// One value, a list, or a map of them, as the shape has it.
+fn shaped(shape: &Shape, values: impl Iterator<Item = (Value, Value)>) -> Value {
+    let mut values = values;
+    match shape {
+        Shape::One => values.next().map_or(Value::Null, |(_, value)| value),
+        Shape::Counted => values.map(|(_, value)| value).collect(),
+        Shape::Keyed => values
+            .map(|(key, value)| (key.text().unwrap_or_default(), value))
+            .collect::<Map>()
+            .into(),
+    }
+}
+
+/// `["key"]`, `[0]`, or nothing.
+fn index_text(shape: &Shape, key: &Value) -> String {
+    match shape {
+        Shape::One => String::new(),
+        Shape::Counted | Shape::Keyed => format!("[{}]", key.to_json()),
+    }
 }

@@ -1,0 +1,82 @@
+//! Why an expression has no value, and where it stands.
+
+use std::fmt;
+use std::rc::Rc;
+
+/// The reason why an expression has no value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Problem {
+    pub(crate) cause: Cause,
+    /// The argument, local, output or entry that holds the expression.
+    pub(crate) place: Option<Place>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cause {
+    /// The address of an attribute that only AWS knows, such as `aws_sqs_queue.q.url`.
+    Cloud(String),
+    /// The name of a variable of the root module without a value.
+    Variable(String),
+    /// A module call that cannot be read: its address, and why.
+    Module(String, String),
+    /// The expression is wrong. `try` and `can` catch this cause only.
+    Invalid(String),
+}
+
+/// Where an expression stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Place {
+    /// The file, relative to the Terraform folder.
+    pub(crate) file: Rc<str>,
+    pub(crate) line: usize,
+    /// The whole expression in one line.
+    pub(crate) expression: String,
+}
+
+impl Problem {
+    pub(crate) fn invalid(text: impl Into<String>) -> Problem {
+        Problem::new(Cause::Invalid(text.into()))
+    }
+
+    pub(crate) fn new(cause: Cause) -> Problem {
+        Problem { cause, place: None }
+    }
+
+    /// The problem with the place, unless it has one.
+    pub(crate) fn at(mut self, place: impl FnOnce() -> Place) -> Problem {
+        self.place.get_or_insert_with(place);
+        self
+    }
+
+    pub(crate) fn is_invalid(&self) -> bool {
+        matches!(self.cause, Cause::Invalid(_))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// The reason without the place, as it follows the name of what lacks the value.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            Cause::Cloud(address) => write!(f, "needs {address}, which only AWS knows"),
+            Cause::Variable(name) => write!(
+                f,
+                "needs variable \"{name}\", which has no value; give --var {name}=…"
+            ),
+            Cause::Module(address, why) => write!(f, "needs {address}: {why}"),
+            Cause::Invalid(text) => {
+                f.write_str("cannot be evaluated: ")?;
+                f.write_str(text)
+            }
+        }?;
+        match &self.place {
+            Some(place) => write!(f, " (`{}`)", place.expression),
+            None => Ok(()),
+        }
+    }
+}

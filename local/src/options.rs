@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::deployment::Wanted;
 use crate::gateway::quotas;
 use crate::{admin, log};
 
@@ -14,6 +15,12 @@ pub struct Options {
     /// The Terraform folder: routes, functions and tables are read from it
     #[arg(long, value_name = "DIR", default_value = "terraform")]
     pub(crate) terraform: PathBuf,
+    /// The WebSocket API to serve, by its name, where the folder declares more than one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) api: Option<String>,
+    /// The stage to serve, by its name, where the API has more than one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stage: Option<String>,
     /// A Terraform variable
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) var: Vec<(String, String)>,
@@ -89,6 +96,16 @@ impl Options {
     /// Sets the form of the log as the options say.
     pub fn init_log(&self) {
         log::init(self.log, self.verbose, self.show_bodies);
+    }
+
+    /// What is said of the Terraform folder.
+    pub(crate) fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            vars: &self.var,
+            env: &self.env,
+            api: self.api.as_deref(),
+            stage: self.stage.as_deref(),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Clock;
-use crate::deployment::{Api, Authorization, Deployment, Function};
+use crate::deployment::{Api, Authorization, Deployment, Function, localized};
 use crate::dynamodb::{self, DynamoDb, Store};
 use crate::faults::{Document, Faults};
 use crate::gateway::connections::Connections;
@@ -56,10 +56,10 @@ pub struct Prepared<'a> {
 /// # Errors
 /// When the Terraform folder, a fault rule or a function's program is missing or invalid.
 pub fn prepare(options: &Options) -> Result<Prepared<'_>> {
-    let deployment = Deployment::load(&options.terraform, &options.var)?;
+    let mut deployment = Deployment::load(&options.terraform, options.wanted())?;
     let faults = faults(options)?;
     let unpacked = tempfile::tempdir().context("cannot make a folder for unpacked functions")?;
-    let programs = programs(&deployment.functions, &options.functions, unpacked.path())?;
+    let programs = programs(&mut deployment, &options.functions, unpacked.path())?;
     let identity = Identity::make().context("cannot make a certificate")?;
     let trust = identity.trust(unpacked.path())?;
     if let Some(file) = &options.ca_file {
@@ -103,7 +103,7 @@ impl Prepared<'_> {
             api,
             tables,
             kinder_than_aws,
-            warnings,
+            notices,
             ..
         } = self.deployment;
         let listener = listen(options.port, "--port").await?;
@@ -114,7 +114,7 @@ impl Prepared<'_> {
         };
         let store = dynamodb::open(options.data.as_deref())?;
         dynamodb::create_tables(&store.database, &tables)?;
-        warnings.iter().for_each(|warning| log::plain(warning));
+        notices.iter().for_each(|notice| log::plain(notice));
         warn_of_open_routes(&api, &kinder_than_aws, options.check_signatures);
 
         let address = listener.local_addr()?;
@@ -144,6 +144,9 @@ impl Prepared<'_> {
             .into_iter()
             .map(|(mut function, program)| {
                 let name = function.function_name.clone();
+                for value in function.environment.values_mut() {
+                    *value = localized(value, &address.to_string());
+                }
                 // A declared variable wins: somebody may trust another authority, too.
                 for (name, file) in &self.trust {
                     let declared = function.environment.entry(name.clone());
@@ -286,20 +289,27 @@ fn faults(options: &Options) -> Result<Faults> {
     Ok(Faults::new(document, rand::random()))
 }
 
+/// The functions and their programs. A function that has none is a notice, unless the served API needs it.
 fn programs(
-    functions: &BTreeMap<String, Function>,
+    deployment: &mut Deployment,
     binaries: &Path,
     unpacked: &Path,
 ) -> Result<Vec<(Function, Program)>> {
     let mut runtimes = Runtimes::new(unpacked);
     let packages = unpacked.join("functions");
-    functions
-        .values()
-        .map(|function| {
-            let program = package::find(function, binaries, &packages, &mut runtimes)?;
-            Ok((function.clone(), program))
-        })
-        .collect()
+    let mut programs = Vec::new();
+    for function in deployment.functions.values() {
+        match package::find(function, binaries, &packages, &mut runtimes) {
+            Ok(program) => programs.push((function.clone(), program)),
+            Err(error) if function.is_served => return Err(error),
+            Err(error) => {
+                let notice =
+                    format!("{error:#}. No route invokes the function, so it is left out.");
+                deployment.notices.push(notice);
+            }
+        }
+    }
+    Ok(programs)
 }
 
 async fn listen(port: u16, flag: &str) -> Result<TcpListener> {

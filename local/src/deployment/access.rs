@@ -61,7 +61,7 @@ pub(crate) enum KeySource {
 /// When an authorizer is declared that API Gateway would not have for a WebSocket API, or nobody could ever connect.
 pub(super) fn read(module: &Module, api: &Instance, stage: &str) -> Result<Access> {
     let mut access = Access::default();
-    for route in module.resources("aws_apigatewayv2_route")? {
+    for route in super::served(module, "aws_apigatewayv2_route")? {
         let kind = route.optional_string("authorization_type")?;
         let authorization = match kind.as_deref() {
             None | Some("NONE") => Authorization::None,
@@ -90,7 +90,7 @@ pub(super) fn read(module: &Module, api: &Instance, stage: &str) -> Result<Acces
 /// The other routes that want an API key, which is not checked here: a message has no headers to carry one.
 pub(super) fn unchecked_keys(module: &Module) -> Result<Vec<String>> {
     let mut unchecked = Vec::new();
-    for route in module.resources("aws_apigatewayv2_route")? {
+    for route in super::served(module, "aws_apigatewayv2_route")? {
         let key = route.string("route_key")?;
         if key != "$connect" && requires_key(route)? {
             unchecked.push(key);
@@ -127,7 +127,7 @@ fn authorizer(module: &Module, route: &Instance) -> Result<Authorizer> {
     let sources = sources.iter().map(identity_source).collect::<Result<_>>();
     let sources = sources.with_context(|| format!("{}: `identity_sources`", declared.address))?;
     Ok(Authorizer {
-        function: super::invoked_function(module, declared, "authorizer_uri")?,
+        function: super::functions::invoked(module, declared, "authorizer_uri")?,
         identity_sources: sources,
     })
 }
@@ -140,7 +140,10 @@ fn identity_source(source: &Value) -> Result<IdentitySource> {
     } else if let Some(name) = named("route.request.querystring.") {
         Ok(IdentitySource::Query(name.to_owned()))
     } else {
-        bail!("{} is neither route.request.header.NAME nor route.request.querystring.NAME", source.to_json())
+        bail!(
+            "{} is neither route.request.header.NAME nor route.request.querystring.NAME",
+            source.to_json()
+        )
     }
 }
 

@@ -1,23 +1,24 @@
 //! What a provider would compute from a resource's arguments, as far as others refer to it.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use crate::account::{ACCOUNT_ID, API_ID};
 use crate::terraform::{Instance, Map, Value, render};
 
 type Texts = Vec<(&'static str, String)>;
+type Attributes = Vec<(&'static str, Value)>;
 
 /// The computed attributes of an instance. A WebSocket API is the served one unless `wanted` names another.
-pub(super) fn attributes(
-    instance: &Instance,
-    region: &str,
-    wanted: Option<&str>,
-) -> Vec<(&'static str, Value)> {
+pub(super) fn attributes(instance: &Instance, region: &str, wanted: Option<&str>) -> Attributes {
     match instance.kind.as_str() {
         "data.aws_iam_policy_document" => vec![("json", policy_document(instance).into())],
         "data.template_file" | "template_file" => {
             let variables = match instance.get("vars") {
-                Ok(Some(value)) => value.entries().map(|map| Map::clone(map)).unwrap_or_default(),
+                Ok(Some(value)) => value
+                    .entries()
+                    .map(|map| Map::clone(map))
+                    .unwrap_or_default(),
                 _ => Map::new(),
             };
             let template = given(instance, "template").unwrap_or_default().to_owned();
@@ -26,8 +27,36 @@ pub(super) fn attributes(
         }
         _ => {
             let texts = texts(instance, region, wanted);
-            texts.into_iter().map(|(name, text)| (name, text.into())).collect()
+            let unknown = named_by(&instance.kind).and_then(|name| instance.unknown(name));
+            let value = |text: String| match unknown {
+                // What is made of an unknown name is as unknown.
+                Some(problem) => Value::Unknown(Rc::clone(problem)),
+                None => text.into(),
+            };
+            texts
+                .into_iter()
+                .map(|(name, text)| (name, value(text)))
+                .collect()
         }
+    }
+}
+
+/// The argument that the computed attributes of a resource are made of.
+fn named_by(kind: &str) -> Option<&'static str> {
+    match kind {
+        "aws_lambda_function" => Some("function_name"),
+        "aws_lambda_layer_version" => Some("layer_name"),
+        "aws_s3_bucket" => Some("bucket"),
+        "aws_apigatewayv2_stage"
+        | "aws_lambda_alias"
+        | "aws_dynamodb_table"
+        | "aws_cloudwatch_log_group"
+        | "aws_sns_topic"
+        | "aws_sqs_queue"
+        | "aws_iam_role"
+        | "aws_iam_policy"
+        | "aws_ssm_parameter" => Some("name"),
+        _ => None,
     }
 }
 
@@ -37,10 +66,14 @@ fn given<'a>(instance: &'a Instance, name: &str) -> Option<&'a str> {
 }
 
 fn texts(instance: &Instance, region: &str, wanted: Option<&str>) -> Texts {
-    let named = |argument: &str, make: &dyn Fn(&str) -> Texts| {
-        given(instance, argument).map_or_else(Vec::new, make)
+    let named = |argument: &str, make: &dyn Fn(&str) -> Texts| match given(instance, argument) {
+        Some(name) => make(name),
+        None if instance.unknown(argument).is_some() => make(""),
+        None => Vec::new(),
     };
-    let arn = |service: &str, resource: &str| format!("arn:aws:{service}:{region}:{ACCOUNT_ID}:{resource}");
+    let arn = |service: &str, resource: &str| {
+        format!("arn:aws:{service}:{region}:{ACCOUNT_ID}:{resource}")
+    };
     let with_arn = |service: &str, name: &str, resource: String| {
         vec![("id", name.to_owned()), ("arn", arn(service, &resource))]
     };
@@ -50,8 +83,14 @@ fn texts(instance: &Instance, region: &str, wanted: Option<&str>) -> Texts {
             let api = given(instance, "api_id").unwrap_or(API_ID);
             vec![
                 ("id", name.to_owned()),
-                ("arn", format!("arn:aws:apigateway:{region}::/apis/{api}/stages/{name}")),
-                ("execution_arn", arn("execute-api", &format!("{api}/{name}"))),
+                (
+                    "arn",
+                    format!("arn:aws:apigateway:{region}::/apis/{api}/stages/{name}"),
+                ),
+                (
+                    "execution_arn",
+                    arn("execute-api", &format!("{api}/{name}")),
+                ),
                 ("invoke_url", format!("wss://{}/{name}", host(api, region))),
             ]
         }),
@@ -72,7 +111,11 @@ fn texts(instance: &Instance, region: &str, wanted: Option<&str>) -> Texts {
             let function = given(instance, "function_name").unwrap_or_default();
             let function = function.split(":function:").last().unwrap_or_default();
             let own = arn("lambda", &format!("function:{function}:{name}"));
-            vec![("id", own.clone()), ("invoke_arn", invoke_arn(&own, region)), ("arn", own)]
+            vec![
+                ("id", own.clone()),
+                ("invoke_arn", invoke_arn(&own, region)),
+                ("arn", own),
+            ]
         }),
         "aws_lambda_layer_version" => named("layer_name", &|name| {
             let layer = arn("lambda", &format!("layer:{name}"));
@@ -83,8 +126,12 @@ fn texts(instance: &Instance, region: &str, wanted: Option<&str>) -> Texts {
                 ("version", "1".to_owned()),
             ]
         }),
-        "aws_dynamodb_table" => named("name", &|name| with_arn("dynamodb", name, format!("table/{name}"))),
-        "aws_cloudwatch_log_group" => named("name", &|name| with_arn("logs", name, format!("log-group:{name}"))),
+        "aws_dynamodb_table" => named("name", &|name| {
+            with_arn("dynamodb", name, format!("table/{name}"))
+        }),
+        "aws_cloudwatch_log_group" => named("name", &|name| {
+            with_arn("logs", name, format!("log-group:{name}"))
+        }),
         "aws_sns_topic" => named("name", &|name| {
             let own = arn("sns", name);
             vec![("id", own.clone()), ("arn", own)]
@@ -95,17 +142,26 @@ fn texts(instance: &Instance, region: &str, wanted: Option<&str>) -> Texts {
                 ("id", name.to_owned()),
                 ("arn", format!("arn:aws:s3:::{name}")),
                 ("bucket_domain_name", format!("{name}.s3.amazonaws.com")),
-                ("bucket_regional_domain_name", format!("{name}.s3.{region}.amazonaws.com")),
+                (
+                    "bucket_regional_domain_name",
+                    format!("{name}.s3.{region}.amazonaws.com"),
+                ),
             ]
         }),
-        "aws_s3_object" | "aws_s3_bucket_object" => named("key", &|key| vec![("id", key.to_owned())]),
-        "aws_iam_role" => named("name", &|name| global("iam", name, format!("role/{name}"))),
+        "aws_s3_object" | "aws_s3_bucket_object" => {
+            named("key", &|key| vec![("id", key.to_owned())])
+        }
+        "aws_iam_role" => named("name", &|name| global("iam", name, &format!("role/{name}"))),
         "aws_iam_policy" => named("name", &|name| {
             let own = format!("arn:aws:iam::{ACCOUNT_ID}:policy/{name}");
             vec![("id", own.clone()), ("arn", own)]
         }),
         "aws_ssm_parameter" => named("name", &|name| {
-            with_arn("ssm", name, format!("parameter/{}", name.trim_start_matches('/')))
+            with_arn(
+                "ssm",
+                name,
+                format!("parameter/{}", name.trim_start_matches('/')),
+            )
         }),
         "data.aws_region" => vec![
             ("id", region.to_owned()),
@@ -124,12 +180,14 @@ fn texts(instance: &Instance, region: &str, wanted: Option<&str>) -> Texts {
             ("reverse_dns_prefix", "com.amazonaws".to_owned()),
         ],
         // The file is written by `terraform apply`; its content is an argument.
-        "local_file" | "data.local_file" => named("filename", &|name| vec![("id", name.to_owned())]),
+        "local_file" | "data.local_file" => {
+            named("filename", &|name| vec![("id", name.to_owned())])
+        }
         kind => drawn(kind, &instance.address),
     }
 }
 
-fn global(service: &str, name: &str, resource: String) -> Texts {
+fn global(service: &str, name: &str, resource: &str) -> Texts {
     vec![
         ("id", name.to_owned()),
         ("arn", format!("arn:aws:{service}::{ACCOUNT_ID}:{resource}")),
@@ -155,11 +213,18 @@ fn api_id(instance: &Instance, wanted: Option<&str>) -> String {
 }
 
 fn api(id: &str, instance: &Instance, region: &str) -> Texts {
-    let scheme = if given(instance, "protocol_type") == Some("HTTP") { "https" } else { "wss" };
+    let scheme = if given(instance, "protocol_type") == Some("HTTP") {
+        "https"
+    } else {
+        "wss"
+    };
     vec![
         ("id", id.to_owned()),
         ("arn", format!("arn:aws:apigateway:{region}::/apis/{id}")),
-        ("execution_arn", format!("arn:aws:execute-api:{region}:{ACCOUNT_ID}:{id}")),
+        (
+            "execution_arn",
+            format!("arn:aws:execute-api:{region}:{ACCOUNT_ID}:{id}"),
+        ),
         ("api_endpoint", format!("{scheme}://{}", host(id, region))),
     ]
 }
@@ -189,7 +254,8 @@ fn drawn(kind: &str, address: &str) -> Texts {
 
 /// A number below `range` for a text: the same at each start, so that kept tables are found again.
 fn hash(text: &str, range: u64) -> u64 {
-    text.bytes().fold(0, |hash, byte| (hash * 257 + u64::from(byte)) % range)
+    text.bytes()
+        .fold(0, |hash, byte| (hash * 257 + u64::from(byte)) % range)
 }
 
 /// The statements of a policy as JSON. It is read by people and by nobody here, so what is unknown is left out.
@@ -203,7 +269,11 @@ fn policy_document(instance: &Instance) -> String {
             }
         }
         json.entry("Effect").or_insert_with(|| "Allow".into());
-        for (argument, key) in [("actions", "Action"), ("not_actions", "NotAction"), ("resources", "Resource")] {
+        for (argument, key) in [
+            ("actions", "Action"),
+            ("not_actions", "NotAction"),
+            ("resources", "Resource"),
+        ] {
             let values = statement.list(argument).unwrap_or_default();
             let texts: Vec<String> = values.iter().filter_map(|v| v.text().ok()).collect();
             match texts.as_slice() {

@@ -4,24 +4,30 @@
 //! resources that `terraform apply` creates, so the two worlds cannot drift apart.
 
 mod access;
-mod archive;
+mod address;
 mod computed;
+mod functions;
 mod mock;
+mod notices;
+mod package;
 mod selection;
 mod table;
 mod throttle;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
+use crate::account::API_ID;
 use crate::terraform::{Instance, Module};
 
 pub(crate) use access::{Access, ApiKeys, Authorization, Authorizer, IdentitySource, KeySource};
-pub(crate) use archive::Archive;
+pub(crate) use address::localized;
+pub(crate) use functions::Function;
 pub(crate) use mock::Mock;
+pub(crate) use package::{Archive, Package};
 pub(crate) use selection::SelectionExpression;
 pub use table::Table;
 pub(crate) use throttle::Throttle;
@@ -29,9 +35,18 @@ pub(crate) use throttle::Throttle;
 /// API Gateway's default and largest integration timeout for WebSocket APIs.
 const INTEGRATION_TIMEOUT_MS: u64 = 29_000;
 
-/// Lambda's defaults.
-const FUNCTION_TIMEOUT_SECONDS: u64 = 3;
-const FUNCTION_MEMORY_MB: u64 = 128;
+/// What the command line says of the Terraform folder.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// Values of variables.
+    pub vars: &'a [(String, String)],
+    /// Environment variables that every function is given.
+    pub env: &'a [(String, String)],
+    /// The WebSocket API to serve, by its name or address.
+    pub api: Option<&'a str>,
+    /// The stage to serve, by its name or address.
+    pub stage: Option<&'a str>,
+}
 
 /// Everything the gateway runs.
 #[derive(Debug)]
@@ -43,8 +58,8 @@ pub struct Deployment {
     pub tables: Vec<Table>,
     /// The keys of routes that want an API key which is not checked.
     pub(crate) kinder_than_aws: Vec<String>,
-    /// Sentences about what is declared and not to be had here.
-    pub(crate) warnings: Vec<String>,
+    /// Sentences about what is declared and does not run here.
+    pub(crate) notices: Vec<String>,
 }
 
 /// A WebSocket API and its stage.
@@ -88,79 +103,62 @@ pub(crate) enum Integration {
     Mock(Mock),
 }
 
-/// A Lambda function.
-#[derive(Debug, Clone)]
-pub(crate) struct Function {
-    /// The Terraform map key, and the name of its binary.
-    pub(crate) key: String,
-    pub(crate) function_name: String,
-    pub(crate) runtime: String,
-    pub(crate) handler: String,
-    /// The deployment package: a zip, or a folder that holds what the zip would.
-    pub(crate) package: Option<PathBuf>,
-    /// What Terraform would zip into the package: it runs without having been zipped.
-    pub(crate) archive: Option<Archive>,
-    pub(crate) memory_mb: u64,
-    pub(crate) timeout: Duration,
-    /// Invocations at once before Lambda throttles; `None` is the account's limit.
-    pub(crate) reserved_concurrency: Option<u64>,
-    pub(crate) environment: BTreeMap<String, String>,
-}
-
 impl Deployment {
     /// Reads what the Terraform folder declares.
     ///
     /// # Errors
-    /// When the folder is not one WebSocket API with a stage and routes, or a value the gateway needs is only known to AWS.
-    pub fn load(directory: &Path, vars: &[(String, String)]) -> Result<Deployment> {
-        let module = Module::load(directory, vars, &|instance, region| {
-            computed::attributes(instance, region, None)
+    /// When it is not clear which WebSocket API and stage to serve, or when a route or authorizer of the API needs what does
+    /// not run here, or a value that only AWS knows. Anything else that does not run here is a notice.
+    pub fn load(directory: &Path, wanted: Wanted<'_>) -> Result<Deployment> {
+        let module = Module::load(directory, wanted.vars, &|instance, region| {
+            computed::attributes(instance, region, wanted.api)
         })?;
-        let mut functions = BTreeMap::new();
-        let mut warnings = Vec::new();
-        for declared in module.resources("aws_lambda_function")? {
-            if !matches!(declared.get("layers"), Ok(None)) {
-                warnings.push(format!(
-                    "{}: layers are not read here; what they hold must be in the package, in NODE_PATH or in a venv.",
+        let mut notices: Vec<String> = module.unread().collect();
+        let api = api_of(&module, wanted, &mut notices)?;
+        let functions = functions::read(&module, &api, wanted.env, &mut notices)?;
+        let mut tables = Vec::new();
+        for declared in module.instances("aws_dynamodb_table") {
+            match table::read(declared) {
+                Ok(table) => tables.push(table),
+                Err(error) => notices.push(format!(
+                    "There is no table for {}: {error:#}",
                     declared.address
-                ));
-            }
-            let function = function(&module, declared)?;
-            let name = function.function_name.clone();
-            if functions.insert(name, function).is_some() {
-                bail!(
-                    "{}: another function has the same function_name",
-                    declared.address
-                );
+                )),
             }
         }
-        let tables = module.resources("aws_dynamodb_table")?;
+        notices.extend(module.uncounted("aws_dynamodb_table"));
+        notices.extend(notices::of(&module));
         Ok(Deployment {
-            api: api_of(&module)?,
-            tables: tables.into_iter().map(table::read).collect::<Result<_>>()?,
-            functions,
             kinder_than_aws: access::unchecked_keys(&module)?,
-            warnings,
+            api,
+            tables,
+            functions,
+            notices,
         })
     }
 }
 
-fn api_of(module: &Module) -> Result<Api> {
-    let api = only(module, "aws_apigatewayv2_api")?;
-    let protocol = api.string("protocol_type")?;
-    if protocol != "WEBSOCKET" {
-        bail!(
-            "{}: protocol_type is {protocol}, and only WEBSOCKET runs here",
-            api.address
-        );
-    }
+fn api_of(module: &Module, wanted: Wanted<'_>, notices: &mut Vec<String>) -> Result<Api> {
+    let apis = module.resources("aws_apigatewayv2_api")?;
+    let apis = apis.into_iter().filter(|api| is_websocket(api)).collect();
+    let api = one(module, apis, "WebSocket API", "--api", wanted.api)?;
+    let stages = served(module, "aws_apigatewayv2_stage")?;
+    let stage = one(
+        module,
+        stages,
+        "stage of the WebSocket API",
+        "--stage",
+        wanted.stage,
+    )?;
     let expression = api.string("route_selection_expression")?;
-    let stage = only(module, "aws_apigatewayv2_stage")?;
     let mut routes = BTreeMap::new();
-    for declared in module.resources("aws_apigatewayv2_route")? {
+    for declared in served(module, "aws_apigatewayv2_route")? {
         let route_key = declared.string("route_key")?;
         let throttle = throttle::of_route(stage, &route_key)?;
-        routes.insert(route_key, route(module, declared, throttle)?);
+        let route = route(module, declared, throttle, notices)?;
+        if routes.insert(route_key.clone(), route).is_some() {
+            bail!("{}: there is another route {route_key}", declared.place);
+        }
     }
     let name = stage.string("name")?;
     Ok(Api {
@@ -169,9 +167,54 @@ fn api_of(module: &Module) -> Result<Api> {
         stage: name,
         stage_variables: stage.string_map("stage_variables")?,
         selection: SelectionExpression::parse(&expression)
-            .with_context(|| format!("{}: route_selection_expression", api.address))?,
+            .with_context(|| format!("{}: route_selection_expression", api.place))?,
         routes,
     })
+}
+
+/// The instances of a type that belong to the served API.
+fn served<'a>(module: &'a Module, kind: &str) -> Result<Vec<&'a Instance>> {
+    let mut served = Vec::new();
+    for instance in module.resources(kind)? {
+        if instance.string("api_id")? == API_ID {
+            served.push(instance);
+        }
+    }
+    Ok(served)
+}
+
+/// The only one of them, or that which a flag names.
+fn one<'a>(
+    module: &Module,
+    mut found: Vec<&'a Instance>,
+    what: &str,
+    flag: &str,
+    wanted: Option<&str>,
+) -> Result<&'a Instance> {
+    let names: Vec<String> = found
+        .iter()
+        .map(|one| one.string("name").unwrap_or_else(|_| one.address.clone()))
+        .collect();
+    if let Some(wanted) = wanted {
+        found.retain(|one| is_called(one, wanted));
+    }
+    match (found.as_slice(), wanted) {
+        ([one], _) => Ok(one),
+        ([], Some(wanted)) if !names.is_empty() => {
+            bail!(
+                "{flag} {wanted}: there is no such {what}, but {}",
+                names.join(", ")
+            )
+        }
+        ([], _) => match module.unread().next() {
+            Some(unread) => bail!("there is no {what} here, and {unread}"),
+            None => bail!("the Terraform folder declares no {what}"),
+        },
+        (_, _) => bail!(
+            "the Terraform folder declares more than one {what}, and one gateway serves one: name it with {flag}: {}",
+            names.join(", ")
+        ),
+    }
 }
 
 /// Whether an API is one of WebSockets.
@@ -183,14 +226,6 @@ fn is_websocket(api: &Instance) -> bool {
 fn is_called(declared: &Instance, wanted: &str) -> bool {
     declared.address == wanted
         || matches!(declared.optional_string("name"), Ok(Some(name)) if name == wanted)
-}
-
-fn only<'a>(module: &'a Module, kind: &str) -> Result<&'a Instance> {
-    match module.resources(kind)?.as_slice() {
-        [one] => Ok(one),
-        [] => bail!("the Terraform folder declares no {kind}"),
-        _ => bail!("the Terraform folder declares several {kind}, and one gateway serves one"),
-    }
 }
 
 /// The instances whose argument refers to another one by its id, which is its address here.
@@ -208,7 +243,12 @@ fn referring<'a>(
     Ok(referring)
 }
 
-fn route(module: &Module, route: &Instance, throttle: Option<Throttle>) -> Result<Route> {
+fn route(
+    module: &Module,
+    route: &Instance,
+    throttle: Option<Throttle>,
+    notices: &mut Vec<String>,
+) -> Result<Route> {
     let target = route.string("target")?;
     let integrations = module.resources("aws_apigatewayv2_integration")?;
     let integration = integrations
@@ -216,16 +256,25 @@ fn route(module: &Module, route: &Instance, throttle: Option<Throttle>) -> Resul
         .find(|candidate| target.strip_prefix("integrations/") == Some(candidate.address.as_str()))
         .ok_or_else(|| {
             anyhow!(
-                "{}: target \"{target}\" is no integration declared here",
+                "{}: the target \"{target}\" of {} is not an integration declared here; it must be \"integrations/ID\"",
+                route.place_of("target"),
                 route.address
             )
         })?;
-    let mut two_way = false;
+    let mut has_response = false;
     for response in referring(module, "aws_apigatewayv2_route_response", "route_id", route)? {
-        two_way |= response.string("route_response_key")? == "$default";
+        has_response |= response.string("route_response_key")? == "$default";
     }
     let selection = route.optional_string("route_response_selection_expression")?;
-    let two_way = two_way && selection.as_deref() == Some("$default");
+    if has_response && selection.is_none() {
+        notices.push(format!(
+            "{}: route {} has a route response and no route_response_selection_expression: its answers are not sent. \
+             Set it to \"$default\".",
+            route.place,
+            route.string("route_key")?
+        ));
+    }
+    let two_way = has_response && selection.as_deref() == Some("$default");
     let timeout_ms = integration.optional_u64("timeout_milliseconds")?;
     Ok(Route {
         two_way,
@@ -233,93 +282,14 @@ fn route(module: &Module, route: &Instance, throttle: Option<Throttle>) -> Resul
         timeout: Duration::from_millis(timeout_ms.unwrap_or(INTEGRATION_TIMEOUT_MS)),
         integration: match integration.string("integration_type")?.as_str() {
             "AWS_PROXY" => {
-                Integration::Lambda(invoked_function(module, integration, "integration_uri")?)
+                Integration::Lambda(functions::invoked(module, integration, "integration_uri")?)
             }
             "MOCK" => Integration::Mock(mock::read(module, integration, two_way)?),
             other => bail!(
-                "{}: integration_type {other} does not run here, only AWS_PROXY and MOCK",
-                integration.address
+                "{}: integration_type {other} does not run here, only AWS_PROXY and MOCK; route {} needs it",
+                integration.place_of("integration_type"),
+                route.string("route_key")?
             ),
         },
-    })
-}
-
-/// The function whose invoke ARN an argument holds.
-fn invoked_function(module: &Module, invoking: &Instance, argument: &str) -> Result<String> {
-    let uri = invoking.string(argument)?;
-    for function in module.resources("aws_lambda_function")? {
-        // The invoke ARN ends in the function's own: `…/functions/arn:aws:lambda:…:function:NAME/invocations`.
-        let name = function.string("function_name")?;
-        if uri.ends_with(&format!(":function:{name}/invocations")) {
-            return Ok(name);
-        }
-    }
-    bail!(
-        "{}: {argument} invokes no aws_lambda_function declared here",
-        invoking.address
-    )
-}
-
-/// The file that an object in S3 is made from, if that is where the function's package comes from.
-fn uploaded(module: &Module, declared: &Instance) -> Result<Option<String>> {
-    let Ok(Some(key)) = declared.optional_string("s3_key") else {
-        return Ok(None);
-    };
-    for kind in ["aws_s3_object", "aws_s3_bucket_object"] {
-        for object in module.instances(kind) {
-            if object
-                .optional_string("key")
-                .is_ok_and(|k| k.as_ref() == Some(&key))
-            {
-                return object.optional_string("source");
-            }
-        }
-    }
-    Ok(None)
-}
-
-fn function(module: &Module, declared: &Instance) -> Result<Function> {
-    let environment = declared.blocks("environment")?.into_iter().next();
-    let mut environment = environment
-        .map(|block| block.string_map("variables"))
-        .transpose()?
-        .unwrap_or_default();
-    // What Lambda sets from the function's logging configuration.
-    if let Some(logging) = declared.blocks("logging_config")?.into_iter().next() {
-        let settings = [
-            ("log_format", "AWS_LAMBDA_LOG_FORMAT"),
-            ("application_log_level", "AWS_LAMBDA_LOG_LEVEL"),
-        ];
-        for (argument, variable) in settings {
-            if let Some(value) = logging.optional_string(argument)? {
-                environment.insert(variable.to_owned(), value);
-            }
-        }
-    }
-    let filename = match declared.optional_string("filename")? {
-        Some(filename) => Some(filename),
-        None => uploaded(module, declared)?,
-    };
-    let archive = filename.as_deref().map(|name| archive::of(module, name));
-    Ok(Function {
-        key: declared.key.clone(),
-        function_name: declared.string("function_name")?,
-        runtime: declared.optional_string("runtime")?.unwrap_or_default(),
-        handler: declared.optional_string("handler")?.unwrap_or_default(),
-        archive: archive.transpose()?.flatten(),
-        package: filename.map(|name| module.directory.join(name)),
-        memory_mb: declared
-            .optional_u64("memory_size")?
-            .unwrap_or(FUNCTION_MEMORY_MB),
-        timeout: Duration::from_secs(
-            declared
-                .optional_u64("timeout")?
-                .unwrap_or(FUNCTION_TIMEOUT_SECONDS),
-        ),
-        // -1 is Terraform's word for "unreserved".
-        reserved_concurrency: declared
-            .get("reserved_concurrent_executions")?
-            .and_then(|value| value.as_u64()),
-        environment,
     })
 }

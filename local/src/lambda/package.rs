@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::program::Program;
 use super::runtimes::{Language, Runtimes};
-use crate::deployment::{Archive, Function};
+use crate::deployment::{Archive, Function, Package};
 
 /// Finds the program of a function.
 ///
@@ -26,62 +26,118 @@ pub(crate) fn find(
     runtimes: &mut Runtimes,
 ) -> Result<Program> {
     let key = &function.key;
-    if let Some(language) = Language::of(&function.runtime) {
-        let found = unpacked(function, unpack).and_then(|(directory, origin)| {
-            runtimes.program(language, function, &directory, &origin)
-        });
-        return found.with_context(|| format!("function {key}"));
+    let found = match Language::of(&function.runtime) {
+        Some(language) => interpreted(language, function, unpack, runtimes),
+        None => native(function, functions, unpack),
+    };
+    let mut program = found.with_context(|| format!("{}: function {key}", function.place))?;
+    let layers = layers(function, unpack)?;
+    for (variable, folder) in [("PATH", "bin"), ("LD_LIBRARY_PATH", "lib")] {
+        let folders = layers
+            .iter()
+            .map(|layer| layer.join(folder))
+            .filter(|f| f.is_dir());
+        let mut paths: Vec<String> = folders.map(|folder| folder.display().to_string()).collect();
+        if !paths.is_empty() {
+            paths.extend(std::env::var(variable));
+            program
+                .environment
+                .insert(variable.to_owned(), paths.join(":"));
+        }
     }
-    let package = function.package.as_deref().unwrap_or(Path::new(key));
-    let native = std::path::absolute(functions.join(package.file_stem().unwrap_or_default()))?;
-    if function.package.is_none() || package.extension().is_some_and(|end| end == "zip") {
-        for binary in [&native, &native.join("bootstrap")] {
+    Ok(program)
+}
+
+fn interpreted(
+    language: Language,
+    function: &Function,
+    unpack: &Path,
+    runtimes: &mut Runtimes,
+) -> Result<Program> {
+    let own = unpack.join(&function.function_name);
+    let (directory, origin) = unpacked(function.package.as_ref(), &own)?;
+    let layers = layers(function, unpack)?;
+    runtimes.program(language, function, &directory, &origin, &layers)
+}
+
+/// The folders of a function's layers. The content of a later one goes before that of an earlier one, as on Lambda.
+fn layers(function: &Function, unpack: &Path) -> Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for (index, layer) in function.layers.iter().enumerate().rev() {
+        let own = unpack.join(format!("{}.layers/{index}", function.function_name));
+        let (folder, _) = unpacked(Some(&layer.package), &own)
+            .with_context(|| format!("{}: layer {}", function.place, layer.name))?;
+        folders.push(std::path::absolute(folder)?);
+    }
+    Ok(folders)
+}
+
+fn native(function: &Function, functions: &Path, unpack: &Path) -> Result<Program> {
+    let Function { key, runtime, .. } = function;
+    let path = function
+        .package
+        .as_ref()
+        .map_or(Path::new(key), |package| package.path.as_path());
+    let runs_here = runtime.starts_with("provided") || runtime == "go1.x";
+    let mut names = Vec::new();
+    if function.package.is_none() || path.extension().is_some_and(|end| end == "zip") {
+        names.extend(
+            path.file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned()),
+        );
+    }
+    // A program for this machine stands in for what does not run here.
+    if !runs_here {
+        names.extend([key.clone(), function.function_name.clone()]);
+    }
+    for name in &names {
+        let binary = functions.join(name);
+        for binary in [&binary, &binary.join("bootstrap")] {
             if binary.is_file() {
                 return program(binary);
             }
         }
     }
-    if function.runtime.is_empty() {
-        bail!("function {key} names no `runtime`: container images do not run here");
+    let wanted = functions.join(key);
+    let wanted = wanted.display();
+    if runtime.is_empty() {
+        bail!("is a container image, which does not run here: put a native program at {wanted}");
     }
-    if !function.runtime.starts_with("provided") {
+    if !runs_here {
         bail!(
-            "function {key} wants the runtime {}: only nodejs*, python3.* and provided.* run here",
-            function.runtime
+            "wants the runtime {runtime}, and only nodejs*, python3.*, go1.x and provided.* run here: put a native program at {wanted}"
         );
     }
-    unpacked(function, unpack)
-        .with_context(|| {
-            format!(
-                "there is neither a binary {} nor a package",
-                native.display()
-            )
-        })
-        .and_then(|(directory, _)| program(&directory.join("bootstrap")))
-        .with_context(|| format!("function {key}"))
+    let own = unpack.join(&function.function_name);
+    let (directory, _) = unpacked(function.package.as_ref(), &own)
+        .with_context(|| format!("there is neither a native program {wanted} nor a package"))?;
+    program(&match runtime.as_str() {
+        "go1.x" => directory.join(&function.handler),
+        _ => directory.join("bootstrap"),
+    })
 }
 
-/// The folder that holds what the function's package does, and where that comes from.
-fn unpacked(function: &Function, unpack: &Path) -> Result<(PathBuf, PathBuf)> {
-    let own = unpack.join(&function.function_name);
-    let Some(package) = function.package.as_deref() else {
-        bail!("Terraform names no `filename` for it");
+/// The folder that holds what a package does, and where that comes from.
+fn unpacked(package: Option<&Package>, own: &Path) -> Result<(PathBuf, PathBuf)> {
+    let Some(package) = package else {
+        bail!("Terraform names no package in this folder for it");
     };
+    let path = &package.path;
     // A zip may also be all there is, as when it came from elsewhere.
-    if let Some(archive) = &function.archive
-        && (archive.has_sources() || !package.exists())
+    if let Some(archive) = &package.archive
+        && (archive.has_sources() || !path.exists())
     {
-        return from_sources(archive, &own);
+        return from_sources(archive, own);
     }
-    if package.is_dir() {
-        return Ok((package.to_owned(), package.to_owned()));
+    if path.is_dir() {
+        return Ok((path.clone(), path.clone()));
     }
-    if !package.is_file() {
-        bail!("there is no {}; build it first", package.display());
+    if !path.is_file() {
+        bail!("there is no {}; build it first", path.display());
     }
-    extract(package, &own).with_context(|| format!("cannot unpack {}", package.display()))?;
-    let beside = package.parent().unwrap_or(package).to_owned();
-    Ok((own, std::path::absolute(beside)?))
+    extract(path, own).with_context(|| format!("cannot unpack {}", path.display()))?;
+    let beside = path.parent().unwrap_or(path).to_owned();
+    Ok((own.to_owned(), std::path::absolute(beside)?))
 }
 
 /// What an `archive_file` would put into the zip, which need not be there. A `source_dir` is used where it is, so a

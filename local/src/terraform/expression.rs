@@ -153,10 +153,7 @@ impl<'a> Scope<'a> {
         // One side may decide although the other is unknown.
         if let Op::And | Op::Or = operator {
             let decisive = operator == Op::Or;
-            let (left, right) = (
-                left.and_then(|v| truth(&v)),
-                right.and_then(|v| truth(&v)),
-            );
+            let (left, right) = (left.and_then(|v| truth(&v)), right.and_then(|v| truth(&v)));
             return Ok(Value::Bool(
                 if left == Ok(decisive) || right == Ok(decisive) {
                     decisive
@@ -228,7 +225,11 @@ impl<'a> Scope<'a> {
     }
 
     /// The value of `root` and what follows it.
-    fn reference(&self, root: &str, operators: &[hcl_edit::Decorated<TraversalOperator>]) -> Outcome {
+    fn reference(
+        &self,
+        root: &str,
+        operators: &[hcl_edit::Decorated<TraversalOperator>],
+    ) -> Outcome {
         if let Some((_, value)) = self.own.iter().rev().find(|(name, _)| name == root) {
             return self.traverse(known(value.clone())?, operators);
         }
@@ -357,7 +358,7 @@ impl<'a> Scope<'a> {
                 let variables = arguments.map(1).map_err(fail)?;
                 render(name, template, &variables, arguments.folder)
             }
-            _ => functions::call(name, arguments),
+            _ => functions::call(name, &arguments),
         }
     }
 
@@ -418,7 +419,10 @@ impl<'a> Scope<'a> {
                 let is_true = truth(&self.value(&start.cond_expr)?)?;
                 match &directive.else_expr {
                     _ if is_true => {
-                        let end = directive.else_expr.as_ref().map_or(end, |other| other.strip);
+                        let end = directive
+                            .else_expr
+                            .as_ref()
+                            .map_or(end, |other| other.strip);
                         self.write(&start.template, form, between(start.strip, end), out)
                     }
                     Some(other) => {
@@ -454,7 +458,9 @@ pub(crate) fn render(name: &str, text: String, variables: &Map, folder: &Path) -
     let names = NoNames(folder);
     let mut scope = Scope::new(&names, &file);
     let variables = variables.iter();
-    scope.own = variables.map(|(name, value)| (name.clone(), value.clone())).collect();
+    scope.own = variables
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     scope.template(&template, Form::Lines)
 }
 

@@ -14,8 +14,15 @@ use super::source::{argument, label};
 use super::value::{Map, Value};
 
 /// The blocks and arguments that are for Terraform itself.
-const TERRAFORMS_OWN: [&str; 7] =
-    ["lifecycle", "provisioner", "connection", "depends_on", "provider", "for_each", "count"];
+const TERRAFORMS_OWN: [&str; 7] = [
+    "lifecycle",
+    "provisioner",
+    "connection",
+    "depends_on",
+    "provider",
+    "for_each",
+    "count",
+];
 
 /// One instance of a resource or one block inside it, evaluated as far as possible.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -47,7 +54,8 @@ impl Instance {
                 Ok(value) => value,
                 Err(problem) => Value::Unknown(Rc::new(problem)),
             };
-            self.places.insert(name.clone(), scope.place(&attribute.value).to_string());
+            self.places
+                .insert(name.clone(), scope.place(&attribute.value).to_string());
             self.attributes.insert(name, value);
         }
         for block in body.blocks().filter(|b| own(b.ident.as_str())) {
@@ -55,7 +63,8 @@ impl Instance {
             match (block.ident.as_str(), labels.as_slice()) {
                 ("dynamic", [name]) => {
                     if let Err(problem) = self.read_dynamic(name, &block.body, scope) {
-                        self.attributes.insert(name.clone(), Value::Unknown(Rc::new(problem)));
+                        self.attributes
+                            .insert(name.clone(), Value::Unknown(Rc::new(problem)));
                     }
                 }
                 (name, _) => self.read_block(name, &block.body, scope),
@@ -83,7 +92,8 @@ impl Instance {
         let each = argument(body, "for_each")
             .ok_or_else(|| Problem::invalid("the dynamic block has no `for_each`"))?;
         let content = body.get_blocks("content").next();
-        let content = content.ok_or_else(|| Problem::invalid("the dynamic block has no `content`"))?;
+        let content =
+            content.ok_or_else(|| Problem::invalid("the dynamic block has no `content`"))?;
         for (key, value) in iterate(&scope.evaluate(each)?)? {
             let own = Map::from([("key".to_owned(), key), ("value".to_owned(), value)]);
             self.read_block(name, &content.body, &scope.with(&iterator, own.into()));
@@ -127,9 +137,10 @@ impl Instance {
     pub(crate) fn get(&self, name: &str) -> Result<Option<&Value>> {
         match self.attributes.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::Unknown(problem)) => {
-                Err(problem_of(problem, &format!("`{name}` of {}", self.address)))
-            }
+            Some(Value::Unknown(problem)) => Err(problem_of(
+                problem,
+                &format!("`{name}` of {}", self.address),
+            )),
             Some(value) => Ok(Some(value)),
         }
     }
@@ -157,21 +168,33 @@ impl Instance {
     /// A string attribute. Numbers and booleans become strings, as Terraform makes them.
     pub(crate) fn optional_string(&self, name: &str) -> Result<Option<String>> {
         self.get(name)?
-            .map(|value| value.text().map_err(|_| self.mismatch(name, value, "a string")))
+            .map(|value| {
+                value
+                    .text()
+                    .map_err(|_| self.mismatch(name, value, "a string"))
+            })
             .transpose()
     }
 
     /// A whole number.
     pub(crate) fn optional_u64(&self, name: &str) -> Result<Option<u64>> {
         self.get(name)?
-            .map(|value| value.as_u64().ok_or_else(|| self.mismatch(name, value, "a whole number")))
+            .map(|value| {
+                value
+                    .as_u64()
+                    .ok_or_else(|| self.mismatch(name, value, "a whole number"))
+            })
             .transpose()
     }
 
     /// A number.
     pub(crate) fn optional_f64(&self, name: &str) -> Result<Option<f64>> {
         self.get(name)?
-            .map(|value| value.as_f64().ok_or_else(|| self.mismatch(name, value, "a number")))
+            .map(|value| {
+                value
+                    .as_f64()
+                    .ok_or_else(|| self.mismatch(name, value, "a number"))
+            })
             .transpose()
     }
 
@@ -189,30 +212,48 @@ impl Instance {
     /// A map of strings; empty when absent. Numbers and booleans become strings, as Terraform makes them.
     pub(crate) fn string_map(&self, name: &str) -> Result<BTreeMap<String, String>> {
         let entries = self.entries(name)?.into_iter();
-        entries.map(|(key, value)| Ok((key, value?))).collect()
+        entries
+            .map(|(key, value)| match value {
+                Ok(value) => Ok((key, value)),
+                Err(problem) => Err(problem_of(
+                    &problem,
+                    &format!("`{name}.{key}` of {}", self.address),
+                )),
+            })
+            .collect()
     }
 
-    /// The entries of a map of strings, each known or not.
+    /// The entries of a map of strings, each with its text or the reason why there is none.
     ///
     /// # Errors
     /// When the map as a whole is unknown, or is not a map.
-    pub(crate) fn entries(&self, name: &str) -> Result<BTreeMap<String, Result<String>>> {
+    pub(crate) fn entries(&self, name: &str) -> Result<BTreeMap<String, Result<String, Problem>>> {
         let Some(value) = self.get(name)? else {
             return Ok(BTreeMap::new());
         };
-        let map = value.entries().ok_or_else(|| self.mismatch(name, value, "a map"))?;
+        let map = value
+            .entries()
+            .ok_or_else(|| self.mismatch(name, value, "a map"))?;
         let entry = |(key, value): (&String, &Value)| {
             let text = match value {
-                Value::Unknown(problem) => {
-                    Err(problem_of(problem, &format!("`{key}` of {}", self.address)))
-                }
-                value => value
-                    .text()
-                    .map_err(|_| self.mismatch(&format!("{name}.{key}"), value, "a string")),
+                Value::Unknown(problem) => Err(Problem::clone(problem)),
+                value => value.text().map_err(Problem::invalid),
             };
             (key.clone(), text)
         };
-        Ok(map.iter().filter(|(_, value)| !value.is_null()).map(entry).collect())
+        Ok(map
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(entry)
+            .collect())
+    }
+
+    /// Why an attribute is unknown, if it is.
+    pub(crate) fn unknown(&self, name: &str) -> Option<&Rc<Problem>> {
+        match self.attributes.get(name) {
+            Some(Value::Unknown(problem)) => Some(problem),
+            _ => None,
+        }
     }
 
     /// The nested blocks of that type, those of `dynamic` blocks included.

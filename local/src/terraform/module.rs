@@ -54,7 +54,10 @@ impl Module {
     ) -> Result<Module> {
         let directory = std::path::absolute(directory)?;
         let source = Source::read(&directory, Path::new("."))?;
-        if let Some((name, _)) = vars.iter().find(|(name, _)| !source.variables.contains_key(name)) {
+        if let Some((name, _)) = vars
+            .iter()
+            .find(|(name, _)| !source.variables.contains_key(name))
+        {
             bail!("--var {name}: the Terraform folder declares no variable of that name");
         }
         let evaluator = Evaluator {
@@ -100,9 +103,12 @@ impl Module {
         self.instances.iter().filter(move |one| one.kind == kind)
     }
 
-    /// Every instance.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Instance> {
-        self.instances.iter()
+    /// Why the number of some resources of a type is unknown, each in a sentence.
+    pub(crate) fn uncounted(&self, kind: &str) -> impl Iterator<Item = String> {
+        let uncounted = self.uncounted.iter().filter(move |(k, _, _)| k == kind);
+        uncounted.map(|(_, address, problem)| {
+            problem_of(problem, &format!("the number of {address}")).to_string()
+        })
     }
 
     /// The module calls that could not be read, each with its place and reason in a sentence.
@@ -145,13 +151,21 @@ fn given(
     };
     let mut paths = files(directory, is_values)?;
     // `terraform.tfvars` comes first.
-    paths.sort_by_key(|path| !path.starts_with("terraform.tfvars") && !path.starts_with("terraform.tfvars.json"));
+    paths.sort_by_key(|path| {
+        !path.starts_with("terraform.tfvars") && !path.starts_with("terraform.tfvars.json")
+    });
     for path in paths {
-        if path.extension().is_some_and(|extension| extension == "json") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
             let text = std::fs::read_to_string(directory.join(&path))?;
             let json: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text)
                 .map_err(|error| anyhow!("{}: {error}", path.display()))?;
-            given.extend(json.into_iter().map(|(name, value)| (name, Ok(value.into()))));
+            given.extend(
+                json.into_iter()
+                    .map(|(name, value)| (name, Ok(value.into()))),
+            );
             continue;
         }
         let (file, body) = parse(directory, &path)?;
@@ -174,7 +188,10 @@ fn given(
 /// `--var name=text`: text for a variable of type string, an expression for any other type, as with Terraform.
 fn spelled(declared: &Located<Body>, text: &str, scope: &Scope<'_>) -> Result<Value> {
     let kind = argument(&declared.item, "type").map(|kind| kind.to_string().trim().to_owned());
-    if matches!(kind.as_deref(), None | Some("string" | "any" | "\"string\"")) {
+    if matches!(
+        kind.as_deref(),
+        None | Some("string" | "any" | "\"string\"")
+    ) {
         return Ok(text.into());
     }
     let parsed = text
@@ -183,21 +200,34 @@ fn spelled(declared: &Located<Body>, text: &str, scope: &Scope<'_>) -> Result<Va
         .and_then(|expression| scope.evaluate(&expression).ok())
         // A name alone is meant as a string, where a number or boolean is wanted that it is not.
         .filter(|value| value.unknown().is_none());
-    parsed.ok_or_else(|| anyhow!("\"{text}\" is not a value of type {}", kind.unwrap_or_default()))
+    parsed.ok_or_else(|| {
+        anyhow!(
+            "\"{text}\" is not a value of type {}",
+            kind.unwrap_or_default()
+        )
+    })
 }
 
 /// The folders of the modules that `terraform init` has fetched, by the path of their calls.
 fn fetched(directory: &Path) -> BTreeMap<String, PathBuf> {
     let manifest = std::fs::read(directory.join(".terraform/modules/modules.json"));
-    let manifest: Option<serde_json::Value> =
-        manifest.ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let modules = manifest.as_ref().and_then(|manifest| manifest["Modules"].as_array());
+    let manifest: Option<serde_json::Value> = manifest
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok());
+    let modules = manifest
+        .as_ref()
+        .and_then(|manifest| manifest["Modules"].as_array());
     let entry = |module: &serde_json::Value| {
         let (key, folder) = (module["Key"].as_str()?, module["Dir"].as_str()?);
         Some((key.to_owned(), PathBuf::from(folder)))
     };
     modules.into_iter().flatten().filter_map(entry).collect()
 }
+
+/// What `each` or `count` is.
+type Own = Vec<(String, Value)>;
+
+type Instances = Result<Rc<Vec<Instance>>, Problem>;
 
 /// An instance of a module.
 #[derive(Default)]
@@ -210,10 +240,10 @@ struct Node {
     /// The folder, relative to the root's.
     path: PathBuf,
     /// The module that calls, and what `each` and `count` are at the call.
-    caller: Option<(Rc<Node>, Vec<(String, Value)>)>,
+    caller: Option<(Rc<Node>, Own)>,
     /// What has been evaluated; `None` while it is being evaluated.
     values: RefCell<HashMap<String, Option<Outcome>>>,
-    resources: RefCell<HashMap<String, Result<Rc<Vec<Instance>>, Problem>>>,
+    resources: RefCell<HashMap<String, Instances>>,
     children: RefCell<HashMap<String, Result<Rc<Children>, Problem>>>,
 }
 
@@ -296,7 +326,10 @@ impl<'a> Evaluator<'a> {
         own: &[(String, Value)],
         evaluate: impl FnOnce(&Scope<'_>) -> T,
     ) -> T {
-        let view = View { evaluator: self, node };
+        let view = View {
+            evaluator: self,
+            node,
+        };
         let mut scope = Scope::new(&view, file);
         scope.own = own.to_vec();
         evaluate(&scope)
@@ -371,17 +404,26 @@ impl<'a> Evaluator<'a> {
         let Some((caller, own)) = &node.caller else {
             return self.given.get(name).cloned().transpose();
         };
-        let call = node.calls.last().and_then(|call| caller.source.calls.get(call));
+        let call = node
+            .calls
+            .last()
+            .and_then(|call| caller.source.calls.get(call));
         let Some((call, expression)) =
             call.and_then(|call| Some((call, argument(&call.item, name)?)))
         else {
             return Ok(None);
         };
-        self.scoped(caller, &call.file, own, |scope| scope.evaluate(expression)).map(Some)
+        self.scoped(caller, &call.file, own, |scope| scope.evaluate(expression))
+            .map(Some)
     }
 
     /// What `module.NAME` and the steps after it lead to, and how many steps that are.
-    fn child(&self, node: &Rc<Node>, name: &str, steps: &[Step]) -> Result<(Value, usize), Problem> {
+    fn child(
+        &self,
+        node: &Rc<Node>,
+        name: &str,
+        steps: &[Step],
+    ) -> Result<(Value, usize), Problem> {
         let children = self.children(node, name)?;
         // One output is evaluated alone: two modules may each use an output of the other.
         let (found, output) = match (&children.shape, steps) {
@@ -396,7 +438,9 @@ impl<'a> Evaluator<'a> {
         };
         match (found, output) {
             (Some((_, child)), Some((output, used))) => Ok((self.output(child, output)?, used)),
-            (None, Some(_)) => Err(Problem::invalid(format!("module.{name} has no such instance"))),
+            (None, Some(_)) => Err(Problem::invalid(format!(
+                "module.{name} has no such instance"
+            ))),
             _ => {
                 let outputs = |child: &Rc<Node>| {
                     let names = child.source.outputs.keys();
@@ -404,7 +448,11 @@ impl<'a> Evaluator<'a> {
                         Ok(value) => value,
                         Err(problem) => Value::Unknown(Rc::new(problem)),
                     };
-                    Value::from(names.map(|name| (name.clone(), value(name))).collect::<Map>())
+                    Value::from(
+                        names
+                            .map(|name| (name.clone(), value(name)))
+                            .collect::<Map>(),
+                    )
                 };
                 let nodes = children.nodes.iter();
                 let all = nodes.map(|(key, child)| (key.clone(), outputs(child)));
@@ -419,7 +467,9 @@ impl<'a> Evaluator<'a> {
             output.and_then(|output| Some((output, argument(&output.item, "value")?)))
         else {
             let module = node.prefix.trim_end_matches('.');
-            return Err(Problem::invalid(format!("{module} has no output \"{name}\"")));
+            return Err(Problem::invalid(format!(
+                "{module} has no output \"{name}\""
+            )));
         };
         self.once(node, format!("output.{name}"), || {
             self.scoped(node, &output.file, &[], |scope| scope.evaluate(value))
@@ -440,16 +490,13 @@ impl<'a> Evaluator<'a> {
         {
             self.unread.borrow_mut().push(problem.clone());
         }
-        node.children.borrow_mut().insert(name.to_owned(), children.clone());
+        node.children
+            .borrow_mut()
+            .insert(name.to_owned(), children.clone());
         children
     }
 
-    fn call(
-        &self,
-        node: &Rc<Node>,
-        name: &str,
-        call: &Located<Body>,
-    ) -> Result<Children, Problem> {
+    fn call(&self, node: &Rc<Node>, name: &str, call: &Located<Body>) -> Result<Children, Problem> {
         let address = format!("{}module.{name}", node.prefix);
         let mut calls = node.calls.clone();
         calls.push(name.to_owned());
@@ -470,7 +517,7 @@ impl<'a> Evaluator<'a> {
         let (shape, each) = self.scoped(node, &call.file, &[], |scope| {
             repeated(&call.item, &address, scope)
         })?;
-        let child = |(key, own): (Value, Vec<(String, Value)>)| {
+        let child = |(key, own): (Value, Own)| {
             let index = index_text(&shape, &key);
             let child = Rc::new(Node {
                 source: Rc::clone(&source),
@@ -499,15 +546,24 @@ impl<'a> Evaluator<'a> {
             let path = clean(&node.path.join(source));
             return match self.root.join(&path).is_dir() {
                 true => Ok(path),
-                false => Err(format!("cannot be read: there is no folder {}", path.display())),
+                false => Err(format!(
+                    "cannot be read: there is no folder {}",
+                    path.display()
+                )),
             };
         }
-        Err(format!("is not here: run `terraform init`, which fetches {source}"))
+        Err(format!(
+            "is not here: run `terraform init`, which fetches {source}"
+        ))
     }
 
     /// The value of a resource for the expressions of its module.
     fn resource(&self, node: &Rc<Node>, kind: &str, name: &str) -> Outcome {
-        let found = node.source.resources.iter().find(|r| r.kind == kind && r.name == name);
+        let found = node
+            .source
+            .resources
+            .iter()
+            .find(|r| r.kind == kind && r.name == name);
         let Some(resource) = found else {
             return Err(Problem::invalid(format!("there is no {kind}.{name}")));
         };
@@ -531,7 +587,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// The instances of a resource, or why nobody knows how many there are.
-    fn instances(&self, node: &Rc<Node>, resource: &Resource) -> Result<Rc<Vec<Instance>>, Problem> {
+    fn instances(&self, node: &Rc<Node>, resource: &Resource) -> Instances {
         let name = resource.address();
         if let Some(instances) = node.resources.borrow().get(&name) {
             return instances.clone();
@@ -540,7 +596,7 @@ impl<'a> Evaluator<'a> {
         let file = &resource.body.file;
         let instances = self.scoped(node, file, &[], |scope| {
             let (shape, each) = repeated(&resource.body.item, &address, scope)?;
-            let instance = |(key, own): (Value, Vec<(String, Value)>)| {
+            let instance = |(key, own): (Value, Own)| {
                 let mut scope = Scope::new(scope.names, scope.file);
                 scope.own = own;
                 let label = match shape {
@@ -567,7 +623,9 @@ impl<'a> Evaluator<'a> {
     /// The Region of the provider without an alias, or of the first one.
     fn provider_region(&self, root: &Rc<Node>) -> Result<Option<String>> {
         let providers = &root.source.providers;
-        let plain = providers.iter().find(|p| argument(&p.item, "alias").is_none());
+        let plain = providers
+            .iter()
+            .find(|p| argument(&p.item, "alias").is_none());
         let Some(provider) = plain.or(providers.first()) else {
             return Ok(None);
         };
@@ -612,7 +670,7 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-type Repeated = Vec<(Value, Vec<(String, Value)>)>;
+type Repeated = Vec<(Value, Own)>;
 
 /// The keys of a block with `for_each` or `count`, each with what `each` or `count` then is.
 fn repeated(body: &Body, address: &str, scope: &Scope<'_>) -> Result<(Shape, Repeated), Problem> {

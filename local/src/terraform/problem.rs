@@ -59,24 +59,38 @@ impl fmt::Display for Place {
     }
 }
 
+impl Problem {
+    /// Whether its text says what to do.
+    pub(crate) fn has_remedy(&self) -> bool {
+        matches!(self.cause, Cause::Variable(_) | Cause::Module(..))
+    }
+}
+
 /// The reason without the place, as it follows the name of what lacks the value.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let expression = self.place.as_ref().map(|place| place.expression.as_str());
+        let mut shown = String::new();
         match &self.cause {
-            Cause::Cloud(address) => write!(f, "needs {address}, which only AWS knows"),
-            Cause::Variable(name) => write!(
-                f,
-                "needs variable \"{name}\", which has no value; give --var {name}=…"
-            ),
-            Cause::Module(address, why) => write!(f, "needs {address}: {why}"),
-            Cause::Invalid(text) => {
-                f.write_str("cannot be evaluated: ")?;
-                f.write_str(text)
+            Cause::Cloud(address) => {
+                write!(f, "needs {address}, which only AWS knows")?;
+                shown.clone_from(address);
             }
-        }?;
-        match &self.place {
-            Some(place) => write!(f, " (`{}`)", place.expression),
-            None => Ok(()),
+            Cause::Variable(name) => {
+                write!(
+                    f,
+                    "needs the variable \"{name}\", which has no value: give --var {name}=…"
+                )?;
+                shown = format!("var.{name}");
+            }
+            Cause::Module(address, why) => write!(f, "needs {address}, which {why}")?,
+            Cause::Invalid(text) => write!(f, "cannot be evaluated: {text}")?,
+        }
+        match expression {
+            Some(expression) if expression != shown && !expression.is_empty() => {
+                write!(f, " (in `{expression}`)")
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -12,19 +12,21 @@ use super::value::{Map, Value};
 ///
 /// # Errors
 /// When the value does not fit.
-pub(super) fn convert(
-    kind: &Expression,
-    value: Value,
-    scope: &Scope<'_>,
-) -> Result<Value, String> {
+pub(super) fn convert(kind: &Expression, value: Value, scope: &Scope<'_>) -> Result<Value, String> {
     if matches!(value, Value::Null | Value::Unknown(_)) {
         return Ok(value);
     }
     match kind {
         Expression::Variable(name) => match name.as_str() {
             "string" => value.text().map(Value::from),
-            "number" => value.as_number().map(Value::Number).ok_or_else(|| mismatch("a number", &value)),
-            "bool" => value.as_bool().map(Value::Bool).ok_or_else(|| mismatch("a boolean", &value)),
+            "number" => value
+                .as_number()
+                .map(Value::Number)
+                .ok_or_else(|| mismatch("a number", &value)),
+            "bool" => value
+                .as_bool()
+                .map(Value::Bool)
+                .ok_or_else(|| mismatch("a boolean", &value)),
             _ => Ok(value),
         },
         // In old configurations types are strings.
@@ -52,15 +54,25 @@ fn constructed(call: &FuncCall, value: Value, scope: &Scope<'_>) -> Result<Value
                     .collect::<Result<Vec<_>, _>>()?,
                 _ => values.iter().map(element).collect::<Result<Vec<_>, _>>()?,
             };
-            Ok(if name == "set" { Value::set(values) } else { values.into() })
+            Ok(if name == "set" {
+                Value::set(values)
+            } else {
+                values.into()
+            })
         }
         ("map", _) => {
             let map = value.entries().ok_or_else(|| mismatch("a map", &value))?;
             let entry = |(key, value): (&String, &Value)| Ok((key.clone(), element(value)?));
-            Ok(map.iter().map(entry).collect::<Result<Map, String>>()?.into())
+            Ok(map
+                .iter()
+                .map(entry)
+                .collect::<Result<Map, String>>()?
+                .into())
         }
         ("object", Some(Expression::Object(attributes))) => {
-            let map = value.entries().ok_or_else(|| mismatch("an object", &value))?;
+            let map = value
+                .entries()
+                .ok_or_else(|| mismatch("an object", &value))?;
             let mut object = Map::new();
             for (key, kind) in attributes {
                 let kind = kind.expr();
@@ -82,7 +94,8 @@ fn constructed(call: &FuncCall, value: Value, scope: &Scope<'_>) -> Result<Value
                     (None, None) if map.contains_key(&name) => Ok(Value::Null),
                     (None, None) => Err("it is missing".to_owned()),
                 };
-                let converted = converted.map_err(|error| format!("attribute \"{name}\": {error}"))?;
+                let converted =
+                    converted.map_err(|error| format!("attribute \"{name}\": {error}"))?;
                 object.insert(name, converted);
             }
             Ok(object.into())
@@ -110,7 +123,10 @@ mod tests {
     use super::*;
 
     fn check(kind: &str, value: &str, expected: &str) {
-        let file = File { name: "test".into(), text: String::new() };
+        let file = File {
+            name: "test".into(),
+            text: String::new(),
+        };
         let names = NoNames(std::path::Path::new("."));
         let scope = Scope::new(&names, &file);
         let parse = |text: &str| text.parse::<Expression>().unwrap();
@@ -136,7 +152,11 @@ mod tests {
             "{ d = null }",
             r#"{"a":{"b":"c"},"d":true}"#,
         );
-        check("list(object({ a = optional(string, \"b\") }))", "[{}]", r#"[{"a":"b"}]"#);
+        check(
+            "list(object({ a = optional(string, \"b\") }))",
+            "[{}]",
+            r#"[{"a":"b"}]"#,
+        );
         check("map(any)", "{ a = 1 }", r#"{"a":1}"#);
     }
 
@@ -149,8 +169,20 @@ mod tests {
         check("list(string)", "[1, true]", r#"["1","true"]"#);
         check("tuple([string, number])", "[1, \"2\"]", r#"["1",2]"#);
         check("object({ a = string })", "{ a = 1, b = 2 }", r#"{"a":"1"}"#);
-        check("number", "\"x\"", "expected a number, and the value is a string");
-        check("object({ a = string })", "{}", "attribute \"a\": it is missing");
-        check("object({ a = string })", "\"text\"", "expected an object, and the value is a string");
+        check(
+            "number",
+            "\"x\"",
+            "expected a number, and the value is a string",
+        );
+        check(
+            "object({ a = string })",
+            "{}",
+            "attribute \"a\": it is missing",
+        );
+        check(
+            "object({ a = string })",
+            "\"text\"",
+            "expected an object, and the value is a string",
+        );
     }
 }

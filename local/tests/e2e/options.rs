@@ -106,9 +106,9 @@ fn a_terraform_folder_that_says_nothing_useful() {
         &[],
         "cannot read the Terraform folder",
     );
-    check(folder.path(), &[], "declares no aws_apigatewayv2_api");
+    check(folder.path(), &[], "declares no WebSocket API");
     std::fs::write(folder.path().join("main.tf"), "resource \"x\" {").unwrap();
-    check(folder.path(), &[], "main.tf is not valid HCL");
+    check(folder.path(), &[], "main.tf:1: not valid HCL");
 }
 
 #[test]
@@ -123,18 +123,18 @@ fn what_only_aws_could_tell() {
     let route = "resource \"aws_apigatewayv2_route\" \"probe\" {";
     unknown(
         route,
-        &format!("{route}\n  for_each = yamldecode(\"a: b\")"),
-        "aws_apigatewayv2_route.probe: `for_each` cannot be evaluated without AWS",
+        &format!("{route}\n  for_each = toset([aws_apigatewayv2_api.probe.description])"),
+        "the number of aws_apigatewayv2_route.probe needs aws_apigatewayv2_api.probe.description, which only AWS knows",
     );
     unknown(
         "= \"probe\"\n  protocol_type",
         "= \"probe\"\n  description = data.aws_ami.x.id\n  protocol_type",
-        "neither a binary",
+        "neither a native program",
     );
     unknown(
         "function_name                  = \"probe\"",
         "function_name = data.aws_ssm_parameter.name.value",
-        "`function_name` cannot be evaluated without AWS",
+        "there is no data.aws_ssm_parameter.name (in `data.aws_ssm_parameter.name.value`)",
     );
 }
 

@@ -95,7 +95,7 @@ fn a_zip_in_a_bucket_is_the_file_it_was_uploaded_from() {
         ask(&mut client, "packed"),
         json!(["stand-in", ["index.mjs"]])
     );
-    gateway.wait_for_line("aws_lambda_function.function[\"packed\"]: layers are not read here");
+    gateway.wait_for_line("the layer arn:aws:lambda:us-east-1:1:layer:x:1 of function");
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn what_a_function_needs_and_has_not_is_said_before_anything_starts() {
     refused(
         &packaged(source, "java21"),
         None,
-        "only nodejs*, python3.* and provided.* run here",
+        "only nodejs*, python3.*, go1.x and provided.* run here",
     );
     refused(
         &packaged("source_dir = \"gone\"", "nodejs20.x"),

@@ -99,6 +99,7 @@ impl Runtimes {
         function: &Function,
         root: &Path,
         origin: &Path,
+        layers: &[PathBuf],
     ) -> Result<Program> {
         let runtime = &function.runtime;
         if function.handler.is_empty() {
@@ -140,6 +141,7 @@ impl Runtimes {
                 let path = [
                     declared("NODE_PATH"),
                     std::env::var("NODE_PATH").ok(),
+                    in_layers(layers, "nodejs", "node_modules"),
                     node_modules(&root, origin),
                 ];
                 for (name, parts, separator) in [
@@ -152,8 +154,18 @@ impl Runtimes {
                     }
                 }
             }
-            // Lambda's packages are read-only: nothing is compiled into them.
-            Language::Python => arguments.push(OsString::from("-B")),
+            Language::Python => {
+                // Lambda's packages are read-only: nothing is compiled into them.
+                arguments.push(OsString::from("-B"));
+                let declared = function.environment.get("PYTHONPATH").cloned();
+                let path: Vec<String> = in_layers(layers, "python", "site-packages")
+                    .into_iter()
+                    .chain(declared)
+                    .collect();
+                if !path.is_empty() {
+                    environment.insert("PYTHONPATH".to_owned(), path.join(":"));
+                }
+            }
         }
         arguments.push(interpreter.bootstrap.into());
         Ok(Program {
@@ -230,6 +242,33 @@ fn node_modules(root: &Path, origin: &Path) -> Option<String> {
         .filter(|modules| modules.is_dir())
         .map(|modules| modules.display().to_string())
         .collect();
+    (!found.is_empty()).then(|| found.join(":"))
+}
+
+/// The folders of layers in which Lambda looks for modules: `python/`, and the folders named `inner` below it or below
+/// `nodejs/`, whatever version of the language the path names.
+fn in_layers(layers: &[PathBuf], language: &str, inner: &str) -> Option<String> {
+    let mut found = Vec::new();
+    for layer in layers {
+        let folder = layer.join(language);
+        let mut folders = vec![(folder.clone(), 0)];
+        while let Some((next, depth)) = folders.pop() {
+            if next.file_name().is_some_and(|name| name == inner) {
+                found.push(next.display().to_string());
+            } else if depth < 3
+                && let Ok(entries) = fs::read_dir(&next)
+            {
+                let inner = entries
+                    .flatten()
+                    .map(|entry| entry.path())
+                    .filter(|path| path.is_dir());
+                folders.extend(inner.map(|path| (path, depth + 1)));
+            }
+        }
+        if language == "python" && folder.is_dir() {
+            found.push(folder.display().to_string());
+        }
+    }
     (!found.is_empty()).then(|| found.join(":"))
 }
 

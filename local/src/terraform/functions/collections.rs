@@ -6,7 +6,9 @@ use super::{Arguments, Function, elements};
 use crate::terraform::value::{Map, Value};
 
 pub(super) const FUNCTIONS: &[(&str, Function)] = &[
-    ("alltrue", |args| Ok((!truths(args)?.contains(&false)).into())),
+    ("alltrue", |args| {
+        Ok((!truths(args)?.contains(&false)).into())
+    }),
     ("anytrue", |args| Ok(truths(args)?.contains(&true).into())),
     ("chunklist", chunklist),
     ("coalesce", coalesce),
@@ -20,7 +22,9 @@ pub(super) const FUNCTIONS: &[(&str, Function)] = &[
     }),
     ("compact", |args| {
         let values = args.list(0)?;
-        let kept = values.iter().filter(|v| !v.is_null() && v.as_str() != Some(""));
+        let kept = values
+            .iter()
+            .filter(|v| !v.is_null() && v.as_str() != Some(""));
         kept.map(|value| value.text().map(Value::from)).collect()
     }),
     ("concat", |args| {
@@ -63,9 +67,17 @@ pub(super) const FUNCTIONS: &[(&str, Function)] = &[
     ("index", |args| {
         let (values, wanted) = (args.list(0)?, args.get(1)?);
         let found = values.iter().position(|value| value == wanted);
-        found.map(Value::from).ok_or_else(|| "the list has no such element".to_owned())
+        found
+            .map(Value::from)
+            .ok_or_else(|| "the list has no such element".to_owned())
     }),
-    ("keys", |args| Ok(args.map(0)?.keys().map(|key| Value::from(key.as_str())).collect())),
+    ("keys", |args| {
+        Ok(args
+            .map(0)?
+            .keys()
+            .map(|key| Value::from(key.as_str()))
+            .collect())
+    }),
     ("length", |args| {
         let value = args.get(0)?;
         Ok(match (value, value.elements(), value.entries()) {
@@ -111,7 +123,9 @@ pub(super) const FUNCTIONS: &[(&str, Function)] = &[
         [value] => Ok(value.clone()),
         more => Err(format!("the list has {} elements, not one", more.len())),
     }),
-    ("reverse", |args| Ok(args.list(0)?.iter().rev().cloned().collect())),
+    ("reverse", |args| {
+        Ok(args.list(0)?.iter().rev().cloned().collect())
+    }),
     ("sensitive", |args| args.get(0).cloned()),
     ("setintersection", |args| {
         sets(args, |all, next| all.retain(|value| next.contains(value)))
@@ -120,13 +134,18 @@ pub(super) const FUNCTIONS: &[(&str, Function)] = &[
     ("setsubtract", |args| {
         sets(args, |all, next| all.retain(|value| !next.contains(value)))
     }),
-    ("setunion", |args| sets(args, |all, next| all.extend(next.iter().cloned()))),
+    ("setunion", |args| {
+        sets(args, |all, next| all.extend(next.iter().cloned()))
+    }),
     ("slice", |args| {
         let (values, start, end) = (args.list(0)?, args.whole(1)?, args.whole(2)?);
         let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
         let found = range.and_then(|(start, end)| values.get(start..end));
         let found = found.ok_or_else(|| {
-            format!("the list of {} elements has no range from {start} to {end}", values.len())
+            format!(
+                "the list of {} elements has no range from {start} to {end}",
+                values.len()
+            )
         })?;
         Ok(found.to_vec().into())
     }),
@@ -176,31 +195,48 @@ pub(super) const FUNCTIONS: &[(&str, Function)] = &[
         let mut groups: std::collections::BTreeMap<String, Vec<Value>> = Default::default();
         for (key, values) in args.map(0)?.iter() {
             for value in elements(values)?.iter() {
-                groups.entry(value.text()?).or_default().push(key.as_str().into());
+                groups
+                    .entry(value.text()?)
+                    .or_default()
+                    .push(key.as_str().into());
             }
         }
         let entries = groups.into_iter().map(|(key, values)| (key, values.into()));
         Ok(entries.collect::<Map>().into())
     }),
-    ("values", |args| Ok(args.map(0)?.values().cloned().collect())),
+    ("values", |args| {
+        Ok(args.map(0)?.values().cloned().collect())
+    }),
     ("zipmap", |args| {
         let (keys, values) = (args.strings(0)?, args.list(1)?);
         if keys.len() != values.len() {
             return Err(format!("{} keys for {} values", keys.len(), values.len()));
         }
-        Ok(keys.into_iter().zip(values.iter().cloned()).collect::<Map>().into())
+        Ok(keys
+            .into_iter()
+            .zip(values.iter().cloned())
+            .collect::<Map>()
+            .into())
     }),
 ];
 
 fn at(values: &[Value], index: i64) -> Result<Value, String> {
-    let found = usize::try_from(index).ok().and_then(|index| values.get(index));
-    found.cloned().ok_or_else(|| format!("there is no element {index}"))
+    let found = usize::try_from(index)
+        .ok()
+        .and_then(|index| values.get(index));
+    found
+        .cloned()
+        .ok_or_else(|| format!("there is no element {index}"))
 }
 
 /// The booleans of a list; null counts as false.
 fn truths(args: &Arguments<'_>) -> Result<Vec<bool>, String> {
     let truth = |value: &Value| {
-        let truth = if value.is_null() { Some(false) } else { value.as_bool() };
+        let truth = if value.is_null() {
+            Some(false)
+        } else {
+            value.as_bool()
+        };
         truth.ok_or_else(|| format!("{} is not a boolean", value.to_json()))
     };
     args.list(0)?.iter().map(truth).collect()
@@ -212,13 +248,20 @@ fn chunklist(args: &Arguments<'_>) -> Result<Value, String> {
     if size == 0 {
         return Ok(vec![Value::List(values)].into());
     }
-    Ok(values.chunks(size).map(|chunk| Value::from(chunk.to_vec())).collect())
+    Ok(values
+        .chunks(size)
+        .map(|chunk| Value::from(chunk.to_vec()))
+        .collect())
 }
 
 fn coalesce(args: &Arguments<'_>) -> Result<Value, String> {
     let values = same_type(&Rc::new(args.values.clone()));
-    let found = values.iter().find(|v| !v.is_null() && v.as_str() != Some(""));
-    found.cloned().ok_or_else(|| "every argument is null or empty".to_owned())
+    let found = values
+        .iter()
+        .find(|v| !v.is_null() && v.as_str() != Some(""));
+    found
+        .cloned()
+        .ok_or_else(|| "every argument is null or empty".to_owned())
 }
 
 fn flatten(values: &[Value], flat: &mut Vec<Value>) {
@@ -230,16 +273,16 @@ fn flatten(values: &[Value], flat: &mut Vec<Value>) {
     }
 }
 
-fn sets(
-    args: &Arguments<'_>,
-    combine: fn(&mut Vec<Value>, &[Value]),
-) -> Result<Value, String> {
+fn sets(args: &Arguments<'_>, combine: fn(&mut Vec<Value>, &[Value])) -> Result<Value, String> {
     let mut all = Vec::new();
     for index in 0..args.values.len() {
         // The elements of all sets have one type.
         all.push(args.list(index)?);
     }
-    let joined: Vec<Value> = all.iter().flat_map(|values| values.iter().cloned()).collect();
+    let joined: Vec<Value> = all
+        .iter()
+        .flat_map(|values| values.iter().cloned())
+        .collect();
     let joined = same_type(&Rc::new(joined));
     let mut rest = joined.as_slice();
     let mut result: Option<Vec<Value>> = None;
@@ -273,7 +316,11 @@ fn setproduct(args: &Arguments<'_>) -> Result<Value, String> {
             .collect();
     }
     let product: Vec<Value> = product.into_iter().map(Value::from).collect();
-    Ok(if are_sets { Value::set(product) } else { product.into() })
+    Ok(if are_sets {
+        Value::set(product)
+    } else {
+        product.into()
+    })
 }
 
 /// Values of different simple types become strings, as the elements of a list must have one type.

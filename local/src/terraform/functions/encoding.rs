@@ -13,33 +13,66 @@ use super::{Arguments, Function};
 use crate::terraform::value::{Map, Value};
 
 /// The characters that `urlencode` keeps beside letters and digits.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 pub(super) const FUNCTIONS: &[(&str, Function)] = &[
     ("base64decode", |args| utf8(base64(&args.string(0)?)?)),
-    ("base64encode", |args| Ok(BASE64_STANDARD.encode(args.string(0)?).into())),
+    ("base64encode", |args| {
+        Ok(BASE64_STANDARD.encode(args.string(0)?).into())
+    }),
     ("base64gzip", |args| {
         let mut zip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        let written = zip.write_all(args.string(0)?.as_bytes()).and_then(|()| zip.finish());
-        Ok(BASE64_STANDARD.encode(written.map_err(|e| e.to_string())?).into())
+        let written = zip
+            .write_all(args.string(0)?.as_bytes())
+            .and_then(|()| zip.finish());
+        Ok(BASE64_STANDARD
+            .encode(written.map_err(|e| e.to_string())?)
+            .into())
     }),
-    ("base64sha256", |args| Ok(BASE64_STANDARD.encode(sha2::Sha256::digest(args.string(0)?)).into())),
-    ("base64sha512", |args| Ok(BASE64_STANDARD.encode(sha2::Sha512::digest(args.string(0)?)).into())),
+    ("base64sha256", |args| {
+        Ok(BASE64_STANDARD
+            .encode(sha2::Sha256::digest(args.string(0)?))
+            .into())
+    }),
+    ("base64sha512", |args| {
+        Ok(BASE64_STANDARD
+            .encode(sha2::Sha512::digest(args.string(0)?))
+            .into())
+    }),
     ("bcrypt", |args| {
-        let cost = if args.values.len() > 1 { args.whole(1)? } else { 10 };
+        let cost = if args.values.len() > 1 {
+            args.whole(1)?
+        } else {
+            10
+        };
         let cost = u32::try_from(cost).map_err(|_| "the cost is negative")?;
-        bcrypt::hash(args.string(0)?, cost).map(Value::from).map_err(|error| error.to_string())
+        bcrypt::hash(args.string(0)?, cost)
+            .map(Value::from)
+            .map_err(|error| error.to_string())
     }),
     ("csvdecode", csvdecode),
     ("jsondecode", |args| {
-        let json: serde_json::Value = serde_json::from_str(&args.string(0)?).map_err(|e| e.to_string())?;
+        let json: serde_json::Value =
+            serde_json::from_str(&args.string(0)?).map_err(|e| e.to_string())?;
         Ok(json.into())
     }),
     ("jsonencode", |args| Ok(args.get(0)?.to_json().into())),
-    ("md5", |args| Ok(hex(&md5::compute(args.string(0)?).0).into())),
-    ("sha1", |args| Ok(hex(&sha1::Sha1::digest(args.string(0)?)).into())),
-    ("sha256", |args| Ok(hex(&sha2::Sha256::digest(args.string(0)?)).into())),
-    ("sha512", |args| Ok(hex(&sha2::Sha512::digest(args.string(0)?)).into())),
+    ("md5", |args| {
+        Ok(hex(&md5::compute(args.string(0)?).0).into())
+    }),
+    ("sha1", |args| {
+        Ok(hex(&sha1::Sha1::digest(args.string(0)?)).into())
+    }),
+    ("sha256", |args| {
+        Ok(hex(&sha2::Sha256::digest(args.string(0)?)).into())
+    }),
+    ("sha512", |args| {
+        Ok(hex(&sha2::Sha512::digest(args.string(0)?)).into())
+    }),
     ("textdecodebase64", |args| {
         let (bytes, encoding) = (base64(&args.string(0)?)?, args.string(1)?);
         match encoding.to_uppercase().as_str() {
@@ -65,7 +98,10 @@ pub(super) const FUNCTIONS: &[(&str, Function)] = &[
         Ok(BASE64_STANDARD.encode(bytes).into())
     }),
     ("urlencode", |args| {
-        Ok(utf8_percent_encode(&args.string(0)?, ENCODED).to_string().replace("%20", "+").into())
+        Ok(utf8_percent_encode(&args.string(0)?, ENCODED)
+            .to_string()
+            .replace("%20", "+")
+            .into())
     }),
     ("uuid", |_| Ok(Uuid::new_v4().to_string().into())),
     ("uuidv5", |args| {
@@ -75,9 +111,13 @@ pub(super) const FUNCTIONS: &[(&str, Function)] = &[
             "url" => Uuid::NAMESPACE_URL,
             "oid" => Uuid::NAMESPACE_OID,
             "x500" => Uuid::NAMESPACE_X500,
-            other => other.parse().map_err(|_| format!("\"{other}\" is not a namespace"))?,
+            other => other
+                .parse()
+                .map_err(|_| format!("\"{other}\" is not a namespace"))?,
         };
-        Ok(Uuid::new_v5(&id, args.string(1)?.as_bytes()).to_string().into())
+        Ok(Uuid::new_v5(&id, args.string(1)?.as_bytes())
+            .to_string()
+            .into())
     }),
     ("yamldecode", |args| yaml::decode(&args.string(0)?)),
     ("yamlencode", |args| Ok(yaml::encode(args.get(0)?).into())),
@@ -101,7 +141,9 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn base64(text: &str) -> Result<Vec<u8>, String> {
-    BASE64_STANDARD.decode(text).map_err(|error| format!("not base64: {error}"))
+    BASE64_STANDARD
+        .decode(text)
+        .map_err(|error| format!("not base64: {error}"))
 }
 
 fn utf8(bytes: Vec<u8>) -> Result<Value, String> {
@@ -126,7 +168,12 @@ fn csvdecode(args: &Arguments<'_>) -> Result<Value, String> {
     for row in reader.records() {
         let row = row.map_err(|error| error.to_string())?;
         let fields = names.iter().zip(row.iter());
-        rows.push(fields.map(|(name, field)| (name.to_owned(), field.into())).collect::<Map>().into());
+        rows.push(
+            fields
+                .map(|(name, field)| (name.to_owned(), field.into()))
+                .collect::<Map>()
+                .into(),
+        );
     }
     Ok(rows.into())
 }

@@ -11,13 +11,23 @@ use crate::terraform::value::Value;
 pub(super) const FUNCTIONS: &[(&str, Function)] = &[
     ("abspath", |args| {
         let path = args.path(&args.string(0)?);
-        Ok(clean(&std::path::absolute(path).map_err(|e| e.to_string())?).display().to_string().into())
+        Ok(
+            clean(&std::path::absolute(path).map_err(|e| e.to_string())?)
+                .display()
+                .to_string()
+                .into(),
+        )
     }),
     ("basename", |args| {
         let path = args.string(0)?;
         let path = path.trim_end_matches('/');
         let name = path.rsplit('/').next().unwrap_or_default();
-        Ok(if name.is_empty() { if args.string(0)?.is_empty() { "." } else { "/" } } else { name }.into())
+        Ok(if name.is_empty() {
+            if args.string(0)?.is_empty() { "." } else { "/" }
+        } else {
+            name
+        }
+        .into())
     }),
     ("dirname", |args| {
         let path = args.string(0)?;
@@ -149,7 +159,9 @@ fn regex_of(pattern: &str) -> Result<String, String> {
                 }
             }
             '\\' => {
-                let c = characters.next().ok_or("the pattern ends with a backslash")?;
+                let c = characters
+                    .next()
+                    .ok_or("the pattern ends with a backslash")?;
                 out.push_str(&regex_lite::escape(&c.to_string()));
             }
             c => out.push_str(&regex_lite::escape(&c.to_string())),

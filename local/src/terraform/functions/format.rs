@@ -19,7 +19,10 @@ const MAX_WIDTH: usize = 10_000;
 fn formatlist(args: &Arguments<'_>) -> Result<Value, String> {
     let template = args.string(0)?;
     let values = args.values.get(1..).unwrap_or_default();
-    let lengths: Vec<usize> = values.iter().filter_map(|v| v.elements().map(|l| l.len())).collect();
+    let lengths: Vec<usize> = values
+        .iter()
+        .filter_map(|v| v.elements().map(|l| l.len()))
+        .collect();
     let length = lengths.first().copied().unwrap_or(1);
     if lengths.iter().any(|other| *other != length) {
         return Err("the lists have different lengths".to_owned());
@@ -75,7 +78,9 @@ fn format(template: &str, values: &[Value]) -> Result<String, String> {
             rest = &rest[1..];
         }
         let digits = |rest: &mut &str| {
-            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(rest.len());
             let (number, after) = rest.split_at(end);
             *rest = after;
             number.parse::<usize>().ok()
@@ -85,7 +90,11 @@ fn format(template: &str, values: &[Value]) -> Result<String, String> {
             rest = after;
             field.precision = Some(digits(&mut rest).unwrap_or(0));
         }
-        if field.width.max(field.precision).is_some_and(|n| n > MAX_WIDTH) {
+        if field
+            .width
+            .max(field.precision)
+            .is_some_and(|n| n > MAX_WIDTH)
+        {
             return Err(format!("a field of the format is wider than {MAX_WIDTH}"));
         }
         if let Some(after) = rest.strip_prefix('[') {
@@ -105,11 +114,14 @@ fn format(template: &str, values: &[Value]) -> Result<String, String> {
             .ok_or_else(|| format!("the format needs {} arguments", next + 1))?;
         next += 1;
         highest = highest.max(next);
-        out.push_str(&pad(verbatim(verb, &field, value)?, &field));
+        out.push_str(&pad(&verbatim(verb, &field, value)?, &field));
     }
     out.push_str(rest);
     if highest < values.len() {
-        return Err(format!("the format uses {highest} of {} arguments", values.len()));
+        return Err(format!(
+            "the format uses {highest} of {} arguments",
+            values.len()
+        ));
     }
     Ok(out)
 }
@@ -128,12 +140,19 @@ fn verbatim(verb: char, field: &Field, value: &Value) -> Result<String, String> 
         'v' if field.sharp => value.to_json(),
         'v' => match value {
             Value::String(text) => cut(text.clone()),
-            Value::Number(number) => signed(number_text(&number.abs()), number, field),
+            Value::Number(number) => signed(&number_text(&number.abs()), number, field),
             other => other.to_json(),
         },
         's' => match value {
-            Value::List(_) | Value::Set(_) | Value::Object(_) | Value::Resource { .. } | Value::Null => {
-                return Err(format!("%s needs a string, and the value is {}", value.kind()));
+            Value::List(_)
+            | Value::Set(_)
+            | Value::Object(_)
+            | Value::Resource { .. }
+            | Value::Null => {
+                return Err(format!(
+                    "%s needs a string, and the value is {}",
+                    value.kind()
+                ));
             }
             other => cut(other.text()?),
         },
@@ -144,7 +163,7 @@ fn verbatim(verb: char, field: &Field, value: &Value) -> Result<String, String> 
             .to_string(),
         'd' => {
             let number = number()?.with_scale_round(0, RoundingMode::Down);
-            signed(number_text(&number.abs()), &number, field)
+            signed(&number_text(&number.abs()), &number, field)
         }
         'b' | 'o' | 'x' | 'X' => {
             let number = number()?;
@@ -155,13 +174,15 @@ fn verbatim(verb: char, field: &Field, value: &Value) -> Result<String, String> 
                 'x' => format!("{whole:x}"),
                 _ => format!("{whole:X}"),
             };
-            signed(digits, &number, field)
+            signed(&digits, &number, field)
         }
         'f' | 'F' => {
             let number = number()?;
             let places = i64::try_from(field.precision.unwrap_or(6)).unwrap_or(6);
-            let digits = number.abs().with_scale_round(places, RoundingMode::HalfEven);
-            signed(digits.to_plain_string(), &number, field)
+            let digits = number
+                .abs()
+                .with_scale_round(places, RoundingMode::HalfEven);
+            signed(&digits.to_plain_string(), &number, field)
         }
         'e' | 'E' | 'g' | 'G' => {
             let number = number()?;
@@ -170,8 +191,12 @@ fn verbatim(verb: char, field: &Field, value: &Value) -> Result<String, String> 
                 'e' | 'E' => exponent(format!("{float:.*e}", field.precision.unwrap_or(6))),
                 _ => general(float, field.precision),
             };
-            let text = if verb.is_uppercase() { text.to_uppercase() } else { text };
-            signed(text, &number, field)
+            let text = if verb.is_uppercase() {
+                text.to_uppercase()
+            } else {
+                text
+            };
+            signed(&text, &number, field)
         }
         other => return Err(format!("the format has no verb %{other}")),
     })
@@ -220,7 +245,7 @@ fn general(float: f64, precision: Option<usize>) -> String {
     }
 }
 
-fn signed(digits: String, number: &BigDecimal, field: &Field) -> String {
+fn signed(digits: &str, number: &BigDecimal, field: &Field) -> String {
     let sign = match (number.is_negative(), field.plus, field.space) {
         (true, _, _) => "-",
         (false, true, _) => "+",
@@ -235,9 +260,9 @@ fn signed(digits: String, number: &BigDecimal, field: &Field) -> String {
     }
 }
 
-fn pad(text: String, field: &Field) -> String {
+fn pad(text: &str, field: &Field) -> String {
     let width = field.width.unwrap_or(0);
-    let missing = width.saturating_sub(super::strings::graphemes(&text).count());
+    let missing = width.saturating_sub(super::strings::graphemes(text).count());
     if field.minus {
         format!("{text}{}", " ".repeat(missing))
     } else {

@@ -20,7 +20,7 @@ use bigdecimal::BigDecimal;
 use super::expression::{Outcome, known};
 use super::problem::Problem;
 use super::value::{Map, Value};
-pub(super) use files::clean;
+pub(crate) use files::clean;
 
 type Function = fn(&Arguments<'_>) -> Result<Value, String>;
 
@@ -38,13 +38,30 @@ const TABLES: [&[(&str, Function)]; 8] = [
 
 /// The functions that only move elements, so that what is unknown inside may stay unknown.
 const MOVE_ELEMENTS: &[&str] = &[
-    "chunklist", "coalesce", "coalescelist", "concat", "element", "ephemeralasnull", "flatten",
-    "keys", "length", "lookup", "merge", "nonsensitive", "one", "reverse", "sensitive", "slice",
-    "tolist", "tomap", "values", "zipmap",
+    "chunklist",
+    "coalesce",
+    "coalescelist",
+    "concat",
+    "element",
+    "ephemeralasnull",
+    "flatten",
+    "keys",
+    "length",
+    "lookup",
+    "merge",
+    "nonsensitive",
+    "one",
+    "reverse",
+    "sensitive",
+    "slice",
+    "tolist",
+    "tomap",
+    "values",
+    "zipmap",
 ];
 
 /// Calls a function.
-pub(super) fn call(name: &str, arguments: Arguments<'_>) -> Outcome {
+pub(super) fn call(name: &str, arguments: &Arguments<'_>) -> Outcome {
     let found = TABLES
         .iter()
         .flat_map(|table| table.iter())
@@ -59,7 +76,7 @@ pub(super) fn call(name: &str, arguments: Arguments<'_>) -> Outcome {
     {
         return Err(Problem::clone(problem));
     }
-    match function(&arguments) {
+    match function(arguments) {
         Ok(value) => known(value),
         Err(error) => Err(Problem::invalid(format!("{name}: {error}"))),
     }
@@ -180,7 +197,9 @@ mod tests {
                 Err(error) => error.to_string(),
             };
             if answer != expected {
-                wrong.push(format!("{text}\n    Terraform: {expected}\n    here:      {answer}"));
+                wrong.push(format!(
+                    "{text}\n    Terraform: {expected}\n    here:      {answer}"
+                ));
             }
         }
         assert!(cases.lines().count() > 200);

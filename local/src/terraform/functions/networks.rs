@@ -12,7 +12,11 @@ pub(super) const FUNCTIONS: &[(&str, Function)] = &[
         let network = Network::parse(&args.string(0)?)?;
         let number = args.number(1)?.to_i128().ok_or("the number is too large")?;
         let hosts = network.bits - network.prefix;
-        let size = if hosts == 128 { u128::MAX } else { (1 << hosts) - 1 };
+        let size = if hosts == 128 {
+            u128::MAX
+        } else {
+            (1 << hosts) - 1
+        };
         let offset = if number < 0 {
             size.checked_sub(number.unsigned_abs() - 1)
         } else {
@@ -30,8 +34,13 @@ pub(super) const FUNCTIONS: &[(&str, Function)] = &[
     }),
     ("cidrsubnet", |args| {
         let network = Network::parse(&args.string(0)?)?;
-        let number = args.number(2)?.to_u128().ok_or("the number of the subnet is not valid")?;
-        network.subnet(args.whole(1)?, number).map(|subnet| subnet.text().into())
+        let number = args
+            .number(2)?
+            .to_u128()
+            .ok_or("the number of the subnet is not valid")?;
+        network
+            .subnet(args.whole(1)?, number)
+            .map(|subnet| subnet.text().into())
     }),
     ("cidrsubnets", cidrsubnets),
 ];
@@ -57,17 +66,26 @@ impl Network {
             return Err(invalid());
         }
         let network = Network { base, prefix, bits };
-        Ok(Network { base: base & network.mask(), ..network })
+        Ok(Network {
+            base: base & network.mask(),
+            ..network
+        })
     }
 
     fn mask(self) -> u128 {
         let hosts = self.bits - self.prefix;
-        let all = if self.bits == 128 { u128::MAX } else { (1 << self.bits) - 1 };
+        let all = if self.bits == 128 {
+            u128::MAX
+        } else {
+            (1 << self.bits) - 1
+        };
         all & u128::MAX.checked_shl(hosts).unwrap_or(0)
     }
 
     fn subnet(self, more: i64, number: u128) -> Result<Network, String> {
-        let prefix = u32::try_from(more).ok().and_then(|more| self.prefix.checked_add(more));
+        let prefix = u32::try_from(more)
+            .ok()
+            .and_then(|more| self.prefix.checked_add(more));
         let prefix = prefix.filter(|prefix| *prefix <= self.bits);
         let prefix = prefix.ok_or_else(|| format!("there are no {more} bits left for subnets"))?;
         let width = prefix - self.prefix;
@@ -75,7 +93,11 @@ impl Network {
             return Err(format!("{width} bits are too few for the subnet {number}"));
         }
         let base = self.base | number.checked_shl(self.bits - prefix).unwrap_or(0);
-        Ok(Network { base, prefix, bits: self.bits })
+        Ok(Network {
+            base,
+            prefix,
+            bits: self.bits,
+        })
     }
 
     fn address(self, address: u128) -> String {
@@ -99,7 +121,8 @@ fn cidrsubnets(args: &Arguments<'_>) -> Result<Value, String> {
         let size = 1u128.checked_shl(subnet.bits - subnet.prefix);
         let full = || "the network has no room for that many subnets".to_owned();
         // A subnet begins at a multiple of its size.
-        let start = next.and_then(|next| size.map_or(Some(next), |s| next.checked_next_multiple_of(s)));
+        let start =
+            next.and_then(|next| size.map_or(Some(next), |s| next.checked_next_multiple_of(s)));
         subnet.base = start.ok_or_else(full)?;
         if subnet.base & network.mask() != network.base {
             return Err(full());

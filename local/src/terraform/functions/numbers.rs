@@ -11,8 +11,18 @@ const MAX_RANGE: usize = 1024;
 
 pub(super) const FUNCTIONS: &[(&str, Function)] = &[
     ("abs", |args| Ok(args.number(0)?.abs().into())),
-    ("ceil", |args| Ok(args.number(0)?.with_scale_round(0, bigdecimal::RoundingMode::Ceiling).into())),
-    ("floor", |args| Ok(args.number(0)?.with_scale_round(0, bigdecimal::RoundingMode::Floor).into())),
+    ("ceil", |args| {
+        Ok(args
+            .number(0)?
+            .with_scale_round(0, bigdecimal::RoundingMode::Ceiling)
+            .into())
+    }),
+    ("floor", |args| {
+        Ok(args
+            .number(0)?
+            .with_scale_round(0, bigdecimal::RoundingMode::Floor)
+            .into())
+    }),
     ("log", |args| {
         let (number, base) = (args.float(0)?, args.float(1)?);
         float(number.ln() / base.ln())
@@ -37,7 +47,9 @@ pub(super) const FUNCTIONS: &[(&str, Function)] = &[
         }
         let mut sum = BigDecimal::zero();
         for value in values.iter() {
-            sum += value.as_number().ok_or_else(|| format!("{} is not a number", value.to_json()))?;
+            sum += value
+                .as_number()
+                .ok_or_else(|| format!("{} is not a number", value.to_json()))?;
         }
         Ok(sum.into())
     }),
@@ -68,7 +80,9 @@ fn extreme(
 fn parseint(args: &Arguments<'_>) -> Result<Value, String> {
     let text = args.string(0)?;
     let base = args.whole(1)?;
-    let radix = u32::try_from(base).ok().filter(|base| (2..=62).contains(base));
+    let radix = u32::try_from(base)
+        .ok()
+        .filter(|base| (2..=62).contains(base));
     let radix = radix.ok_or_else(|| format!("the base {base} is not from 2 to 62"))?;
     let digits = text.trim_start_matches(['-', '+']);
     if digits.is_empty() || text.len() - digits.len() > 1 {

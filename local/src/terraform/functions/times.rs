@@ -41,10 +41,14 @@ fn duration(text: &str) -> Result<TimeDelta, String> {
     }
     let mut nanoseconds = 0.0;
     while !rest.is_empty() && rest != "0" {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(invalid)?;
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(invalid)?;
         let number: f64 = rest[..end].parse().map_err(|_| invalid())?;
         rest = &rest[end..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
         nanoseconds += number
             * match &rest[..end] {
                 "ns" => 1.0,
@@ -57,7 +61,10 @@ fn duration(text: &str) -> Result<TimeDelta, String> {
             };
         rest = &rest[end..];
     }
-    #[expect(clippy::cast_possible_truncation, reason = "a float that is too large saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float that is too large saturates"
+    )]
     let nanoseconds = nanoseconds.round() as i64;
     let delta = TimeDelta::nanoseconds(nanoseconds);
     Ok(if is_negative { -delta } else { delta })

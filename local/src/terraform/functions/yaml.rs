@@ -83,14 +83,18 @@ fn resolve(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, S
         "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => {
             false.into()
         }
-        text => number(text).or_else(|| timestamp(text)).unwrap_or_else(|| text.into()),
+        text => number(text)
+            .or_else(|| timestamp(text))
+            .unwrap_or_else(|| text.into()),
     })
 }
 
 fn number(text: &str) -> Option<Value> {
     let radix = |prefix: &str, radix| {
         let digits = text.strip_prefix(prefix)?;
-        u64::from_str_radix(digits, radix).ok().map(|number| number.to_string())
+        u64::from_str_radix(digits, radix)
+            .ok()
+            .map(|number| number.to_string())
     };
     let number = radix("0x", 16).or_else(|| radix("0o", 8));
     let number = number.unwrap_or_else(|| text.trim_start_matches('+').to_owned());
@@ -172,7 +176,11 @@ fn scalar(value: &Value, indent: usize, out: &mut String) {
                 1 => "|",
                 _ => "|+",
             });
-            let kept = if text.ends_with('\n') { &text[..text.len() - 1] } else { text };
+            let kept = if text.ends_with('\n') {
+                &text[..text.len() - 1]
+            } else {
+                text
+            };
             for line in kept.split('\n') {
                 out.push('\n');
                 if !line.is_empty() {

@@ -1,10 +1,18 @@
-//! Packages that Terraform itself zips: `archive_file`.
+//! Deployment packages of functions and layers, and those that Terraform itself zips: `archive_file`.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::terraform::{Instance, Module};
+use crate::terraform::{Instance, Module, clean};
+
+/// A zip, or a folder that holds what the zip would.
+#[derive(Debug, Clone)]
+pub(crate) struct Package {
+    pub(crate) path: PathBuf,
+    /// What Terraform would zip into the package: it runs without having been zipped.
+    pub(crate) archive: Option<Archive>,
+}
 
 /// What an `archive_file` puts into its zip.
 #[derive(Debug, Clone)]
@@ -28,11 +36,41 @@ impl Archive {
     }
 }
 
-/// The archive whose output a function's `filename` is.
+/// The package of a function or layer, if Terraform names one.
 ///
 /// # Errors
-/// When what it holds cannot be known without AWS.
-pub(super) fn of(module: &Module, filename: &str) -> Result<Option<Archive>> {
+/// When its place cannot be known without AWS.
+pub(super) fn of(module: &Module, declared: &Instance) -> Result<Option<Package>> {
+    let filename = match declared.optional_string("filename")? {
+        Some(filename) => Some(filename),
+        None => uploaded(module, declared)?,
+    };
+    let Some(filename) = filename else {
+        return Ok(None);
+    };
+    Ok(Some(Package {
+        archive: archive_of(module, &filename)?,
+        path: clean(&module.directory.join(filename)),
+    }))
+}
+
+/// The file that an object in S3 is made from, if that is where the package comes from.
+fn uploaded(module: &Module, declared: &Instance) -> Result<Option<String>> {
+    let Ok(Some(key)) = declared.optional_string("s3_key") else {
+        return Ok(None);
+    };
+    for kind in ["aws_s3_object", "aws_s3_bucket_object"] {
+        for object in module.instances(kind) {
+            if matches!(object.optional_string("key"), Ok(Some(own)) if own == key) {
+                return object.optional_string("source");
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The archive whose output a `filename` is.
+fn archive_of(module: &Module, filename: &str) -> Result<Option<Archive>> {
     // Both of the provider's forms; the resource is the older one.
     for kind in ["data.archive_file", "archive_file"] {
         for declared in module.instances(kind) {

@@ -160,6 +160,9 @@ fn api_of(module: &Module, wanted: Wanted<'_>, notices: &mut Vec<String>) -> Res
             bail!("{}: there is another route {route_key}", declared.place);
         }
     }
+    if let (true, Some(unread)) = (routes.is_empty(), module.unread().next()) {
+        bail!("the WebSocket API has no route here, and {unread}");
+    }
     let name = stage.string("name")?;
     Ok(Api {
         region: module.region.clone(),

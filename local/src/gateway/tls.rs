@@ -17,8 +17,49 @@ use rcgen::{
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
+use crate::account::API_ID;
+
 /// Who the certificate is for: whatever a client can call the loopback interface.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// The Regions in which code may look for the API: it may build the host of the API's address by itself.
+/// <https://docs.aws.amazon.com/general/latest/gr/apigateway.html>
+const REGIONS: [&str; 34] = [
+    "af-south-1",
+    "ap-east-1",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-south-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-7",
+    "ca-central-1",
+    "ca-west-1",
+    "eu-central-1",
+    "eu-central-2",
+    "eu-north-1",
+    "eu-south-1",
+    "eu-south-2",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "mx-central-1",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-gov-east-1",
+    "us-gov-west-1",
+    "us-west-1",
+    "us-west-2",
+];
 
 /// Longer than any gateway runs, and no longer than clients accept of a server's certificate: 398 days.
 const VALID_DAYS: u64 = 397;
@@ -59,7 +100,12 @@ impl Identity {
         let authority_key = KeyPair::generate()?;
         let authority_pem = authority.self_signed(&authority_key)?.pem();
 
-        let mut server = params("roomchat-local", &NAMES)?;
+        let hosts = REGIONS.map(|region| format!("{API_ID}.execute-api.{region}.amazonaws.com"));
+        let names: Vec<&str> = NAMES
+            .into_iter()
+            .chain(hosts.iter().map(String::as_str))
+            .collect();
+        let mut server = params("roomchat-local", &names)?;
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate()?;

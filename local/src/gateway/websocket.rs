@@ -322,8 +322,11 @@ async fn dispatch(
         None => [Some(integration::call(&gateway, route, &event).await), None],
         Some(verdict) => invocations::message(&gateway, &connection, verdict, route, &event).await,
     };
-    let mut error = None;
+    let (mut error, mut status) = (None, None);
     for result in results.into_iter().flatten() {
+        if let (Ok(response), false) = (&result, route.two_way) {
+            status = Some(response.status);
+        }
         match result {
             Ok(response) => match response
                 .body
@@ -345,6 +348,10 @@ async fn dispatch(
         "bytes": body.len(),
         "ms": millis(started),
     });
+    // A client of a one-way route never learns the status.
+    if let Some(status) = status {
+        fields["status"] = status.into();
+    }
     if let Some(error) = error {
         fields["error"] = error.into();
     }

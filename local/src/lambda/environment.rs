@@ -1,6 +1,7 @@
 //! One execution environment: a process of a function and the Runtime API it talks to.
 
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -8,7 +9,7 @@ use nix::sys::signal::{Signal as Unix, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::callers::Registered;
@@ -162,6 +163,10 @@ impl Environment {
             },
         };
         self.process.registered.caller.ends();
+        self.process
+            .printed
+            .iter()
+            .for_each(|printed| printed.notify_one());
         let duration = started.elapsed();
         log::line(
             &function.key,
@@ -206,6 +211,8 @@ struct Process {
     group: Option<Pid>,
     /// By what it signs its calls with.
     registered: Registered,
+    /// Prints what has no line break yet.
+    printed: [Arc<Notify>; 2],
 }
 
 impl Process {
@@ -234,13 +241,16 @@ impl Process {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .map(Pid::from_raw);
-        forward(&spec.function.key, child.stdout.take());
-        forward(&spec.function.key, child.stderr.take());
+        let printed = [
+            forward(&spec.function.key, child.stdout.take()),
+            forward(&spec.function.key, child.stderr.take()),
+        ];
         caller.started(group);
         Ok(Process {
             child,
             group,
             registered,
+            printed,
         })
     }
 
@@ -292,14 +302,30 @@ impl Drop for Process {
     }
 }
 
-/// Copies what the function prints to the gateway's log, line by line.
-fn forward(key: &str, stream: Option<impl AsyncRead + Unpin + Send + 'static>) {
-    let Some(stream) = stream else { return };
-    let key = key.to_owned();
+/// Copies what the function prints to the gateway's log, line by line. A notification prints a line without its end.
+fn forward(key: &str, stream: Option<impl AsyncRead + Unpin + Send + 'static>) -> Arc<Notify> {
+    let flush = Arc::new(Notify::new());
+    let Some(stream) = stream else { return flush };
+    let (key, flushed) = (key.to_owned(), Arc::clone(&flush));
     tokio::spawn(async move {
-        let mut lines = BufReader::new(stream).split(b'\n');
-        while let Ok(Some(line)) = lines.next_segment().await {
-            log::line(&key, &String::from_utf8_lossy(&line));
+        let mut stream = BufReader::new(stream);
+        let mut line = Vec::new();
+        loop {
+            // A read that is given up leaves in `line` what it has read.
+            let is_at_end = tokio::select! {
+                biased;
+                read = stream.read_until(b'\n', &mut line) => !matches!(read, Ok(bytes) if bytes > 0),
+                () = flushed.notified() => false,
+            };
+            let text = line.strip_suffix(b"\n").unwrap_or(&line);
+            if !line.is_empty() {
+                log::line(&key, &String::from_utf8_lossy(text));
+            }
+            line.clear();
+            if is_at_end {
+                return;
+            }
         }
     });
+    flush
 }

@@ -5,9 +5,10 @@
 
 import fs from "node:fs";
 import http from "node:http";
-import Module, { createRequire } from "node:module";
+import https from "node:https";
+import Module, { createRequire, syncBuiltinESMExports } from "node:module";
 import path from "node:path";
-import { pathToFileURL } from "node:url";
+import { pathToFileURL, urlToHttpOptions } from "node:url";
 
 const environment = process.env;
 const [host, port] = environment.AWS_LAMBDA_RUNTIME_API.split(":");
@@ -143,15 +144,43 @@ function importFromNodePath() {
   Module.register?.(url);
 }
 
-/** The SDK's version 2 knows no AWS_ENDPOINT_URL_DYNAMODB: it is told as soon as somebody loads it. */
-function tellTheOldSdk() {
-  const endpoint = environment.AWS_ENDPOINT_URL_DYNAMODB;
-  if (!endpoint) return;
-  const original = Module._load;
-  Module._load = function (name, ...more) {
-    const loaded = original.call(this, name, ...more);
-    if (/^aws-sdk$|[/\\]aws-sdk[/\\]lib[/\\]aws\.js$/.test(name) && loaded?.config) loaded.config.dynamodb ??= { endpoint };
-    return loaded;
+/**
+ * Calls stay on this machine when code has built the host of the API's address by itself, and when an old SDK calls
+ * DynamoDB: the SDK's version 2, also as part of a bundle, knows no AWS_ENDPOINT_URL_DYNAMODB.
+ */
+function stayHere() {
+  const { AWS_ENDPOINT_URL_DYNAMODB: tables, AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI: gateway } = environment;
+  const places = [
+    [/^dynamodb\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)$/i, tables],
+    [/^local\d{5}\.execute-api\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)$/i, gateway],
+  ];
+  const here = (host) => {
+    const place = places.find(([pattern, url]) => url && pattern.test(host));
+    return place && new URL(place[1]);
+  };
+  for (const name of ["request", "get"]) {
+    const original = https[name];
+    https[name] = function (...args) {
+      const url = typeof args[0] === "string" ? new URL(args[0]) : args[0] instanceof URL ? args[0] : undefined;
+      const given = url ? args[1] : args[0];
+      const options = { ...(url && urlToHttpOptions(url)), ...(typeof given === "object" && given) };
+      const target = here(String(options.hostname ?? options.host ?? "").replace(/:\d+$/, ""));
+      if (!target) return original.apply(this, args);
+      // The signature covers the header Host, so the header stays.
+      const { hostname, port } = target;
+      const local = { ...options, hostname, host: hostname, port, protocol: "http:", agent: undefined };
+      return http[name](local, args.find((argument) => typeof argument === "function"));
+    };
+  }
+  syncBuiltinESMExports();
+  const original = globalThis.fetch;
+  globalThis.fetch = function (input, ...more) {
+    const url = new URL(input?.url ?? input, "http://localhost");
+    const target = here(url.hostname);
+    if (!target) return original.call(this, input, ...more);
+    url.protocol = "http:";
+    url.host = target.host;
+    return original.call(this, input instanceof Request ? new Request(url, input) : url, ...more);
   };
 }
 
@@ -275,7 +304,7 @@ async function main() {
   let handler;
   try {
     await importFromNodePath();
-    tellTheOldSdk();
+    stayHere();
     handler = await load(environment.LAMBDA_TASK_ROOT, environment._HANDLER);
   } catch (error) {
     complain("Init Error", error);

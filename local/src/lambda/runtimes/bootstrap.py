@@ -11,9 +11,11 @@ import json
 import logging
 import os
 import re
+import socket
 import sys
 import time
 import traceback
+import urllib.parse
 
 ROOT = os.environ["LAMBDA_TASK_ROOT"]
 # Modules that Lambda brings.
@@ -153,6 +155,27 @@ def answer_to(handler, event, context):
         raise RuntimeFault("MarshalError", f"Unable to marshal response: {error}") from error
 
 
+def flush():
+    """Prints what has no line break yet."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def stay_here():
+    """Calls stay on this machine when code has built the host of the API's address by itself."""
+    gateway = urllib.parse.urlsplit(os.environ.get("AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI", ""))
+    own = re.compile(r"local\d{5}\.execute-api\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)", re.IGNORECASE)
+    original = socket.getaddrinfo
+
+    def getaddrinfo(host, port, *args, **kwargs):
+        name = host.decode() if isinstance(host, bytes) else host
+        if gateway.hostname and isinstance(name, str) and own.fullmatch(name):
+            host, port = gateway.hostname, gateway.port
+        return original(host, port, *args, **kwargs)
+
+    socket.getaddrinfo = getaddrinfo
+
+
 def main():
     # The process may be ended at any moment: nothing that was printed may wait in a buffer.
     for stream in (sys.stdout, sys.stderr):
@@ -161,6 +184,7 @@ def main():
     api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
     request_id = RequestId()
     set_up_logging(request_id)
+    stay_here()
     try:
         handler = load(os.environ["_HANDLER"])
     except Exception as error:
@@ -174,8 +198,10 @@ def main():
         try:
             answer = answer_to(handler, event, context)
         except Exception as error:
+            flush()
             api.post_error(f"invocation/{context.aws_request_id}/error", describe(error, context.aws_request_id))
         else:
+            flush()
             api.call("POST", f"invocation/{context.aws_request_id}/response", answer, {"Content-Type": "application/json"})
 
 

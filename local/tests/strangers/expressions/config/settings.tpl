@@ -1,0 +1,4 @@
+%{ for word in words ~}
+word ${word}
+%{ endfor ~}
+sizes ${jsonencode(sizes)}

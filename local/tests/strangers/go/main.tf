@@ -1,0 +1,46 @@
+# An old Go function: the program in the package has the name of the handler.
+
+resource "aws_apigatewayv2_api" "ws" {
+  name                       = "go"
+  protocol_type              = "WEBSOCKET"
+  route_selection_expression = "$request.body.action"
+}
+
+resource "aws_apigatewayv2_stage" "live" {
+  api_id      = aws_apigatewayv2_api.ws.id
+  name        = "live"
+  auto_deploy = true
+}
+
+resource "aws_lambda_function" "f" {
+  function_name = "f"
+  role          = "arn:aws:iam::000000000000:role/lambda"
+  runtime       = "go1.x"
+  handler       = "main"
+  filename      = "package"
+
+  environment {
+    variables = {
+      APP_X = "1"
+    }
+  }
+}
+
+resource "aws_apigatewayv2_integration" "default" {
+  api_id           = aws_apigatewayv2_api.ws.id
+  integration_type = "AWS_PROXY"
+  integration_uri  = aws_lambda_function.f.invoke_arn
+}
+
+resource "aws_apigatewayv2_route" "default" {
+  api_id                              = aws_apigatewayv2_api.ws.id
+  route_key                           = "$default"
+  target                              = "integrations/${aws_apigatewayv2_integration.default.id}"
+  route_response_selection_expression = "$default"
+}
+
+resource "aws_apigatewayv2_route_response" "default" {
+  api_id             = aws_apigatewayv2_api.ws.id
+  route_id           = aws_apigatewayv2_route.default.id
+  route_response_key = "$default"
+}

@@ -1,0 +1,3 @@
+const { answer } = require("numbers");
+
+exports.handler = async () => ({ statusCode: 200, body: JSON.stringify({ layer: answer }) });

@@ -18,4 +18,5 @@ mod packages;
 mod quotas;
 mod runtimes;
 mod soak;
+mod strangers;
 mod tls;

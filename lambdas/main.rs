@@ -10,6 +10,8 @@ use anyhow::bail;
 use chat::lambda;
 use mimalloc::MiMalloc;
 
+#[path = "authorize/main.rs"]
+mod authorize;
 #[path = "connect/main.rs"]
 mod connect;
 #[path = "default/main.rs"]
@@ -39,6 +41,7 @@ async fn main() -> ExitCode {
 
 async fn function(handler: &str) -> anyhow::Result<()> {
     match handler {
+        "authorize" => authorize::main().await,
         "connect" => connect::main().await,
         "default" => default::main().await,
         "disconnect" => disconnect::main().await,

@@ -52,8 +52,25 @@ resource "aws_apigatewayv2_route" "main" {
     : aws_apigatewayv2_integration.function[local.function_routes[each.key].function].id
   )
 
+  # Only $connect can have an authorizer. Its context comes with every later event of the connection.
+  authorization_type = local.identity && each.value.route_key == "$connect" ? "CUSTOM" : null
+  authorizer_id      = local.identity && each.value.route_key == "$connect" ? aws_apigatewayv2_authorizer.main[0].id : null
+
   # Without this and the route response below, the return value of a function never reaches the client.
   route_response_selection_expression = contains(keys(local.message_routes), each.key) ? "$default" : null
+}
+
+# Without identity sources: a token comes in one of three places, and API Gateway would demand all that are listed.
+resource "aws_apigatewayv2_authorizer" "main" {
+  count = local.identity ? 1 : 0
+
+  api_id          = aws_apigatewayv2_api.main.id
+  name            = "${local.prefix}-authorize"
+  authorizer_type = "REQUEST"
+  authorizer_uri = var.auth != null ? aws_lambda_function.main["authorize"].invoke_arn : format(
+    "arn:%s:apigateway:%s:lambda:path/2015-03-31/functions/%s/invocations",
+    split(":", var.authorizer_lambda_arn)[1], split(":", var.authorizer_lambda_arn)[3], var.authorizer_lambda_arn,
+  )
 }
 
 resource "aws_apigatewayv2_route_response" "main" {

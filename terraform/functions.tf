@@ -24,6 +24,8 @@ resource "aws_lambda_function" "main" {
       } : {},
       # A variable of the AWS SDK, so that the code sets no endpoint.
       contains(keys(each.value.access), "clients") ? { AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = local.management_endpoint } : {},
+      local.identity && each.key != "authorize" ? { AUTH = "required" } : {},
+      each.key == "authorize" && nonsensitive(var.auth_secret != null) ? { AUTH_SECRET = var.auth_secret } : {},
       each.value.answers_unknown ? { ACTIONS = join(",", local.actions) } : {},
       each.value.environment,
     )
@@ -67,6 +69,17 @@ resource "aws_lambda_permission" "route" {
   function_name = aws_lambda_function.main[each.value.function].function_name
   principal     = "apigateway.amazonaws.com"
   source_arn    = "${aws_apigatewayv2_api.main.execution_arn}/${var.stage}/${each.value.route_key}"
+}
+
+# Only this authorizer of this API. API Gateway answers 500 to every handshake without it.
+resource "aws_lambda_permission" "authorizer" {
+  count = local.identity ? 1 : 0
+
+  statement_id  = "${local.prefix}-authorizer"
+  action        = "lambda:InvokeFunction"
+  function_name = var.auth != null ? aws_lambda_function.main["authorize"].function_name : var.authorizer_lambda_arn
+  principal     = "apigateway.amazonaws.com"
+  source_arn    = "${aws_apigatewayv2_api.main.execution_arn}/authorizers/${aws_apigatewayv2_authorizer.main[0].id}"
 }
 
 resource "aws_cloudwatch_log_group" "function" {

@@ -47,7 +47,8 @@ locals {
       access = {
         # By which name the connection goes, and its row in the room, which is deleted again if the connection has ended
         # or is in too many rooms.
-        connections = ["Query", "PutItem", "DeleteItem"]
+        # With identity also where the log stood, for a user that may not read what was said before.
+        connections = concat(["Query", "PutItem", "DeleteItem"], local.identity ? ["UpdateItem"] : [])
         # GET tells whether the connection has ended while its row was written.
         clients = ["GET"]
         # The beginning of a log that is empty, and what has been missed of one that is not.
@@ -78,13 +79,30 @@ locals {
     default     = { route_key = "$default" }
   }
 
-  functions = {
+  # What scripts/build.sh makes: one program for all functions.
+  package = "${path.module}/../target/lambda/roomchat-functions.zip"
+
+  # Whether an authorizer says who a client is. The functions then refuse events without a verified user.
+  identity = var.auth != null || var.authorizer_lambda_arn != null
+
+  functions = merge(local.route_functions, {
+    for key in ["authorize"] : key => {
+      access          = {}
+      environment     = { AUTH_SETTINGS = jsonencode(var.auth) }
+      memory_mib      = var.memory_mib
+      timeout_seconds = var.timeout_seconds
+      package         = local.package
+      answers_unknown = false
+    } if var.auth != null
+  })
+
+  route_functions = {
     for key, route in local.routes : key => {
       access          = lookup(route, "access", {})
       environment     = lookup(route, "environment", {})
       memory_mib      = lookup(route, "memory_mib", var.memory_mib)
       timeout_seconds = lookup(route, "timeout_seconds", var.timeout_seconds)
-      package         = lookup(route, "package", "${path.module}/../target/lambda/roomchat-functions.zip")
+      package         = lookup(route, "package", local.package)
       answers_unknown = route.route_key == "$default"
     } if lookup(route, "function", null) == null && lookup(route, "mock", null) == null
   }

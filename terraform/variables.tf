@@ -20,6 +20,105 @@ variable "architecture" {
   }
 }
 
+variable "auth" {
+  type = object({
+    issuer        = string
+    audience      = list(string)
+    jwks_url      = optional(string)
+    jwks          = optional(string)
+    user_claim    = optional(string, "sub")
+    name_claim    = optional(string, "name")
+    rooms_claim   = optional(string, "rooms")
+    default_rooms = optional(map(list(string)), { "*" = ["join", "history", "publish"] })
+    anonymous     = optional(map(list(string)), {})
+  })
+  description = "Which tokens are accepted: see docs/identity.md. Null, without authorizer_lambda_arn, verifies no names."
+  default     = null
+
+  validation {
+    condition     = var.auth == null || try(var.auth.issuer != "" && length(var.auth.audience) > 0 && !contains(var.auth.audience, ""), false)
+    error_message = "auth needs an issuer and at least one audience, the iss and aud of your tokens."
+  }
+
+  validation {
+    condition     = var.auth != null || nonsensitive(var.auth_secret == null)
+    error_message = "auth_secret needs auth: its issuer and audience are checked too."
+  }
+
+  validation {
+    condition     = var.auth == null || var.authorizer_lambda_arn == null
+    error_message = "auth and authorizer_lambda_arn exclude each other: one authorizer says who a client is."
+  }
+
+  validation {
+    condition = var.auth == null || length([
+      for source in [try(var.auth.jwks_url, null) != null, try(var.auth.jwks, null) != null, nonsensitive(var.auth_secret != null)] : source if source
+    ]) <= 1
+    error_message = "Give the keys once: auth.jwks_url, auth.jwks or auth_secret."
+  }
+
+  validation {
+    # Without any other source the keys are at the issuer's own URL. http:// is for a test's issuer on this machine.
+    condition = (
+      var.auth == null || try(var.auth.jwks, null) != null || nonsensitive(var.auth_secret != null) ||
+      can(regex("^(https://|http://(127\\.0\\.0\\.1|localhost|\\[::1\\])([:/]|$))", coalesce(try(var.auth.jwks_url, null), try(var.auth.issuer, null), "-")))
+    )
+    error_message = "The keys' URL, auth.jwks_url or else the issuer, must begin with https://; or give auth.jwks or auth_secret."
+  }
+
+  validation {
+    condition     = try(var.auth.jwks, null) == null || try(length(var.auth.jwks) <= 3072 && length(jsondecode(var.auth.jwks).keys) > 0, false)
+    error_message = "auth.jwks must be a JSON Web Key Set of at most 3 KB, since a function's environment holds 4 KB: use auth.jwks_url for a larger one."
+  }
+
+  validation {
+    condition     = var.auth == null || length(jsonencode(var.auth)) <= 3584
+    error_message = "auth is too long: a function's environment holds 4 KB."
+  }
+
+  validation {
+    condition = alltrue(flatten([
+      for rooms in [try(var.auth.default_rooms, {}), try(var.auth.anonymous, {})] : [
+        for rights in values(coalesce(rooms, {})) : [for right in rights : contains(["join", "history", "publish", "moderate"], right)]
+      ]
+    ]))
+    error_message = "The rights in auth.default_rooms and auth.anonymous are join, history, publish and moderate."
+  }
+
+  validation {
+    condition = alltrue(flatten([
+      for rooms in [try(var.auth.default_rooms, {}), try(var.auth.anonymous, {})] : concat(
+        [length(coalesce(rooms, {})) <= 32],
+        [for pattern in keys(coalesce(rooms, {})) : length(pattern) >= 1 && length(pattern) <= 96 && length(split("*", pattern)) <= 4],
+      )
+    ]))
+    error_message = "auth.default_rooms and auth.anonymous may have 32 patterns each, of 1 to 96 characters with at most 3 stars."
+  }
+}
+
+variable "auth_secret" {
+  type        = string
+  description = "Secret that signs tokens with HS256, for development and closed systems. It is in the state: prefer public keys."
+  default     = null
+  sensitive   = true
+
+  validation {
+    condition     = var.auth_secret == null || try(length(var.auth_secret) >= 32 && length(var.auth_secret) <= 256, false)
+    error_message = "auth_secret must have 32 to 256 characters."
+  }
+}
+
+variable "authorizer_lambda_arn" {
+  type        = string
+  description = "Your own Lambda authorizer in place of auth: see docs/identity.md for the context it returns."
+  default     = null
+
+  validation {
+    condition     = var.authorizer_lambda_arn == null || can(regex("^arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:function:[a-zA-Z0-9_-]+(:[a-zA-Z0-9_$-]+)?$", var.authorizer_lambda_arn))
+    error_message = "authorizer_lambda_arn must be the ARN of a Lambda function, or null."
+  }
+}
+
 variable "custom_domain" {
   type = object({
     name            = string

@@ -34,6 +34,10 @@ mock_provider "aws" {
     values = { arn = "arn:aws:dynamodb:us-east-1:123456789012:table/connections" }
   }
   override_resource {
+    target = aws_apigatewayv2_authorizer.main
+    values = { id = "who" }
+  }
+  override_resource {
     target = aws_dynamodb_table.messages
     values = { arn = "arn:aws:dynamodb:us-east-1:123456789012:table/messages" }
   }
@@ -580,5 +584,130 @@ run "custom_domain_with_a_record_of_ones_own" {
   assert {
     condition     = length(aws_route53_record.main) == 0 && length(aws_apigatewayv2_domain_name.main) == 1
     error_message = "without a zone no record"
+  }
+}
+
+run "identity_is_off_unless_wanted" {
+  command = plan
+
+  assert {
+    condition = (
+      length(aws_apigatewayv2_authorizer.main) == 0 && length(aws_lambda_permission.authorizer) == 0 &&
+      !contains(keys(aws_lambda_function.main), "authorize") && !contains(keys(aws_cloudwatch_log_group.function), "authorize") &&
+      !contains(keys(aws_iam_role.function), "authorize")
+    )
+    error_message = "without identity there is no authorizer, and no function, role, permission or log group of one"
+  }
+  assert {
+    condition     = alltrue([for route in aws_apigatewayv2_route.main : route.authorizer_id == null])
+    error_message = "without identity no route has an authorizer"
+  }
+  assert {
+    condition = alltrue([for function in aws_lambda_function.main :
+      length(setintersection(keys(try(function.environment[0].variables, {})), ["AUTH", "AUTH_SETTINGS", "AUTH_SECRET"])) == 0
+    ])
+    error_message = "without identity no function is told of it"
+  }
+  assert {
+    condition     = !strcontains(aws_iam_role_policy.function["join"].policy, "UpdateItem")
+    error_message = "join changes rows only where a user may lack the right history"
+  }
+}
+
+run "identity_by_tokens" {
+  command = plan
+
+  variables {
+    auth = {
+      issuer   = "https://issuer.example"
+      audience = ["chat"]
+    }
+  }
+
+  assert {
+    condition = (
+      aws_apigatewayv2_route.main["connect"].authorization_type == "CUSTOM" &&
+      alltrue([for key, route in aws_apigatewayv2_route.main : route.authorizer_id == null if key != "connect"])
+    )
+    error_message = "the authorizer stands before $connect, and only there"
+  }
+  assert {
+    condition = (
+      aws_apigatewayv2_authorizer.main[0].authorizer_type == "REQUEST" &&
+      aws_apigatewayv2_authorizer.main[0].identity_sources == null &&
+      aws_apigatewayv2_authorizer.main[0].authorizer_uri == aws_lambda_function.main["authorize"].invoke_arn
+    )
+    error_message = "API Gateway demands every identity source that is listed, and a token comes in one of three places"
+  }
+  assert {
+    condition = (
+      aws_lambda_permission.authorizer[0].source_arn == "${aws_apigatewayv2_api.main.execution_arn}/authorizers/who" &&
+      aws_lambda_permission.authorizer[0].function_name == "roomchat-prod-authorize"
+    )
+    error_message = "API Gateway may invoke the authorizer, for this authorizer alone"
+  }
+  assert {
+    condition = alltrue([for key, function in aws_lambda_function.main :
+      function.environment[0].variables.AUTH == "required" if key != "authorize"
+    ])
+    error_message = "every function refuses events without a verified user"
+  }
+  assert {
+    condition = (
+      jsondecode(aws_lambda_function.main["authorize"].environment[0].variables.AUTH_SETTINGS).issuer == "https://issuer.example" &&
+      jsondecode(aws_lambda_function.main["authorize"].environment[0].variables.AUTH_SETTINGS).default_rooms["*"] == ["join", "history", "publish"] &&
+      length(aws_lambda_function.main["authorize"].environment[0].variables) == 1
+    )
+    error_message = "the authorizer is told what it accepts, and nothing else"
+  }
+  assert {
+    condition = alltrue([for statement in jsondecode(aws_iam_role_policy.function["authorize"].policy).Statement :
+      statement.Sid == "Logs"
+    ])
+    error_message = "the authorizer may write its log, and nothing else"
+  }
+  assert {
+    condition     = strcontains(aws_iam_role_policy.function["join"].policy, "dynamodb:UpdateItem")
+    error_message = "join notes where the log stood"
+  }
+}
+
+run "identity_by_a_secret" {
+  command = plan
+
+  variables {
+    auth        = { issuer = "mine", audience = ["chat"] }
+    auth_secret = "a secret of thirty-two bytes, 32"
+  }
+
+  assert {
+    condition     = nonsensitive(aws_lambda_function.main["authorize"].environment[0].variables.AUTH_SECRET) == "a secret of thirty-two bytes, 32"
+    error_message = "the authorizer has the secret"
+  }
+  assert {
+    condition = alltrue([for key, function in aws_lambda_function.main :
+      !issensitive(function.environment[0].variables) && !contains(keys(function.environment[0].variables), "AUTH_SECRET") if key != "authorize"
+    ])
+    error_message = "no other function has the secret"
+  }
+}
+
+run "identity_by_an_authorizer_of_ones_own" {
+  command = plan
+
+  variables {
+    authorizer_lambda_arn = "arn:aws:lambda:us-east-1:123456789012:function:who"
+  }
+
+  assert {
+    condition = (
+      aws_apigatewayv2_authorizer.main[0].authorizer_uri == "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/arn:aws:lambda:us-east-1:123456789012:function:who/invocations" &&
+      aws_lambda_permission.authorizer[0].function_name == "arn:aws:lambda:us-east-1:123456789012:function:who"
+    )
+    error_message = "API Gateway invokes the function that is named"
+  }
+  assert {
+    condition     = !contains(keys(aws_lambda_function.main), "authorize") && aws_lambda_function.main["publish"].environment[0].variables.AUTH == "required"
+    error_message = "the functions require identity, and ours is not deployed"
   }
 }

@@ -29,6 +29,209 @@ run "architecture" {
   expect_failures = [var.architecture]
 }
 
+run "auth_issuer" {
+  command = plan
+
+  variables {
+    auth = { issuer = "", audience = ["chat"] }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_audience_1" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = [] }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_audience_2" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = [""] }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_two_authorizers" {
+  command = plan
+
+  variables {
+    auth                  = { issuer = "https://i.example", audience = ["chat"] }
+    authorizer_lambda_arn = "arn:aws:lambda:us-east-1:123456789012:function:who"
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_two_keys_1" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], jwks_url = "https://i.example/k", jwks = "{\"keys\":[1]}" }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_two_keys_2" {
+  command = plan
+
+  variables {
+    auth        = { issuer = "https://i.example", audience = ["chat"], jwks_url = "https://i.example/k" }
+    auth_secret = "a secret of thirty-two bytes, 32"
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_url_1" {
+  command = plan
+
+  variables {
+    auth = { issuer = "mine", audience = ["chat"] }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_url_2" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], jwks_url = "http://i.example/k" }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_url_3" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], jwks_url = "http://localhost.example.com/k" }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_jwks_1" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], jwks = "key" }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_jwks_2" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], jwks = format("{\"keys\":[\"%3072s\"]}", "") }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_rights" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], default_rooms = { "*" = ["fly"] } }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_anonymous_rights" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], anonymous = { lobby = ["read"] } }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_pattern_stars" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], anonymous = { "*a*b*c*" = [] } }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_pattern_length" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], default_rooms = { (format("%097s", "a")) = [] } }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_pattern_count" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], default_rooms = { for n in range(33) : "room-${n}" => [] } }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_length" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], default_rooms = { for n in range(32) : format("%090d", n) => ["join", "history"] } }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_secret_1" {
+  command = plan
+
+  variables {
+    auth        = { issuer = "https://i.example", audience = ["chat"] }
+    auth_secret = "a secret of thirty-one bytes 31"
+  }
+
+  expect_failures = [var.auth_secret]
+}
+
+run "auth_secret_2" {
+  command = plan
+
+  variables {
+    auth_secret = "a secret of thirty-two bytes, 32"
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "authorizer_lambda_arn" {
+  command = plan
+
+  variables {
+    authorizer_lambda_arn = "who"
+  }
+
+  expect_failures = [var.authorizer_lambda_arn]
+}
+
 run "custom_domain_1" {
   command = plan
 

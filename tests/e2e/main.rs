@@ -9,5 +9,6 @@
 mod chat;
 mod crowd;
 mod delivery;
+mod identity;
 mod protocol;
 mod table_faults;

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use kit::{Client, Gateway, blocks, eventually, root};
+use kit::{Client, Gateway, IDENTITY, blocks, eventually, now_s, root, token};
 
 /// Makes what differs from run to run comparable: times, and the words for people.
 fn normalise(frame: &mut Value) {
@@ -63,10 +63,28 @@ impl Epochs {
 fn hold(gateway: &Gateway, document: &str, first_line: usize, block: &[String]) {
     let mut clients: BTreeMap<String, Client> = BTreeMap::new();
     let mut epochs = Epochs::default();
+    let mut ends_s = 0;
     for (index, line) in block.iter().enumerate() {
         let place = format!("{document}:{}: {line}", first_line + index);
-        if let Some((user, room)) = line.split_once(" joins ") {
-            clients.insert(user.to_owned(), gateway.join(room, user));
+        if line == "the tokens end" {
+            eventually("the tokens end", || (now_s() > ends_s).then_some(()));
+        } else if let Some((user, rest)) = line.split_once(" joins ") {
+            let client = match rest.split_once(" with ") {
+                Some((room, rooms)) => {
+                    let rooms = serde_json::from_str(rooms).expect(&place);
+                    // Short where its end is waited for.
+                    let seconds = if block.iter().any(|line| line == "the tokens end") {
+                        3
+                    } else {
+                        600
+                    };
+                    ends_s = now_s() + seconds;
+                    let token = token(user, &rooms, seconds);
+                    gateway.connect(&format!("/prod?room={room}&token={token}"))
+                }
+                None => gateway.join(rest, user),
+            };
+            clients.insert(user.to_owned(), client);
         } else if let Some(user) = line.strip_suffix(" leaves") {
             let connection = gateway.connection_of(user);
             clients.remove(user).expect(&place).leave();
@@ -106,7 +124,9 @@ fn hold_all(document: &str) -> usize {
     let blocks = blocks(document, "chat");
     for (line, block) in &blocks {
         // A room of its own for each, so that who has just left is not there any more.
-        hold(&Gateway::start(&[]), document, *line, block);
+        let identity = block.iter().any(|line| line.contains(" with {"));
+        let flags = if identity { &IDENTITY[..] } else { &[] };
+        hold(&Gateway::start(flags), document, *line, block);
     }
     blocks.len()
 }

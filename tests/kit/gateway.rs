@@ -95,12 +95,30 @@ impl Gateway {
 
     /// The client, or the status that refused it.
     pub fn try_connect(&self, path_and_query: &str) -> Result<Client, u16> {
+        let (client, _) = self.try_connect_with(path_and_query, &[])?;
+        Ok(client)
+    }
+
+    /// The client and the subprotocol that the gateway answers, or the status that refused it. The handshake has these
+    /// headers besides.
+    pub fn try_connect_with(
+        &self,
+        path_and_query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<(Client, Option<String>), u16> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let request = self.url(path_and_query).into_client_request().unwrap();
+        let mut request = self.url(path_and_query).into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
         match tungstenite::client(request, stream) {
-            Ok((socket, _)) => Ok(Client { socket }),
+            Ok((socket, response)) => {
+                let subprotocol = response.headers().get("sec-websocket-protocol");
+                let subprotocol = subprotocol.map(|value| value.to_str().unwrap().to_owned());
+                Ok((Client { socket }, subprotocol))
+            }
             Err(HandshakeError::Failure(tungstenite::Error::Http(response))) => {
                 Err(response.status().as_u16())
             }

@@ -18,9 +18,11 @@ mod gateway;
 mod lag;
 mod process;
 pub mod proxy;
+mod tokens;
 
 pub use client::Client;
 pub use gateway::{Gateway, command};
+pub use tokens::{IDENTITY, SECRET, now_s, token};
 
 /// How long a test waits for anything. Only reached when something hangs.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -51,7 +51,7 @@ async fn claims_are_checked_one_by_one() {
             claim("exp"),
         ),
         (with_claim("exp", json!([now + 600])), MALFORMED.to_owned()),
-        (with_claim("exp", json!(true)), MALFORMED.to_owned()),
+        (with_claim("exp", json!(true)), claim("exp")),
         (with_claim("exp", json!(-5)), claim("exp")),
         (
             with_claim("exp", json!(0)),
@@ -61,7 +61,7 @@ async fn claims_are_checked_one_by_one() {
             with_claim("exp", json!(now - 31)),
             "the token has expired".to_owned(),
         ),
-        (with_claim("exp", json!(1e300)), good()),
+        (with_claim("exp", json!(1e300)), claim("exp")),
         (with_claim("exp", json!(now as f64 + 60.5)), good()),
         // nbf
         (

@@ -50,14 +50,48 @@ resource "aws_cloudwatch_metric_alarm" "integration_errors" {
   ok_actions         = local.alarm_actions
 }
 
+# Not of the authorizer: a handshake without a token is an error of it, since only an error makes API Gateway answer 401.
 resource "aws_cloudwatch_metric_alarm" "function_errors" {
-  for_each = local.observed
+  for_each = { for key, function in local.observed : key => function if key != "authorize" }
 
   alarm_name          = "${local.prefix}-${each.key}-errors"
   alarm_description   = "The function ${each.key} fails. Its log names the cause."
   namespace           = "AWS/Lambda"
   metric_name         = "Errors"
   dimensions          = { FunctionName = local.function_names[each.key] }
+  statistic           = "Sum"
+  period              = 60
+  evaluation_periods  = 5
+  datapoints_to_alarm = 3
+  threshold           = 1
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = local.alarm_actions
+  ok_actions          = local.alarm_actions
+}
+
+# Nobody can connect: the authorizer has no keys, and the issuer does not answer.
+resource "aws_cloudwatch_log_metric_filter" "keys_unavailable" {
+  count = contains(keys(local.observed), "authorize") ? 1 : 0
+
+  name           = "${local.prefix}-keys-unavailable"
+  log_group_name = aws_cloudwatch_log_group.function["authorize"].name
+  pattern        = "\"the issuer does not answer\""
+
+  metric_transformation {
+    name      = "${local.prefix}-keys-unavailable"
+    namespace = "Roomchat"
+    value     = "1"
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "keys_unavailable" {
+  count = length(aws_cloudwatch_log_metric_filter.keys_unavailable)
+
+  alarm_name          = "${local.prefix}-keys-unavailable"
+  alarm_description   = "Nobody can connect: the issuer's keys cannot be fetched. See the log of the function authorize for the reason."
+  namespace           = "Roomchat"
+  metric_name         = "${local.prefix}-keys-unavailable"
   statistic           = "Sum"
   period              = 60
   evaluation_periods  = 5

@@ -667,6 +667,13 @@ run "identity_by_tokens" {
     error_message = "the authorizer may write its log, and nothing else"
   }
   assert {
+    condition = (
+      !contains(keys(aws_cloudwatch_metric_alarm.function_errors), "authorize") &&
+      length(aws_cloudwatch_metric_alarm.keys_unavailable) == 1 && strcontains(aws_cloudwatch_log_metric_filter.keys_unavailable[0].pattern, "the issuer does not answer")
+    )
+    error_message = "a handshake without a token raises no alarm; an issuer without an answer does"
+  }
+  assert {
     condition     = strcontains(aws_iam_role_policy.function["join"].policy, "dynamodb:UpdateItem")
     error_message = "join notes where the log stood"
   }

@@ -164,7 +164,9 @@ fn a_connection_is_renewed_without_a_gap_before_its_token_ends() {
 
 #[test]
 fn guests_enter_where_guests_may() {
-    let gateway = Gateway::start(&IDENTITY);
+    let mut flags = IDENTITY;
+    flags[1] = r#"auth={issuer="roomchat",audience=["roomchat"],anonymous={"open-*"=["join"]}}"#;
+    let gateway = Gateway::start(&flags);
     let mut guest = gateway.connect("/prod?room=open-hall");
     let joined = guest.ask(&json!({"action": "join", "room": "open-hall"}));
     let user = joined["user"].as_str().unwrap();
@@ -205,7 +207,7 @@ fn no_token_is_in_any_log() {
             if let Ok((mut client, _)) =
                 gateway.try_connect_with(&format!("/prod{query}"), &headers)
             {
-                client.publish(&json!("hi"));
+                client.ask(&json!({"action": "publish", "data": "hi"}));
                 client.leave();
             }
         }
@@ -263,7 +265,7 @@ fn an_authorizer_of_ones_own_decides() {
           function_name = "own"
           role          = "arn:aws:iam::000000000000:role/own"
           runtime       = "python3.12"
-          handler       = "own/index.handler"
+          handler       = "index.handler"
           filename      = "${path.module}/own.zip"
           timeout       = 10
         }

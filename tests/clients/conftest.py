@@ -15,6 +15,13 @@ BUILD_SECONDS = 30 * 60
 
 
 @pytest.fixture(scope="session")
+def binary():
+    """The terminal client."""
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--bin", "roomchat"], cwd=ROOT, check=True)
+    return str(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) + "/debug/roomchat"
+
+
+@pytest.fixture(scope="session")
 def service(tmp_path_factory):
     authority = tmp_path_factory.mktemp("service") / "authority.pem"
     flags = ["--port", "0", "--log", "text", "--check-signatures", "--ca-file", authority]

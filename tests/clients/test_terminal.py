@@ -10,16 +10,6 @@ import time
 import pexpect
 import pytest
 
-from gateway import ROOT
-
-TARGET = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
-
-
-@pytest.fixture(scope="session")
-def binary():
-    subprocess.run(["cargo", "build", "--quiet", "--locked", "--bin", "roomchat"], cwd=ROOT, check=True)
-    return str(TARGET) + "/debug/roomchat"
-
 
 class Program:
     """A client in --json mode, and all it has said so far."""
@@ -94,7 +84,7 @@ def test_two_people_in_terminals(binary, service):
     bob.sendline("/who")
     bob.expect_exact("* in den: alice, bob")
     bob.sendline("/dance")
-    bob.expect_exact("There is no /dance")
+    bob.expect_exact("There is no command /dance")
     bob.sendline("/join attic")
     bob.expect_exact("attic> ")
     bob.sendline("/quit")

@@ -232,8 +232,12 @@ fn utf8(line: &[u8]) -> Result<&str, String> {
 
 /// Returns the `id` of a line that is wrong in another way.
 fn id_of(line: &[u8]) -> Option<String> {
-    let line: Value = serde_json::from_str(&String::from_utf8_lossy(line)).ok()?;
-    line.get("id")?.as_str().map(str::to_owned)
+    #[derive(Deserialize)]
+    struct Named {
+        id: Value,
+    }
+    let line: Named = serde_json::from_str(&String::from_utf8_lossy(line)).ok()?;
+    line.id.as_str().map(str::to_owned)
 }
 
 fn checked(command: Command) -> Result<Command, String> {
@@ -293,7 +297,8 @@ mod tests {
 
     #[test]
     fn a_mistake_carries_the_id_of_its_line() {
-        let lines: [&[u8]; 4] = [
+        let lines: [&[u8]; 5] = [
+            br#"{"action":"publish","id":"x","data":"\ud800"}"#,
             br#"{"action":"publish","id":"x"}"#,
             br#"{"action":"dance","id":"x"}"#,
             br#"{"action":"history","limit":0,"id":"x"}"#,

@@ -547,6 +547,7 @@ fn with_tokens(life: Duration) -> World {
 fn until_dialling(world: &mut World) -> Duration {
     let before = world.now;
     while world.dialling.is_empty() {
+        assert_eq!(world.exit, None);
         world.wake();
         while world.dialling.is_empty()
             && !(world.to_service.is_empty() && world.to_client.is_empty())

@@ -114,6 +114,25 @@ fn what_an_answer_left_out_is_read_at_once() {
 }
 
 #[test]
+fn the_next_page_of_a_gap_is_read_at_once() {
+    let mut world = calm(&["lobby"]);
+    for _ in 0..11 {
+        world.another_says("lobby");
+    }
+    world.bring(10, false, false);
+    world.to_client.clear();
+    world.wake();
+    // A page holds four messages.
+    for after in [0, 4, 8] {
+        assert_eq!(world.to_service.len(), 1);
+        assert_eq!(world.to_service[0].1["after"], after);
+        world.carry(0, Fate::Arrives);
+        world.bring(0, false, false);
+    }
+    assert_eq!(seqs(&world), (1..=11).collect::<Vec<_>>());
+}
+
+#[test]
 fn heartbeats_of_many_clients_do_not_stay_in_step() {
     let mut world = calm(&["lobby"]);
     let mut pings = Vec::new();

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use serde::Deserialize;
 
 use crate::identity::Auth;
 
@@ -35,7 +36,7 @@ impl ConnectionsTable {
     ///
     /// # Errors
     ///
-    /// One sentence naming the variable that is missing or wrong. So for every function of this file.
+    /// Names the missing or invalid variable.
     pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
         let page_size = number(env, "MEMBERS_PAGE_SIZE")?;
         if page_size.is_some_and(|size: i32| size < 1) {
@@ -59,6 +60,8 @@ pub struct MessagesTable {
     pub name: String,
     /// `HISTORY_DAYS`, required, 1 to 3,650; here in seconds.
     pub retention_s: i64,
+    /// `LIMITS`: the rate limits; none for no limits.
+    pub limits: Option<LogLimits>,
     /// `MESSAGES_PAGE_SIZE`: rows per page of a Query. Without it a page is as long as what is asked for, and at most
     /// what DynamoDB makes it: 1 MB.
     pub page_size: Option<i32>,
@@ -84,7 +87,79 @@ impl MessagesTable {
         Ok(Self {
             name,
             retention_s: days * 24 * 3600,
+            limits: RateLimits::read(env)?.and_then(|limits| limits.of_log()),
             page_size,
+        })
+    }
+}
+
+/// The highest limit that a log counts: a process remembers so many rows of a room.
+pub const MAX_LOG_LIMIT: u32 = 200;
+
+/// The rate limits that the log of a room counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LogLimits {
+    /// Messages of one user within the window, 1 to [`MAX_LOG_LIMIT`]; none for no limit.
+    pub per_user: Option<u32>,
+    /// Messages of the room within the window, 1 to [`MAX_LOG_LIMIT`]; none for no limit.
+    pub per_room: Option<u32>,
+    /// The length of the window, in milliseconds.
+    pub window_ms: i64,
+}
+
+/// The rate limits, as the Terraform variable `limits` holds them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimits {
+    /// Messages of one user in a room within the window, 1 to 200; 0 for no limit.
+    pub per_user: u32,
+    /// Messages of a room within the window, 1 to 200; 0 for no limit.
+    pub per_room: u32,
+    /// The length of the window, 1 to 60 seconds.
+    pub window_seconds: u32,
+    /// Frames of one connection to one process in a second, other than messages; 0 for no limit.
+    pub frames_per_second: u32,
+    /// Frames that a connection may send at once before `frames_per_second` counts.
+    pub burst: u32,
+}
+
+impl RateLimits {
+    /// Reads `LIMITS`, a JSON object; none where the variable is not set.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectionsTable::read`].
+    pub fn read(env: Lookup<'_>) -> anyhow::Result<Option<Self>> {
+        let Some(text) = env("LIMITS").filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let limits: Self = serde_json::from_str(&text)
+            .with_context(|| format!("LIMITS must be a JSON object of limits, not {text}"))?;
+        for (name, value) in [("per_user", limits.per_user), ("per_room", limits.per_room)] {
+            if value > MAX_LOG_LIMIT {
+                bail!("{name} in LIMITS must be 0 to {MAX_LOG_LIMIT}, not {value}");
+            }
+        }
+        if !(1..=60).contains(&limits.window_seconds) {
+            bail!(
+                "window_seconds in LIMITS must be 1 to 60, not {}",
+                limits.window_seconds
+            );
+        }
+        if limits.frames_per_second > 0 && limits.burst == 0 {
+            bail!("burst in LIMITS must be 1 or more where frames_per_second is a limit");
+        }
+        Ok(Some(limits))
+    }
+
+    /// The limits that the log counts; none if both are off.
+    pub fn of_log(self) -> Option<LogLimits> {
+        let limit = |limit: u32| (limit > 0).then_some(limit);
+        let (per_user, per_room) = (limit(self.per_user), limit(self.per_room));
+        (per_user.or(per_room).is_some()).then(|| LogLimits {
+            per_user,
+            per_room,
+            window_ms: i64::from(self.window_seconds) * 1000,
         })
     }
 }
@@ -127,10 +202,12 @@ impl Delivery {
     pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
         check_management_endpoint(env)?;
         let default = Self::default();
+        let concurrency = number(env, "FAN_OUT_CONCURRENCY")?.unwrap_or(default.concurrency);
+        if !(1..=512).contains(&concurrency) {
+            bail!("FAN_OUT_CONCURRENCY must be 1 to 512, not {concurrency}");
+        }
         Ok(Self {
-            concurrency: number(env, "FAN_OUT_CONCURRENCY")?
-                .unwrap_or(default.concurrency)
-                .clamp(1, 512),
+            concurrency,
             prune_grace: number(env, "PRUNE_GRACE_SECONDS")?
                 .map_or(default.prune_grace, Duration::from_secs),
             ..default
@@ -298,9 +375,19 @@ mod tests {
                 .concurrency
         };
         assert_eq!(
-            [read(""), read("0"), read("7"), read("513")],
+            [read(""), read("1"), read("7"), read("512")],
             [128, 1, 7, 512]
         );
+        for value in ["0", "513"] {
+            let text = message(Delivery::read(&env(&[
+                ENDPOINT,
+                ("FAN_OUT_CONCURRENCY", value),
+            ])));
+            assert_eq!(
+                text,
+                format!("FAN_OUT_CONCURRENCY must be 1 to 512, not {value}")
+            );
+        }
         let grace = |value: &str| {
             Delivery::read(&env(&[ENDPOINT, ("PRUNE_GRACE_SECONDS", value)]))
                 .unwrap()

@@ -1,7 +1,5 @@
 //! `history`: pages of a room's log, backwards from the newest message or forwards from a position.
 
-use futures::future::try_join;
-
 use super::answer::{answer, membership};
 use crate::lambda::{Reply, Request};
 use crate::log::{Direction, Log};
@@ -39,19 +37,9 @@ async fn handle(
     };
 
     let now_s = request.now_s();
-    let own = membership(connections, request, room.as_ref(), Right::Join);
-    let (own, mut bounds) = match &room {
-        // Both at once; what was read is told to members alone.
-        Some(room) => {
-            let bounds = Box::pin(async { Ok(log.bounds(room.as_str(), request.now_ms).await?) });
-            try_join(own, bounds).await?
-        }
-        None => {
-            let own = own.await?;
-            let bounds = log.bounds(&own.room, request.now_ms).await?;
-            (own, bounds)
-        }
-    };
+    // Nothing of a room is read for a stranger.
+    let own = membership(connections, request, room.as_ref(), Right::Join).await?;
+    let mut bounds = log.bounds(&own.room, request.now_ms).await?;
     let room = own.room;
     if !request.caller.may(Right::History, &room) {
         // A row that the handshake has written notes no place: the client has not asked by `join` where the log stands.

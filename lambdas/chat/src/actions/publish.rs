@@ -1,16 +1,18 @@
-//! `publish` and its alias `sendmessage`: store a message, deliver it to the other members of the room, and acknowledge
-//! it.
+//! `publish` and its alias `sendmessage`: stores a message, delivers it to the other members of the room, and
+//! acknowledges it.
 
+use std::collections::HashSet;
+use std::future::ready;
 use std::num::NonZeroUsize;
-use std::pin::Pin;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use aws_config::SdkConfig;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
 use futures::future::join;
-use futures::stream::{Peekable, Stream, StreamExt};
+use futures::stream::{self, StreamExt};
 use serde_json::value::RawValue;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::{answer, membership};
 use crate::aws;
@@ -27,22 +29,40 @@ use crate::recent::Recent;
 use crate::settings::{ConnectionsTable, Delivery, MessagesTable};
 use crate::ulid;
 
-/// Connections whose room a process remembers: some 100 bytes each.
+/// Connections whose rooms a process remembers: some 100 bytes each.
 const SENDERS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// What publishing needs; built once per process.
+/// Rooms that a process remembers of one connection.
+const ROOMS_OF_A_SENDER: usize = 8;
+
+/// Duplicates whose delivery a process remembers: some 100 bytes each.
+const DUPLICATES_REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+
+/// A process delivers the same duplicate again after this time at the earliest, in milliseconds: a frame of 60 bytes
+/// would send 126 KB to all members each time.
+const DELIVERED_AGAIN_AFTER_MS: i64 = 30_000;
+
+/// The sender waits at most this long for the removal of dead connections.
+const PRUNE_FOR: Duration = Duration::from_secs(1);
+
+/// The ack of a stored message is returned when less than this is left of the invocation, whatever is not delivered.
+const ACK_BEFORE_DEADLINE: Duration = Duration::from_millis(200);
+
+/// The parts of a process that publishing needs; built once per process.
 #[derive(Debug, Clone)]
 pub struct App {
-    /// Who is where.
+    /// The memberships.
     pub connections: Connections,
-    /// What has been said.
+    /// The messages.
     pub log: Log,
-    /// How members are reached.
+    /// Posts to members.
     pub management: ManagementApi,
-    /// Within which bounds.
+    /// The bounds of a delivery.
     pub delivery: Delivery,
-    /// The room in which a connection has last said something.
-    last_rooms: Recent<String>,
+    /// The rooms in which this process has heard a connection, the last one first.
+    rooms: Recent<Vec<String>>,
+    /// When this process has delivered a duplicate again, in milliseconds since 1970.
+    delivered_again: Recent<i64>,
 }
 
 impl App {
@@ -58,8 +78,41 @@ impl App {
             log: aws::log(config, history),
             management: aws::management_api(config, &delivery),
             delivery,
-            last_rooms: Recent::new(SENDERS_REMEMBERED),
+            rooms: Recent::new(SENDERS_REMEMBERED),
+            delivered_again: Recent::new(DUPLICATES_REMEMBERED),
         }
+    }
+
+    /// The room to read beside the check of the membership: the named room or the last one, if this process has heard
+    /// the connection there. Nothing of a room is read for a stranger.
+    fn likely_room(&self, connection_id: &str, named: Option<&Name>) -> Option<String> {
+        let rooms = self.rooms.take(connection_id)?;
+        let likely = match named {
+            Some(name) => rooms.iter().find(|room| *room == name.as_str()),
+            None => rooms.first(),
+        };
+        let likely = likely.cloned();
+        self.rooms.remember(connection_id, rooms);
+        likely
+    }
+
+    /// Remembers that the connection is in `room`.
+    fn heard(&self, connection_id: &str, room: &str) {
+        let mut rooms = self.rooms.take(connection_id).unwrap_or_default();
+        rooms.retain(|known| known != room);
+        rooms.insert(0, room.to_owned());
+        rooms.truncate(ROOMS_OF_A_SENDER);
+        self.rooms.remember(connection_id, rooms);
+    }
+
+    /// Whether the duplicate may be delivered again at `now_ms`; remembers it then.
+    fn delivers_again(&self, room: &str, stored: &Stored, now_ms: i64) -> bool {
+        let key = format!("{room}\n{}\n{}", stored.epoch, stored.seq);
+        let last = self.delivered_again.take(&key);
+        let again = last.is_none_or(|last| now_ms - last >= DELIVERED_AGAIN_AFTER_MS);
+        let at = last.filter(|_| !again).unwrap_or(now_ms);
+        self.delivered_again.remember(&key, at);
+        again
     }
 }
 
@@ -75,14 +128,12 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         // Before anything is read beside the membership.
         request.caller.check(Right::Publish, room.as_str())?;
     }
-    let range = Range::covering(id.as_deref(), frame.after()?);
+    let after = frame.after()?;
+    let range = Range::covering(id.as_deref(), after);
     let stop = before(request.deadline, STOP_BEFORE_DEADLINE);
 
     let prepared = timeout_at(stop, authorize_and_read(app, request, room, range)).await;
-    let Prepared {
-        sender,
-        room: Room { tail, members },
-    } = prepared.map_err(|_| {
+    let (sender, Room { tail, members }) = prepared.map_err(|_| {
         let message = "the service took too long; nothing was stored, try again";
         Failure::internal(
             message,
@@ -93,14 +144,23 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         room: &sender.room,
         user: &sender.user,
         id: id.as_deref(),
+        after,
         data: data.get(),
+        exempt: request.caller.may(Right::Moderate, &sender.room),
         at: request.now_ms,
     };
     check_size(&draft, data)?;
     let stored = app.log.append(&draft, range, tail, stop).await?;
 
-    // It is stored, so whatever happens from here on, the answer is an ack.
-    let counts = deliver(app, request, &draft, &stored, data, members).await;
+    // The message is stored, so the answer is an ack from here on.
+    let delivery = deliver(app, request, &draft, &stored, data, members);
+    let counts = timeout_at(before(request.deadline, ACK_BEFORE_DEADLINE), delivery)
+        .await
+        .unwrap_or_else(|_| Counts {
+            partial: true,
+            failure: Some(format!("less than {ACK_BEFORE_DEADLINE:?} were left")),
+            ..Counts::default()
+        });
     let Counts {
         delivered,
         gone,
@@ -138,35 +198,24 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
     }))
 }
 
-/// What is known before anything is written.
-struct Prepared<M: Stream> {
-    sender: Membership,
-    room: Room<M>,
-}
-
-/// What is read of a room.
-struct Room<M: Stream> {
+/// The parts of a room that are read before the put.
+struct Room {
     /// The end of its log.
     tail: Tail,
-    /// Its members, page by page; the first one is read.
-    members: Pin<Box<Peekable<M>>>,
+    /// The first page of its members.
+    members: Vec<String>,
 }
 
-/// Who the sender is in which room, how that room's log ends, and who else is there: all at once in the room that is
-/// named, or in which this process has last heard the sender, if it turns out to be the one.
+/// The sender's membership, and the room: both at once if this process remembers the sender in that room.
 async fn authorize_and_read(
     app: &App,
     request: &Request,
     named: Option<Name>,
     range: Range,
-) -> Result<Prepared<impl Stream<Item = Result<Vec<String>, TableError>> + use<>>, Failure> {
+) -> Result<(Membership, Room), Failure> {
     let connection_id = &request.connection_id;
     let sender = membership(&app.connections, request, named.as_ref(), Right::Publish);
-    let likely = match &named {
-        Some(name) => Some(name.to_string()),
-        None => app.last_rooms.take(connection_id),
-    };
-    let (sender, room) = match likely {
+    let (sender, room) = match app.likely_room(connection_id, named.as_ref()) {
         Some(likely) => {
             let (sender, room) = join(sender, read_room(app, request, &likely, range)).await;
             let sender = sender?;
@@ -179,27 +228,25 @@ async fn authorize_and_read(
         Some(room) => room?,
         None => read_room(app, request, &sender.room, range).await?,
     };
-    app.last_rooms.remember(connection_id, sender.room.clone());
-    Ok(Prepared { sender, room })
+    app.heard(connection_id, &sender.room);
+    Ok((sender, room))
 }
 
-/// Reads what must be known of a room.
+/// Reads the end of the log and the first page of members.
 async fn read_room(
     app: &App,
     request: &Request,
     room: &str,
     range: Range,
-) -> Result<Room<impl Stream<Item = Result<Vec<String>, TableError>> + use<>>, Failure> {
-    let mut members = Box::pin(app.connections.members(room, request.now_s()).peekable());
-    let tail = app.log.tail(room, range);
-    let (tail, first) = join(tail, members.as_mut().peek()).await;
-    let broken = matches!(first, Some(Err(_)));
-    let tail = tail?;
-    // Nobody could be told: better said now than after it is stored.
-    if broken && let Some(Err(error)) = members.next().await {
-        return Err(error.into());
-    }
-    Ok(Room { tail, members })
+) -> Result<Room, Failure> {
+    let mut pages = Box::pin(app.connections.members(room, request.now_s()));
+    let tail = app.log.tail(room, range, request.now_ms);
+    let (tail, members) = join(tail, pages.next()).await;
+    Ok(Room {
+        tail: tail?,
+        // An error is better told now than after the message is stored.
+        members: members.transpose()?.unwrap_or_default(),
+    })
 }
 
 /// Refuses a message whose frame could not be sent to members, whatever its number will be.
@@ -247,20 +294,26 @@ struct Counts {
     failure: Option<String>,
 }
 
-/// Delivers a stored message to all members but the sender, and forgets those that are gone.
+/// Delivers a stored message to all members but the sender, and removes dead connections.
+///
+/// `first_page` was read before the put, so it is posted to at once. Whoever has joined since may have been told a head
+/// below this message: the whole list is read again while the first posts run.
 async fn deliver(
     app: &App,
     request: &Request,
     draft: &Draft<'_>,
     stored: &Stored,
     data: &RawValue,
-    members: impl Stream<Item = Result<Vec<String>, TableError>>,
+    first_page: Vec<String>,
 ) -> Counts {
     let body = if stored.duplicate {
-        // What is in the log is what was said first, whatever the second frame holds.
+        if !app.delivers_again(draft.room, stored, request.now_ms) {
+            return Counts::default();
+        }
         match app.log.data(draft.room, stored.seq).await {
+            // The data that was stored first counts.
             Ok(Some(first)) => message(draft, stored, &first),
-            // Trimmed in this moment, or unreadable: nobody is told a message that may be another one.
+            // Trimmed at this moment, or unreadable: nobody gets a message that may be another one.
             unread => {
                 return Counts {
                     partial: true,
@@ -272,34 +325,37 @@ async fn deliver(
     } else {
         message(draft, stored, data)
     };
-    let Delivery {
-        concurrency,
-        prune_grace,
-        ..
-    } = app.delivery;
+    let known: HashSet<String> = first_page.iter().cloned().collect();
+    let all = app.connections.members(draft.room, request.now_s());
+    let joined_since = all.map(move |page: Result<Vec<String>, TableError>| {
+        page.map(|mut page| {
+            page.retain(|id| !known.contains(id));
+            page
+        })
+    });
     let outcome = fan_out(
         &app.management,
-        members,
+        stream::once(ready(Ok(first_page))).chain(joined_since),
         &request.connection_id,
         &Blob::new(body),
-        concurrency,
+        app.delivery.concurrency,
         request.deadline,
     )
     .await;
-    let grace_ms = i64::try_from(prune_grace.as_millis()).unwrap_or(i64::MAX);
+    let grace_ms = i64::try_from(app.delivery.prune_grace.as_millis()).unwrap_or(i64::MAX);
     let pruned = confirm_and_prune(
         &app.management,
         &app.connections,
         &outcome.gone,
         request.now_ms.saturating_sub(grace_ms),
-        before(request.deadline, STOP_BEFORE_DEADLINE),
+        before(request.deadline, STOP_BEFORE_DEADLINE).min(Instant::now() + PRUNE_FOR),
     )
     .await;
     let unread = outcome.unread.map(|error| error.to_string());
     Counts {
         delivered: outcome.delivered,
         gone: pruned.gone,
-        // Whoever was answered 410 and is not surely gone did not get it either.
+        // A member that answered 410 and is not surely gone did not get it either.
         failed: outcome.failed + outcome.gone.len() - pruned.gone,
         partial: outcome.partial || unread.is_some(),
         pruned_rows: pruned.rows,

@@ -1,54 +1,89 @@
-//! Appending to the log of a room: what to do next, given what the table has answered so far.
+//! Appending to the log of a room: decides the next step from what the table has answered so far.
 //!
 //! There is no counter and no transaction. A message is put at the slot after the tail on condition that the slot is
-//! free, so the log has neither holes nor forks: who writes n has seen n - 1, and whoever has seen n can be sure that
-//! 1…n are stored. [`Append`] decides and does nothing else; [`Log::append`](super::Log::append) does what it says, and
-//! a test drives it through every interleaving of writers that crash, lose replies and read a log that changes under
-//! them.
+//! free. So the log has neither holes nor forks: a writer of slot n has seen n - 1, and a reader of n knows that
+//! 1…n are stored. [`Append`] decides and does nothing else. [`Log::append`](super::Log::append) carries the steps out.
+//! A test drives [`Append`] through every interleaving of writers that crash, lose replies and read a log that changes
+//! meanwhile.
 //!
-//! What must hold for a message to be in the log once:
+//! A message is in the log once because of three rules:
 //!
-//! - Every row from where the first read begins to the slot that is written has been looked at. A slot that was lost
-//!   to somebody is looked at too, and a later read begins at the last row known.
-//! - **A Query is not a snapshot**: it may pass a slot before it is written and find the next one written. Such a hole
-//!   may hide the earlier copy of this very message, so a read with a hole is read again.
-//! - A put whose outcome is unknown is resolved by reading from the row before it.
+//! - The writer has looked at every row from the beginning of the first read to the slot that it writes. This includes
+//!   rows that won a slot before it, and a later read begins at the last known row.
+//! - **A Query is not a snapshot**: it may pass a slot before the slot is written, and find the next one written. Such
+//!   a hole may hide the earlier copy of this message, so the writer reads again, always: two functions' clocks may
+//!   differ, so the age of a row proves nothing.
+//! - A put with an unknown outcome is resolved by a read from the row before it.
+//!
+//! The same rows carry who wrote them and when, so the rate limits are counted from them before each put. The
+//! conditional put is the lock: of two messages that count the same rows, one loses its slot and counts again.
+
+use std::collections::BTreeMap;
 
 use super::row::Header;
+use crate::settings::{LogLimits, MAX_LOG_LIMIT};
 
-/// Rows looked at for an earlier copy when the client does not say from where: some seconds of a busy room.
+/// Rows searched for an earlier copy when the client gives no `after`: some seconds of a busy room.
 pub const LOOK_BACK: u32 = 50;
 
-/// Slots tried after each other before the tail is read again: each lost one costs a write.
+/// Rows searched for an earlier copy at most, however small the client's `after` is.
+pub const MAX_LOOK_BACK: u32 = 1_000;
+
+/// Rows counted at most for the rate limits.
+pub const ROWS_COUNTED: u32 = MAX_LOG_LIMIT;
+
+/// Slots tried one after another before the tail is read again: each lost slot costs a write.
 pub const SLOTS_TRIED: u32 = 3;
 
-/// Reads that must miss the same row before it counts as deleted. What one read misses because it was not written yet,
-/// a second one finds, since the row after it was there; beyond that only TTL takes a row away.
-pub const HOLE_READS: u32 = 3;
+/// Reads that must miss the same row before the row counts as deleted. A row that the first read missed because it was
+/// not written yet is found by the second one, since the row after it was there.
+pub const HOLE_READS: u32 = 2;
 
-/// Which rows to read, always strongly consistent.
+/// A tail that expires within this time counts as expired for a writer, in seconds: DynamoDB may delete the tail before
+/// the put arrives, and an invocation lives half a minute.
+const EXPIRY_MARGIN_S: i64 = 60;
+
+/// A row is put at most this long after its `at`, in milliseconds: an invocation lives half a minute. So all rows below
+/// a row are at most this much younger than it.
+const LONGEST_INVOCATION_MS: i64 = 30_000;
+
+/// Rows to read, always strongly consistent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Range {
-    /// This one and all after it. It is the last one known, so that a hole behind it shows.
+    /// The row `after` of the client and all rows above it, at most the last [`MAX_LOOK_BACK`].
+    After(u64),
+    /// This row and all above it. It is the last known row, so that a hole above it shows.
     From(u64),
-    /// The last [`LOOK_BACK`].
+    /// The last [`LOOK_BACK`] rows.
     Last,
-    /// The last one alone.
+    /// The last row alone.
     Tail,
+    /// So many rows below `seq`, for the rate limits.
+    Before {
+        /// The lowest row that is known.
+        seq: u64,
+        /// The number of rows.
+        rows: u32,
+    },
 }
 
 impl Range {
-    /// What to read first, for a client that has seen everything up to `after`.
+    /// The first read, for a client that has seen everything up to `after`.
     ///
-    /// A message without an `id` has no earlier copy that could be told from it. Rows are paid for by their size, so
-    /// looking for one would cost as much as the last messages are long.
+    /// A message without an `id` has no copy that could be recognised. Rows are paid for by their size, so the search
+    /// would cost as much as the last messages are long.
     pub fn covering(id: Option<&str>, after: Option<u64>) -> Self {
         match (id, after) {
             (None, _) => Self::Tail,
-            (Some(_), Some(after)) => Self::From(after),
+            (Some(_), Some(after)) => Self::After(after),
             (Some(_), None) => Self::Last,
         }
     }
+}
+
+/// Rows whose `at` is this or less end the search for rows to count: no row below them is within the window.
+pub(super) fn horizon(limits: &LogLimits, now_ms: i64) -> i64 {
+    now_ms - limits.window_ms - LONGEST_INVOCATION_MS
 }
 
 /// A slot to be written on condition that it is free.
@@ -58,15 +93,15 @@ pub struct Slot {
     pub seq: u64,
     /// The epoch of the row: that of the row before, or a new one.
     pub epoch: String,
-    /// The earliest that the row may expire, in seconds since 1970: not before the row before it. So what has expired
-    /// is always the beginning of a log, whatever happens to clocks and to the retention.
+    /// The earliest time the row may expire, in seconds since 1970: not before the row before it. So expired rows are
+    /// always the beginning of a log, whatever happens to clocks and to the retention.
     pub expires_from: i64,
-    /// Whether a genesis goes there, and not the message.
+    /// Whether the slot gets a genesis and not the message.
     pub genesis: bool,
 }
 
 impl Slot {
-    /// The beginning of a log that is empty. The first message copies its epoch from there, and so does whoever joins
+    /// The beginning of an empty log. The first message copies its epoch from there, and so does a member that joins
     /// before it: two writers cannot begin two epochs.
     pub(super) fn genesis(epoch: &str) -> Self {
         Self {
@@ -78,14 +113,14 @@ impl Slot {
     }
 }
 
-/// What became of a put.
+/// The result of a put.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The row is there.
     Written,
-    /// Somebody else's row is there, or our own: the reply to an earlier try was lost.
+    /// Another row is there; or our own, if the reply to an earlier try was lost.
     Taken(Header),
-    /// Nobody knows: no reply, or one that does not say what is there.
+    /// No reply, or a reply that does not say which row is there.
     Unknown,
 }
 
@@ -98,11 +133,11 @@ pub struct Stored {
     pub epoch: String,
     /// When it was first received, in milliseconds since 1970.
     pub at: i64,
-    /// Whether an earlier invocation has put it there.
+    /// Whether an earlier invocation has stored it.
     pub duplicate: bool,
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Read, and call [`Append::read`].
@@ -111,66 +146,139 @@ pub enum Step {
     Put(Slot),
     /// The message is in the log.
     Done(Stored),
+    /// The same user has used the same `id` for other data, at this number. Nothing is stored.
+    Conflict(u64),
+    /// A rate limit is reached. Nothing is stored.
+    Refused(Refusal),
+}
+
+/// A rate limit that is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Refusal {
+    /// Whether the limit is the room's and not the user's.
+    pub of_room: bool,
+    /// The limit: so many messages.
+    pub limit: u32,
+    /// The time until the message is within the limit, in milliseconds.
+    pub retry_after_ms: u64,
+}
+
+/// A message as a client sent it, reduced to what tells it from others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sent {
+    /// The sender.
+    pub user: String,
+    /// The client's own id of the message.
+    pub id: Option<String>,
+    /// A hash of the data, for a message with an `id`.
+    pub hash: Option<String>,
+    /// The client has seen everything up to this number, so no copy is at or below it.
+    pub after: Option<u64>,
+    /// When it was received, in milliseconds since 1970.
+    pub at: i64,
+}
+
+/// A row that counts for the rate limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Counted {
+    at: i64,
+    message: bool,
+    own: bool,
 }
 
 /// One message on its way into the log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Append {
-    user: String,
-    id: Option<String>,
+    sent: Sent,
     nonce: String,
-    at: i64,
+    limits: Option<LogLimits>,
     /// Slots lost since the tail was read.
     lost: u32,
     /// A row that was missing, and how many reads in a row have missed it.
     hole: Option<(u64, u32)>,
+    /// The rows seen so far, by number, as far as the limits need them.
+    counted: BTreeMap<u64, Counted>,
+    /// Whether there are no rows below the counted ones.
+    all_counted: bool,
+    /// The slot to be written when enough rows are counted.
+    waiting: Option<Slot>,
+}
+
+/// How a row relates to the message.
+enum Relation {
+    Copy,
+    Conflict,
+    Other,
 }
 
 impl Append {
-    /// A message of `user`, by the client's `id` if there is one, received `at` (milliseconds since 1970). `nonce` is a
-    /// ULID of this invocation alone; it also names the epoch when one begins.
-    pub fn new(user: &str, id: Option<&str>, nonce: &str, at: i64) -> Self {
+    /// A message on its way. `nonce` is a ULID of this invocation alone; a new epoch is named after it.
+    pub fn new(sent: Sent, nonce: &str, limits: Option<LogLimits>) -> Self {
         Self {
-            user: user.to_owned(),
-            id: id.map(str::to_owned),
+            sent,
             nonce: nonce.to_owned(),
-            at,
+            limits,
             lost: 0,
             hole: None,
+            counted: BTreeMap::new(),
+            all_counted: false,
+            waiting: None,
         }
     }
 
-    /// What to do after a read of `range` that returned `rows`, in ascending order.
+    /// The step after a read of `range` that returned `rows`, in ascending order.
     pub fn read(&mut self, range: Range, rows: &[Header]) -> Step {
+        self.count(rows);
+        if let Range::Before { rows: asked, .. } = range {
+            self.all_counted |= rows.len() < asked as usize;
+            if let Some(slot) = self.waiting.take() {
+                return self.within_limits(slot);
+            }
+        }
         let Some(tail) = rows.last() else {
             return match range {
-                // The client's `after` is of another epoch, or DynamoDB has deleted all since.
-                Range::From(_) => Step::Read(Range::Last),
-                Range::Last | Range::Tail => Step::Put(Slot::genesis(&self.nonce)),
+                // The client's `after` is of another epoch, or DynamoDB has deleted all rows since.
+                Range::After(_) | Range::From(_) => {
+                    self.sent.after = None;
+                    Step::Read(Range::Last)
+                }
+                _ => Step::Put(Slot::genesis(&self.nonce)),
             };
         };
-        let mut unbroken = from_expired(rows, self.now_s());
+        let searched = match range {
+            // The caller may remember more rows than a fresh process would read.
+            Range::Last => &rows[rows.len().saturating_sub(LOOK_BACK as usize)..],
+            _ => rows,
+        };
+        let mut unbroken = from_expired(searched, self.now_s());
         if let Some((missing, above)) = hole(range, unbroken, self.now_s()) {
             let reads = match self.hole {
                 Some((known, reads)) if known == missing => reads + 1,
                 _ => 1,
             };
             self.hole = Some((missing, reads));
-            let young = above.first().is_some_and(|row| row.is_young(self.at));
-            if young && reads < HOLE_READS {
+            if reads < HOLE_READS {
                 return Step::Read(range);
             }
             unbroken = above;
         }
-        let mut live = unbroken.iter().filter(|row| !row.is_expired(self.now_s()));
-        if let Some(own) = live.find(|row| self.is_own(row)) {
-            return Step::Done(self.found(own));
+        let mut conflict = None;
+        for row in unbroken.iter().filter(|row| !row.is_expired(self.now_s())) {
+            match self.relation(row) {
+                Relation::Copy => return Step::Done(self.found(row)),
+                Relation::Conflict => conflict = conflict.or(Some(row.seq)),
+                Relation::Other => {}
+            }
+        }
+        if let Some(seq) = conflict {
+            return Step::Conflict(seq);
         }
         self.lost = 0;
-        Step::Put(self.after(tail))
+        let slot = self.after(tail);
+        self.within_limits(slot)
     }
 
-    /// What to do after a put into `slot`.
+    /// The step after a put into `slot`.
     pub fn put(&mut self, slot: &Slot, outcome: &Outcome) -> Step {
         match outcome {
             Outcome::Written if slot.genesis => Step::Put(Slot {
@@ -181,18 +289,23 @@ impl Append {
             Outcome::Written => Step::Done(Stored {
                 seq: slot.seq,
                 epoch: slot.epoch.clone(),
-                at: self.at,
+                at: self.sent.at,
                 duplicate: false,
             }),
-            Outcome::Taken(winner) if self.is_own(winner) => Step::Done(self.found(winner)),
-            Outcome::Taken(winner) => {
-                self.lost += 1;
-                if self.lost < SLOTS_TRIED {
-                    Step::Put(self.after(winner))
-                } else {
-                    Step::Read(Range::From(winner.seq))
+            Outcome::Taken(winner) => match self.relation(winner) {
+                Relation::Copy => Step::Done(self.found(winner)),
+                Relation::Conflict => Step::Conflict(winner.seq),
+                Relation::Other => {
+                    self.count(std::slice::from_ref(winner));
+                    self.lost += 1;
+                    if self.lost < SLOTS_TRIED {
+                        let slot = self.after(winner);
+                        self.within_limits(slot)
+                    } else {
+                        Step::Read(Range::From(winner.seq))
+                    }
                 }
-            }
+            },
             Outcome::Unknown => Step::Read(match slot.seq.checked_sub(1) {
                 Some(known) => Range::From(known),
                 None => Range::Last,
@@ -201,18 +314,32 @@ impl Append {
     }
 
     fn now_s(&self) -> i64 {
-        self.at / 1000
+        self.sent.at / 1000
     }
 
     fn after(&self, tail: &Header) -> Slot {
         following(tail, &self.nonce, self.now_s(), false)
     }
 
-    /// Whether the row is this message: written by this invocation, or by an earlier one for the same client's id.
-    fn is_own(&self, row: &Header) -> bool {
-        let same_id = self.id.is_some() && self.id == row.id;
-        !row.is_genesis()
-            && (row.nonce == self.nonce || (same_id && row.user.as_ref() == Some(&self.user)))
+    /// A copy was written by this invocation, or by an earlier one for the same id and data of the same user. A row
+    /// without a hash was not written by this service, and counts as the same data.
+    fn relation(&self, row: &Header) -> Relation {
+        if row.is_genesis() {
+            return Relation::Other;
+        }
+        if row.nonce == self.nonce {
+            return Relation::Copy;
+        }
+        let sent = &self.sent;
+        let same_id = sent.id.is_some() && sent.id == row.id;
+        let seen = sent.after.is_some_and(|after| row.seq <= after);
+        if !same_id || row.user.as_ref() != Some(&sent.user) || seen {
+            return Relation::Other;
+        }
+        match &row.hash {
+            Some(hash) if sent.hash.as_ref() != Some(hash) => Relation::Conflict,
+            _ => Relation::Copy,
+        }
     }
 
     fn found(&self, own: &Header) -> Stored {
@@ -223,14 +350,107 @@ impl Append {
             duplicate: own.nonce != self.nonce,
         }
     }
+
+    /// Takes note of rows for the limits, from the last one down to the first that is too old to count.
+    fn count(&mut self, rows: &[Header]) {
+        let Some(limits) = self.limits else { return };
+        let horizon = horizon(&limits, self.sent.at);
+        for row in rows.iter().rev().take(ROWS_COUNTED as usize) {
+            let counted = Counted {
+                at: row.at,
+                message: !row.is_genesis(),
+                own: row.user.as_ref() == Some(&self.sent.user),
+            };
+            self.counted.insert(row.seq, counted);
+            if row.at <= horizon {
+                break;
+            }
+        }
+    }
+
+    /// Puts the message, unless a limit is reached or older rows have to be counted first.
+    fn within_limits(&mut self, slot: Slot) -> Step {
+        let Some(limits) = self.limits else {
+            return Step::Put(slot);
+        };
+        if let Some(range) = self.uncounted(&limits) {
+            self.waiting = Some(slot);
+            return Step::Read(range);
+        }
+        let times = |own: bool| -> Vec<i64> {
+            let rows = self.counted.values().filter(|row| row.message);
+            rows.filter(|row| row.own || !own)
+                .map(|row| row.at)
+                .collect()
+        };
+        let refusal = |of_room: bool, limit: Option<u32>| {
+            let limit = limit?;
+            let retry_after_ms = wait(times(!of_room), self.sent.at, limit, limits.window_ms)?;
+            Some(Refusal {
+                of_room,
+                limit,
+                retry_after_ms,
+            })
+        };
+        let refusals = [
+            refusal(false, limits.per_user),
+            refusal(true, limits.per_room),
+        ];
+        let longest = refusals
+            .into_iter()
+            .flatten()
+            .max_by_key(|refusal| refusal.retry_after_ms);
+        longest.map_or(Step::Put(slot), Step::Refused)
+    }
+
+    /// The rows to read before the limits can be judged. The first read is short: most rooms are calm.
+    fn uncounted(&self, limits: &LogLimits) -> Option<Range> {
+        let (&lowest, _) = self.counted.first_key_value()?;
+        let known = u32::try_from(self.counted.len()).unwrap_or(u32::MAX);
+        let horizon = horizon(limits, self.sent.at);
+        let enough = self.all_counted
+            || lowest <= 1
+            || known >= ROWS_COUNTED
+            || self.counted.values().any(|row| row.at <= horizon);
+        let rows = match known {
+            0..10 => 10,
+            10..50 => 40,
+            _ => ROWS_COUNTED.saturating_sub(known),
+        };
+        (!enough).then_some(Range::Before { seq: lowest, rows })
+    }
+}
+
+/// The time until one more message at `at` is within `limit` messages in any window, in milliseconds; none if it is
+/// within the limit now. `times` are those of the messages that count.
+fn wait(mut times: Vec<i64>, at: i64, limit: u32, window_ms: i64) -> Option<u64> {
+    let limit = limit as usize;
+    times.sort_unstable();
+    let mut near: Vec<i64> = times
+        .iter()
+        .copied()
+        .filter(|time| (at - window_ms + 1..at + window_ms).contains(time))
+        .chain([at])
+        .collect();
+    near.sort_unstable();
+    let full = near.windows(limit + 1).any(|group| {
+        group[limit] - group[0] < window_ms && (group[0]..=group[limit]).contains(&at)
+    });
+    if !full {
+        return None;
+    }
+    // All of the newest `limit` messages count until the oldest of them leaves the window.
+    let oldest = times[times.len() - limit];
+    Some(u64::try_from(oldest + window_ms - at).unwrap_or(0).max(1))
 }
 
 /// The slot after `tail`.
 ///
 /// An expired tail still counts for the number, but the row after it begins a new epoch, named `epoch`: DynamoDB may
-/// delete the tail at any moment, and its number would be given a second time.
+/// delete the tail at any moment, and its number would be given a second time. So does a tail that expires before the
+/// put is sure to have arrived.
 pub(super) fn following(tail: &Header, epoch: &str, now_s: i64, genesis: bool) -> Slot {
-    let expired = tail.is_expired(now_s);
+    let expired = tail.is_expired(now_s + EXPIRY_MARGIN_S);
     Slot {
         seq: tail.seq + 1,
         epoch: if expired { epoch } else { &tail.epoch }.to_owned(),
@@ -239,7 +459,7 @@ pub(super) fn following(tail: &Header, epoch: &str, now_s: i64, genesis: bool) -
     }
 }
 
-/// The rows from the last expired one on, or all. Expired rows are deleted in any order: holes among them say nothing.
+/// The rows from the last expired one on, or all. Expired rows are deleted in any order: holes among them prove nothing.
 fn from_expired(rows: &[Header], now_s: i64) -> &[Header] {
     let last = rows.iter().rposition(|row| row.is_expired(now_s));
     &rows[last.unwrap_or(0)..]
@@ -254,11 +474,12 @@ fn hole(range: Range, rows: &[Header], now_s: i64) -> Option<(u64, &[Header])> {
         let above = &rows[below + 1..];
         return Some((above[0].seq - 1, above));
     }
-    // The first row that there must be, unless it is trimmed. Numbers begin at 1: there may be no genesis any more.
+    // The first row that must be there, unless it is trimmed. Numbers begin at 1: the genesis may be deleted.
     let from = match range {
-        Range::From(known) => known.max(1),
+        Range::After(_) if rows.len() >= MAX_LOOK_BACK as usize => return None,
+        Range::After(known) | Range::From(known) => known.max(1),
         Range::Last if rows.len() < LOOK_BACK as usize => 1,
-        Range::Last | Range::Tail => return None,
+        Range::Last | Range::Tail | Range::Before { .. } => return None,
     };
     rows.first()
         .filter(|first| first.seq > from && !first.is_expired(now_s))

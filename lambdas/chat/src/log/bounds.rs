@@ -3,15 +3,22 @@
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use futures::future::try_join;
 
-use super::append::{HOLE_READS, Outcome, Slot, following};
+use super::append::{Outcome, Slot, following};
 use super::row::Header;
 use super::{Log, header};
 use crate::errors::TableError;
 use crate::protocol::Position;
-use crate::ulid::ulid;
+use crate::ulid::{made_at_ms, ulid};
 
-/// Tries to begin a log. One fails when somebody else's write comes first, or no reply comes.
+/// Tries to begin a log. A try fails when another writer is first, or when no reply comes.
 const BEGINNINGS: u32 = 3;
+
+/// Reads of both ends of a log that contradict each other before they are believed.
+const DOUBTFUL_READS: u32 = 2;
+
+/// Nothing of a younger epoch is trimmed, in milliseconds: messages are kept for one day at least. The epoch names its
+/// own time, and two functions' clocks differ by far less.
+const SHORTEST_RETENTION_MS: i64 = 24 * 3600 * 1000;
 
 /// What a log holds: the messages `first` to `head` of one epoch. None when `first` is `head` + 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +97,8 @@ impl Log {
     }
 
     /// The oldest and the newest row. They are read at the same time, so a log that begins in this moment can show its
-    /// second row and not its first: then they are read again.
+    /// second row and not its first: then they are read again. In an epoch older than a day a first row above 1 means
+    /// that the rows below are trimmed.
     async fn ends(&self, room: &str, now_ms: i64) -> Result<Option<(Header, Header)>, TableError> {
         let mut reads = 0;
         loop {
@@ -99,9 +107,13 @@ impl Log {
             reads += 1;
             let doubtful = match &oldest {
                 None => newest.is_some(),
-                Some(oldest) => newest.is_none() || (oldest.seq > 1 && oldest.is_young(now_ms)),
+                Some(oldest) => {
+                    let began = made_at_ms(&oldest.epoch);
+                    let old = began.is_some_and(|ms| ms + SHORTEST_RETENTION_MS <= now_ms);
+                    newest.is_none() || (oldest.seq > 1 && !old)
+                }
             };
-            if !doubtful || reads == HOLE_READS {
+            if !doubtful || reads == DOUBTFUL_READS {
                 return Ok(oldest.zip(newest));
             }
         }

@@ -1,14 +1,14 @@
 //! The table `messages`: the log of each room.
 //!
-//! A room's messages have numbers, 1, 2, 3 … without a hole, within an **epoch**: an unbroken sequence with a name of
-//! its own. Each row carries the epoch of the row before it; a new one begins when there is no row, or none that has
-//! not expired. **Expired rows count as trimmed** in every answer, whether or not DynamoDB has deleted them yet.
+//! The messages of a room have numbers, 1, 2, 3 … without a hole, within an **epoch**: an unbroken sequence with its own
+//! name. Each row carries the epoch of the row before it. A new epoch begins when all rows are deleted, expired, or about
+//! to expire. **Expired rows count as trimmed** in every answer, whether or not DynamoDB has deleted them yet.
 //!
 //! - [`append`]: how a message gets its number.
-//! - `bounds`: where a log begins and ends, and beginning one.
+//! - `bounds`: where a log begins and ends, and beginning a log.
 //! - `page`: reading messages.
-//! - `row`: what is stored.
-//! - `tail`: the end of a log, and what is remembered of it.
+//! - `row`: the stored row.
+//! - `tail`: the end of a log, and the rows that a process remembers.
 
 pub mod append;
 mod bounds;
@@ -25,6 +25,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
 
 pub use bounds::Bounds;
@@ -35,9 +36,12 @@ pub use tail::Tail;
 use crate::errors::TableError;
 use crate::protocol::{ErrorName, Failure};
 use crate::recent::Recent;
-use crate::settings;
+use crate::settings::{self, LogLimits};
 use crate::ulid::ulid;
-use append::{Append, LOOK_BACK, Outcome, Range, Slot, Step, Stored};
+use append::{
+    Append, LOOK_BACK, MAX_LOOK_BACK, Outcome, ROWS_COUNTED, Range, Refusal, Sent, Slot, Step,
+    Stored, horizon,
+};
 use row::Row;
 
 /// Puts without a usable reply before a message is given up. The SDK has tried each three times.
@@ -52,20 +56,24 @@ const LONGEST_PAUSE_MS: u64 = 160;
 /// How long a client should wait when a room is too hot, in milliseconds: spread, or the crowd comes back as one.
 const CROWDED_RETRY_MS: std::ops::RangeInclusive<u64> = 500..=1_500;
 
-/// Rooms whose end a process remembers: some 20 KB each at most.
+/// Rooms whose end a process remembers: some 60 KB each at most.
 const ROOMS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
 /// A message to be appended.
 #[derive(Debug, Clone, Copy)]
 pub struct Draft<'a> {
-    /// Where.
+    /// The room.
     pub room: &'a str,
-    /// Who.
+    /// The sender.
     pub user: &'a str,
-    /// The client's own id for it.
+    /// The client's own id of the message.
     pub id: Option<&'a str>,
+    /// The client has seen everything up to this number.
+    pub after: Option<u64>,
     /// The payload, JSON text.
     pub data: &'a str,
+    /// Whether the limit per user does not apply to the sender.
+    pub exempt: bool,
     /// When it was received, in milliseconds since 1970.
     pub at: i64,
 }
@@ -77,6 +85,7 @@ pub struct Log {
     table: String,
     page_size: Option<i32>,
     retention_s: i64,
+    limits: Option<LogLimits>,
     tails: Recent<Tail>,
 }
 
@@ -88,19 +97,21 @@ impl Log {
             table: settings.name,
             page_size: settings.page_size,
             retention_s: settings.retention_s,
+            limits: settings.limits,
             tails: Recent::new(ROOMS_REMEMBERED),
         }
     }
 
-    /// The end of a room's log, at least the rows of `range`: a consistent Query of what this process does not remember.
+    /// The end of a room's log at `now_ms`, at least the rows of `range`: a consistent Query of the rows that this
+    /// process does not remember.
     ///
     /// # Errors
     ///
-    /// DynamoDB's, after the SDK's tries. So for every function of this type that says nothing else.
-    pub async fn tail(&self, room: &str, range: Range) -> Result<Tail, TableError> {
+    /// DynamoDB's, after the SDK's tries. This holds for every function of this type that names no other error.
+    pub async fn tail(&self, room: &str, range: Range, now_ms: i64) -> Result<Tail, TableError> {
         let remembered = self.tails.take(room).unwrap_or_default();
-        if range == Range::Tail {
-            // One row costs less than all that has come since.
+        if range == Range::Tail && !self.counts_since(&remembered, now_ms) {
+            // One row costs less than all rows that came since.
             let newest = self.headers(room, range).await?;
             return Ok(remembered.followed_by(newest).unwrap_or_else(Tail::read));
         }
@@ -112,10 +123,33 @@ impl Log {
         Ok(Tail::read(self.headers(room, range).await?))
     }
 
-    /// What rows say of themselves, in ascending order: a consistent Query, all pages of the range. As a Query is no
-    /// snapshot, there may be holes.
+    /// Whether the limits need all rows that came since the newest of `remembered`.
+    fn counts_since(&self, remembered: &Tail, now_ms: i64) -> bool {
+        let newest = remembered.newest();
+        self.limits
+            .zip(newest)
+            .is_some_and(|(limits, newest)| newest.at > horizon(&limits, now_ms))
+    }
+
+    /// Rows a process remembers of a room.
+    fn rows_remembered(&self) -> u32 {
+        self.limits.map_or(LOOK_BACK, |_| ROWS_COUNTED)
+    }
+
+    /// The headers of the rows of a range, in ascending order: a consistent Query of all its pages. A Query is not a
+    /// snapshot, so there may be holes.
     async fn headers(&self, room: &str, range: Range) -> Result<Vec<Header>, TableError> {
         match range {
+            Range::After(after) => {
+                let query = self.from(room, after);
+                self.newest_of(query, MAX_LOOK_BACK).await
+            }
+            Range::Before { seq, rows } => {
+                let query = self
+                    .query(room, "room = :room AND seq < :seq")
+                    .expression_attribute_values(":seq", AttributeValue::N(seq.to_string()));
+                self.newest_of(query, rows).await
+            }
             Range::From(first) => {
                 let query = self.from(room, first).set_limit(self.page_size);
                 collect(query, usize::MAX).await
@@ -125,7 +159,7 @@ impl Log {
         }
     }
 
-    /// The row `last` and all after it, or nothing if they are so many that it is cheaper to begin anew.
+    /// The row `last` and all after it; nothing if there are so many that it is cheaper to begin anew.
     async fn since(&self, room: &str, last: u64) -> Result<Vec<Header>, TableError> {
         let most = LOOK_BACK as usize;
         let query = self.from(room, last).limit(self.page_limit(most));
@@ -137,17 +171,23 @@ impl Log {
     }
 
     async fn newest(&self, room: &str, most: u32) -> Result<Vec<Header>, TableError> {
+        self.newest_of(self.query(room, "room = :room"), most).await
+    }
+
+    /// The last `most` rows of a Query, in ascending order.
+    async fn newest_of(
+        &self,
+        query: QueryFluentBuilder,
+        most: u32,
+    ) -> Result<Vec<Header>, TableError> {
         let most = most as usize;
-        let query = self
-            .query(room, "room = :room")
-            .scan_index_forward(false)
-            .limit(self.page_limit(most));
+        let query = query.scan_index_forward(false).limit(self.page_limit(most));
         let mut rows = collect(query, most).await?;
         rows.reverse();
         Ok(rows)
     }
 
-    /// Rows per page of a Query that wants so many.
+    /// Rows per page of a Query for `limit` rows.
     fn page_limit(&self, limit: usize) -> i32 {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         self.page_size.unwrap_or(limit).min(limit)
@@ -162,8 +202,9 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// `slow_down` when `until` comes before a slot is won, and whatever the table answers. The message may be in the
-    /// log all the same; sent again by the same user with the same id, it is found there.
+    /// `id_conflict`; `slow_down` when a rate limit is reached, with the time until the message is within the limit;
+    /// `slow_down` when `until` comes before a slot is won; and the table's. After the last two the message may be in
+    /// the log nevertheless: when the same user sends it again with the same id, it is found there.
     pub async fn append(
         &self,
         draft: &Draft<'_>,
@@ -172,15 +213,34 @@ impl Log {
         until: Instant,
     ) -> Result<Stored, Failure> {
         let nonce = ulid(draft.at);
-        let mut append = Append::new(draft.user, draft.id, &nonce, draft.at);
+        let hash = draft.id.map(|_| hash(draft.data));
+        let sent = Sent {
+            user: draft.user.to_owned(),
+            id: draft.id.map(str::to_owned),
+            hash: hash.clone(),
+            after: draft.after,
+            at: draft.at,
+        };
+        let mut limits = self.limits;
+        if let Some(limits) = limits.as_mut().filter(|_| draft.exempt) {
+            limits.per_user = None;
+        }
+        let mut append = Append::new(sent, &nonce, limits);
         let mut step = append.read(range, tail.rows());
         let (mut unknown, mut pause_ms) = (0, FIRST_PAUSE_MS);
         loop {
             step = match step {
                 Step::Done(stored) => {
-                    tail.trim();
-                    self.tails.remember(draft.room, tail);
+                    self.remember(draft.room, tail);
                     return Ok(stored);
+                }
+                Step::Conflict(seq) => {
+                    self.remember(draft.room, tail);
+                    return Err(conflict(seq));
+                }
+                Step::Refused(refusal) => {
+                    self.remember(draft.room, tail);
+                    return Err(limited(refusal, limits));
                 }
                 Step::Read(range) => {
                     let rows = timeout_at(until, self.headers(draft.room, range)).await;
@@ -188,12 +248,18 @@ impl Log {
                         .map_err(|_| crowded())?
                         .map_err(|error| unclear(error, unknown))?;
                     let next = append.read(range, &rows);
-                    rows.into_iter().for_each(|row| tail.push(row));
+                    match range {
+                        Range::Before { .. } => tail.prepend(rows),
+                        _ => rows.into_iter().for_each(|row| tail.push(row)),
+                    }
                     next
                 }
                 Step::Put(slot) => {
                     let message = (!slot.genesis).then_some(draft);
-                    let row = self.row(draft.room, draft.at, message, &slot, &nonce);
+                    let row = Row {
+                        hash: hash.as_deref().filter(|_| !slot.genesis),
+                        ..self.row(draft.room, draft.at, message, &slot, &nonce)
+                    };
                     let outcome = match timeout_at(until, self.put(&row))
                         .await
                         .map_err(|_| crowded())?
@@ -226,6 +292,11 @@ impl Log {
         }
     }
 
+    fn remember(&self, room: &str, mut tail: Tail) {
+        tail.trim(self.rows_remembered());
+        self.tails.remember(room, tail);
+    }
+
     /// The row of a message, or of a genesis, at `slot`.
     fn row<'a>(
         &self,
@@ -240,6 +311,7 @@ impl Log {
             seq: slot.seq,
             epoch: &slot.epoch,
             id: message.and_then(|message| message.id),
+            hash: None,
             user: message.map(|message| message.user),
             data: message.map(|message| message.data),
             at,
@@ -248,8 +320,7 @@ impl Log {
         }
     }
 
-    /// One conditional PutItem. A condition that fails because our own earlier try succeeded looks like any other: its
-    /// row tells.
+    /// One conditional PutItem. When the condition fails because our own earlier try succeeded, the returned row shows it.
     async fn put(&self, row: &Row<'_>) -> Result<Outcome, TableError> {
         const DOING: &str = "writing to the log";
         let item: HashMap<String, AttributeValue> =
@@ -267,7 +338,7 @@ impl Log {
             Err(error) => match error.as_service_error() {
                 Some(PutItemError::ConditionalCheckFailedException(failed)) => {
                     let winner = failed.item.clone();
-                    // Without the row, reading tells what is there.
+                    // Without the row, only a read shows which row is there.
                     Ok(match winner.map(|item| header(DOING, item)).transpose()? {
                         Some(winner) => Outcome::Taken(winner),
                         None => Outcome::Unknown,
@@ -288,11 +359,12 @@ impl Log {
     }
 }
 
-/// What the first `most` rows of a Query say of themselves.
+/// The headers of the first `most` rows of a Query.
 async fn collect(query: QueryFluentBuilder, most: usize) -> Result<Vec<Header>, TableError> {
     const DOING: &str = "reading the tail of the log";
     let mut items = query
-        .projection_expression("seq, epoch, id, #user, nonce, #at, expiresAt")
+        .projection_expression("seq, epoch, id, #hash, #user, nonce, #at, expiresAt")
+        .expression_attribute_names("#hash", "hash")
         .expression_attribute_names("#user", "user")
         .expression_attribute_names("#at", "at")
         .into_paginator()
@@ -308,12 +380,53 @@ async fn collect(query: QueryFluentBuilder, most: usize) -> Result<Vec<Header>, 
     Ok(rows)
 }
 
-/// What a row says of itself. An unknown attribute is left alone, so that an older function reads a newer row.
+/// The header of an item. Unknown attributes are ignored, so that an older function reads a newer row.
 fn header(
     doing: &'static str,
     item: HashMap<String, AttributeValue>,
 ) -> Result<Header, TableError> {
     serde_dynamo::from_item(item).map_err(|error| TableError::unreadable(doing, &error))
+}
+
+/// A short hash of the data as the client wrote it: it tells another message with the same id from a copy.
+fn hash(data: &str) -> String {
+    let digest = Sha256::digest(data.as_bytes());
+    digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn conflict(seq: u64) -> Failure {
+    Failure::new(
+        ErrorName::IdConflict,
+        format!(
+            "this id belongs to another message of yours, number {seq}; nothing was stored; give each message its own id, such as a UUID"
+        ),
+    )
+}
+
+fn limited(refusal: Refusal, limits: Option<LogLimits>) -> Failure {
+    let Refusal {
+        of_room,
+        limit,
+        retry_after_ms,
+    } = refusal;
+    let whose = if of_room {
+        "in this room"
+    } else {
+        "of one user in this room"
+    };
+    let seconds = limits.map_or(0, |limits| limits.window_ms / 1000);
+    Failure {
+        retry_after_ms: Some(retry_after_ms),
+        ..Failure::new(
+            ErrorName::SlowDown,
+            format!(
+                "the limit is {limit} messages {whose} in {seconds} s; nothing was stored; send it again in {retry_after_ms} ms"
+            ),
+        )
+    }
 }
 
 fn crowded() -> Failure {
@@ -322,12 +435,12 @@ fn crowded() -> Failure {
         cause: Some(anyhow!("no slot of the log was won in time")),
         ..Failure::new(
             ErrorName::SlowDown,
-            "too many write to this room at once; wait, then send the same frame again, with the same id",
+            "too many clients write to this room at once; wait, then send the same frame again, with the same id",
         )
     }
 }
 
-/// The failure to tell, which depends on whether a put was left without a reply.
+/// The failure for the client. It depends on whether a put was left without a reply.
 fn unclear(error: TableError, unknown: u32) -> Failure {
     let failure = Failure::from(error);
     if unknown == 0 {
@@ -335,7 +448,7 @@ fn unclear(error: TableError, unknown: u32) -> Failure {
     }
     Failure {
         message: "the service failed, and the message may be stored or not; \
-                  sent again with the same id, it is stored once"
+                  send it again with the same id, and it is stored once"
             .to_owned(),
         ..failure
     }

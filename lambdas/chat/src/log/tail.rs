@@ -1,9 +1,9 @@
 //! The end of a log, as a message is appended to it, and as a process remembers it until it appends the next one.
 //!
-//! A row of a log never changes, so what was read once need not be read again: only what has come since, from the last
-//! row that is remembered on. If that is not there any more, nothing that is remembered counts.
+//! A header of a log never changes, so a process reads only the rows that came since, from the last remembered row on.
+//! If that row is missing, the process forgets the others.
 //!
-//! It saves what a client without a position costs: the last fifty messages at every publish.
+//! This saves the reads of a client without a position: the last fifty messages at every publish.
 
 use super::append::{LOOK_BACK, Range};
 use super::row::Header;
@@ -13,7 +13,7 @@ use super::row::Header;
 pub struct Tail(Vec<Header>);
 
 impl Tail {
-    /// What a read returned; there may be holes.
+    /// The rows of a read; there may be holes.
     pub(super) fn read(rows: Vec<Header>) -> Self {
         Self(rows)
     }
@@ -22,7 +22,12 @@ impl Tail {
         &self.0
     }
 
-    /// The last number, if this and what has come since hold all that is read of `range`.
+    /// The newest row.
+    pub(super) fn newest(&self) -> Option<&Header> {
+        self.0.last()
+    }
+
+    /// The last number, if these rows and those that came since include all rows of `range`.
     pub(super) fn covers(&self, range: Range) -> Option<u64> {
         let ([first, ..], [.., last]) = (&self.0[..], &self.0[..]) else {
             return None;
@@ -31,16 +36,17 @@ impl Tail {
             Range::Tail => true,
             Range::Last => self.0.len() >= LOOK_BACK as usize || first.seq <= 1,
             // The client may know of more.
-            Range::From(after) => (first.seq..=last.seq).contains(&after),
+            Range::After(after) | Range::From(after) => (first.seq..=last.seq).contains(&after),
+            Range::Before { .. } => false,
         };
         covers.then_some(last.seq)
     }
 
-    /// This and what has come since.
+    /// These rows and those that came since.
     ///
     /// # Errors
     ///
-    /// `newer`, if it does not begin with the last row that is remembered.
+    /// Returns `newer` if it does not begin with the last remembered row.
     pub(super) fn followed_by(mut self, newer: Vec<Header>) -> Result<Self, Vec<Header>> {
         match (self.0.last(), newer.first()) {
             (Some(last), Some(first)) if (first.seq, &first.nonce) == (last.seq, &last.nonce) => {
@@ -52,7 +58,7 @@ impl Tail {
         }
     }
 
-    /// A row that was seen or written. What it does not follow on is forgotten.
+    /// Adds a row that was seen or written. Rows that it does not follow are forgotten.
     pub(super) fn push(&mut self, row: Header) {
         match self.0.last() {
             Some(last) if row.seq <= last.seq => return,
@@ -62,13 +68,23 @@ impl Tail {
         self.0.push(row);
     }
 
-    /// What is worth remembering: the last [`LOOK_BACK`] rows without a hole.
-    pub(super) fn trim(&mut self) {
+    /// Adds the rows below the first one, if they join.
+    pub(super) fn prepend(&mut self, mut older: Vec<Header>) {
+        if let ([.., last], [first, ..]) = (&older[..], &self.0[..])
+            && last.seq + 1 == first.seq
+        {
+            older.append(&mut self.0);
+            self.0 = older;
+        }
+    }
+
+    /// Keeps the last `most` rows without a hole.
+    pub(super) fn trim(&mut self, most: u32) {
         let gap = self
             .0
             .windows(2)
             .rposition(|pair| pair[0].seq + 1 != pair[1].seq);
-        let surplus = self.0.len().saturating_sub(LOOK_BACK as usize);
+        let surplus = self.0.len().saturating_sub(most as usize);
         self.0
             .drain(..surplus.max(gap.map_or(0, |below| below + 1)));
     }
@@ -83,6 +99,7 @@ mod tests {
             seq,
             epoch: "E".to_owned(),
             id: None,
+            hash: None,
             user: None,
             nonce: format!("nonce-{seq}"),
             at: 0,
@@ -110,7 +127,7 @@ mod tests {
         assert_eq!(tail(12..61).covers(Range::Last), None);
         for (after, covered) in [(4, false), (5, true), (8, true), (9, false)] {
             assert_eq!(
-                tail(5..=8).covers(Range::From(after)).is_some(),
+                tail(5..=8).covers(Range::After(after)).is_some(),
                 covered,
                 "{after}"
             );
@@ -143,12 +160,12 @@ mod tests {
         let mut rows = tail([3, 5, 6]);
         rows.push(row(6));
         rows.push(row(7));
-        rows.trim();
+        rows.trim(LOOK_BACK);
         assert_eq!(seqs(&rows), [5, 6, 7]);
         rows.push(row(9));
         assert_eq!(seqs(&rows), [9]);
         let mut rows = tail(0..80);
-        rows.trim();
+        rows.trim(LOOK_BACK);
         assert_eq!(seqs(&rows), (30..80).collect::<Vec<u64>>());
     }
 }

@@ -1,10 +1,10 @@
-//! What clients are told when something is not done.
+//! The errors that clients get.
 
 use serde::Serialize;
 
 use super::{Correlation, EXAMPLE, MAX_ID_CHARS, Right, render};
 
-/// The stable names of errors: what a program may branch on.
+/// The stable names of errors, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorName {
@@ -20,11 +20,13 @@ pub enum ErrorName {
     UnknownAction,
     /// A count is at its limit: the rooms of a connection.
     TooMany,
-    /// What members would be sent is longer than [`super::MAX_FRAME_BYTES`].
+    /// The same user has used the same id for other data.
+    IdConflict,
+    /// The message for the members is longer than [`super::MAX_MESSAGE_BYTES`].
     PayloadTooLarge,
-    /// Too much at once; the same frame will do later.
+    /// Too much at once; the same frame may succeed later.
     SlowDown,
-    /// Our fault, not the client's; the same frame may do later.
+    /// The service failed; the same frame may succeed later.
     Internal,
 }
 
@@ -38,6 +40,7 @@ impl ErrorName {
             Self::NotAMember => "not_a_member",
             Self::UnknownAction => "unknown_action",
             Self::TooMany => "too_many",
+            Self::IdConflict => "id_conflict",
             Self::PayloadTooLarge => "payload_too_large",
             Self::SlowDown => "slow_down",
             Self::Internal => "internal",
@@ -52,6 +55,7 @@ impl ErrorName {
             Self::Forbidden | Self::NotAMember => 403,
             Self::UnknownAction => 404,
             Self::TooMany => 409,
+            Self::IdConflict => 409,
             Self::PayloadTooLarge => 413,
             Self::SlowDown => 429,
             Self::Internal => 500,
@@ -64,7 +68,7 @@ impl ErrorName {
     }
 }
 
-/// Why a frame was not done. Every one reaches the client as an error frame.
+/// The reason why a frame was refused or failed. It reaches the client as an error frame.
 #[derive(Debug)]
 pub struct Failure {
     /// For programs.
@@ -75,7 +79,7 @@ pub struct Failure {
     pub retry_after_ms: Option<u64>,
     /// Which right is missing.
     pub right: Option<Right>,
-    /// For our log alone: it may name tables and hosts.
+    /// For the log of the function alone: it may name tables and hosts.
     pub cause: Option<anyhow::Error>,
 }
 
@@ -107,7 +111,7 @@ impl Failure {
         Self::new(ErrorName::BadRequest, message)
     }
 
-    /// `unknown_action`, with the actions there are.
+    /// `unknown_action`, with the known actions.
     pub fn unknown_action(action: &str, known: &[String]) -> Self {
         Self::new(
             ErrorName::UnknownAction,
@@ -119,7 +123,7 @@ impl Failure {
         )
     }
 
-    /// `bad_request` for a frame that asks for nothing, with the actions there are.
+    /// `bad_request` for a frame without an action, with the known actions.
     pub fn no_action(known: &[String]) -> Self {
         Self::bad_request(format!(
             "action is missing; there are {}; {EXAMPLE}",
@@ -127,7 +131,7 @@ impl Failure {
         ))
     }
 
-    /// `internal`, with what the log needs to know.
+    /// `internal`, with the cause for the log.
     pub fn internal(message: impl Into<String>, cause: anyhow::Error) -> Self {
         Self {
             cause: Some(cause),
@@ -168,7 +172,7 @@ struct ErrorFrame<'a> {
     right: Option<Right>,
 }
 
-/// The head of something a user typed, short enough for a sentence.
+/// The beginning of a user's text, short enough for a sentence.
 fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_ID_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -200,6 +204,7 @@ mod tests {
             (ErrorName::NotAMember, 403, "not_a_member", false),
             (ErrorName::UnknownAction, 404, "unknown_action", false),
             (ErrorName::TooMany, 409, "too_many", false),
+            (ErrorName::IdConflict, 409, "id_conflict", false),
             (ErrorName::PayloadTooLarge, 413, "payload_too_large", false),
             (ErrorName::SlowDown, 429, "slow_down", true),
             (ErrorName::Internal, 500, "internal", true),

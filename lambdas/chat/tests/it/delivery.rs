@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue::{N, S};
 use serde_json::json;
 
-use crate::support::{World, now_ms};
+use crate::support::{World, body, now_ms, request};
 
 #[tokio::test]
 async fn members_get_the_message_and_the_sender_gets_the_ack() {
@@ -115,7 +115,7 @@ async fn a_publish_reads_no_more_than_it_must() {
         ("PutItem messages", 2),
         ("Query", 1),
         ("Query messages", 1),
-        ("Query room-index", 1),
+        ("Query room-index", 2),
     ]);
     assert_eq!(world.tap.counts(), expected);
 
@@ -127,10 +127,88 @@ async fn a_publish_reads_no_more_than_it_must() {
         ("PutItem messages", 3),
         ("Query", 1),
         ("Query messages", 2),
-        ("Query room-index", 2),
+        ("Query room-index", 4),
     ]);
     assert_eq!(world.tap.counts(), expected);
     assert!(world.peers.asked().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_of_a_room_is_read_for_a_stranger() {
+    let world = World::lobby().await;
+    world.join("c", "garden").await;
+    let publish = r#"{"action":"publish","room":"lobby","id":"x","after":0,"data":1}"#;
+    let history = r#"{"action":"history","room":"lobby","after":0}"#;
+    for _ in 0..2 {
+        let error = world.publish("c", publish).await;
+        assert_eq!(error["name"], "not_a_member");
+        let error = world.ask_history("c", history).await;
+        assert_eq!(error["name"], "not_a_member");
+    }
+    assert_eq!(world.tap.counts(), [("GetItem".to_owned(), 4)]);
+    // Neither is it read for a connection that this process has heard in another room.
+    world.publish("c", r#"{"action":"publish","data":1}"#).await;
+    let before = world.tap.counts();
+    world.publish("c", publish).await;
+    let of_rooms = |counts: Vec<(String, usize)>| -> usize {
+        let reads = counts.iter().filter(|(name, _)| name.starts_with("Query "));
+        reads.map(|(_, count)| count).sum()
+    };
+    assert_eq!(of_rooms(world.tap.counts()), of_rooms(before));
+}
+
+#[tokio::test]
+async fn who_joins_while_the_message_is_put_gets_it() {
+    let world = World::lobby().await;
+    let held = world.tap.hold("PutItem messages", 0);
+    let frame = r#"{"action":"publish","room":"lobby","data":1}"#;
+    // The genesis, then the message.
+    let (ack, ()) = futures::future::join(world.publish("a", frame), async {
+        held.arrived().await;
+        held.release();
+        held.arrived().await;
+        // The members are read already. The head is 0 for whoever joins now.
+        world.join("late", "lobby").await;
+        held.release();
+    })
+    .await;
+    assert_eq!(ack["delivered"], 2);
+    assert_eq!(world.peers.tried(), ["b", "late"]);
+    assert_eq!(world.peers.frames("late")[0]["seq"], 1);
+}
+
+#[tokio::test]
+async fn a_process_delivers_a_duplicate_again_once_in_half_a_minute() {
+    let world = World::lobby().await;
+    let frame = r#"{"action":"publish","room":"lobby","id":"m","after":0,"data":"hi"}"#;
+    let delivered = async |app: &chat::App, later_ms: i64| {
+        let frame = request("a", frame);
+        let now_ms = frame.now_ms + later_ms;
+        let frame = chat::lambda::Request { now_ms, ..frame };
+        let ack = body(&chat::publish(app, &frame).await);
+        assert_eq!((&ack["type"], &ack["seq"]), (&"ack".into(), &1.into()));
+        ack["delivered"].as_u64().unwrap()
+    };
+    // The message, a duplicate that is delivered again, and some that are not.
+    assert_eq!(delivered(&world.app, 0).await, 1);
+    assert_eq!(delivered(&world.app, 0).await, 1);
+    for later in [0, 1, 10_000, 29_000] {
+        assert_eq!(delivered(&world.app, later).await, 0);
+    }
+    assert_eq!(world.peers.texts("b").len(), 2);
+    // A process that knows nothing delivers it: the first one may have been killed.
+    assert_eq!(delivered(&world.another_process(), 0).await, 1);
+    assert_eq!(delivered(&world.app, 40_000).await, 1);
+    assert_eq!(delivered(&world.app, 41_000).await, 0);
+    assert_eq!(world.peers.texts("b").len(), 4);
+    // Another message is not held back.
+    let ack = world
+        .publish(
+            "a",
+            r#"{"action":"publish","room":"lobby","id":"n","data":"hi"}"#,
+        )
+        .await;
+    assert_eq!(ack["delivered"], 1);
 }
 
 #[tokio::test]
@@ -146,7 +224,8 @@ async fn every_member_of_every_page_gets_it_once() {
     assert_eq!(ack["delivered"], 49);
     let expected: Vec<String> = ids.into_iter().filter(|id| id != "c17").collect();
     assert_eq!(world.peers.tried(), expected);
-    let read = ("Query room-index".to_owned(), 8);
+    // Eight pages, and the first one before the message is stored.
+    let read = ("Query room-index".to_owned(), 9);
     assert!(world.tap.counts().contains(&read));
 }
 

@@ -286,7 +286,7 @@ async fn a_table_that_fails_half_way_is_admitted() {
     }
     world
         .tap
-        .fail("Query room-index", 2, "ResourceNotFoundException");
+        .fail("Query room-index", 3, "ResourceNotFoundException");
     // The message is stored, and that is what an ack says; whom it has not reached finds it in the log.
     let ack = world.publish("a", FRAME).await;
     assert_eq!(

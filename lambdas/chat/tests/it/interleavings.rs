@@ -1,29 +1,35 @@
-//! The append algorithm alone, through every interleaving of a few writers.
+//! Runs the append algorithm alone through every interleaving of a few writers.
 //!
-//! The writers are driven by the code that publishes, [`Append`], over a log in memory. Everything that takes time on
-//! the way is taken apart: a read looks at one slot after the other, in ascending order, while others write; a put may
-//! be done and its reply lost, may be lost and done later, or never; a process may die anywhere, and its client tries
-//! again with the same id. All orders in which this can happen are gone through; states that were met before are not.
+//! The writers are driven by the code that publishes, [`Append`], over a log in memory. Each operation that takes time
+//! is split: a read looks at one slot after the other, in ascending order, while others write; a put may be done and
+//! its reply lost, may be done later, or never; a process may die anywhere, and its client sends the message again with
+//! the same id. The test goes through all orders in which this can happen, and skips states that it has met before.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chat::log::Header;
-use chat::log::append::{Append, Outcome, Range, Slot, Step};
+use chat::log::append::{Append, Outcome, Range, Sent, Slot, Step};
+use chat::settings::LogLimits;
 
-/// The moment everything happens at, in milliseconds since 1970.
+/// The time of the test, in milliseconds since 1970.
 const NOW_MS: i64 = 1_793_246_400_000;
+
+/// The clock of the second writer is behind by this much: no decision may compare two functions' clocks.
+const BEHIND_MS: i64 = 600_000;
 const EXPIRES_S: i64 = NOW_MS / 1000 + 7 * 24 * 3600;
 
 type Log = BTreeMap<u64, Header>;
 
-/// What a client wants to say.
+/// A message of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Message {
     user: &'static str,
     id: Option<&'static str>,
-    /// What the client has seen.
+    /// The last number that the client has seen.
     after: Option<u64>,
+    data: &'static str,
+    limits: Option<LogLimits>,
 }
 
 /// A client and the invocation that works for it.
@@ -53,6 +59,10 @@ enum Doing {
         seq: u64,
         epoch: String,
     },
+    /// The id belongs to other data.
+    Conflict,
+    /// A rate limit is reached.
+    Refused,
     /// Died, and its client does not try again.
     Dead,
 }
@@ -102,12 +112,16 @@ impl Writer {
             Step::Read(range) => Doing::Reading {
                 range,
                 next: match range {
-                    Range::From(first) => first,
+                    Range::After(first) | Range::From(first) => first,
                     Range::Last => 0,
                     Range::Tail => end,
+                    Range::Before { seq, rows } => seq.saturating_sub(rows.into()),
                 },
-                // What is written behind this while the read goes on may be found or not.
-                end: end + 2,
+                // Rows that are written behind this while the read goes on may be found or not.
+                end: match range {
+                    Range::Before { seq, .. } => seq,
+                    _ => end + 2,
+                },
                 rows: Vec::new(),
             },
             Step::Put(slot) => Doing::Putting(slot),
@@ -115,6 +129,8 @@ impl Writer {
                 seq: stored.seq,
                 epoch: stored.epoch,
             },
+            Step::Conflict(_) => Doing::Conflict,
+            Step::Refused(_) => Doing::Refused,
         };
     }
 
@@ -123,11 +139,20 @@ impl Writer {
             seq: slot.seq,
             epoch: slot.epoch.clone(),
             id: self.message.id.filter(|_| !slot.genesis).map(str::to_owned),
+            hash: hash(self.message).filter(|_| !slot.genesis),
             user: (!slot.genesis).then(|| self.message.user.to_owned()),
             nonce: nonce(self.invocation),
-            at: NOW_MS,
+            at: clock(self.message, self.invocation),
             expires_at: EXPIRES_S,
         }
+    }
+}
+
+/// The clock of an invocation. The limits count by the clocks, so the writers share one there.
+fn clock(message: Message, invocation: u8) -> i64 {
+    match (message.limits, invocation / 16) {
+        (None, 1) => NOW_MS - BEHIND_MS,
+        _ => NOW_MS,
     }
 }
 
@@ -135,8 +160,20 @@ fn nonce(invocation: u8) -> String {
     format!("N{invocation}")
 }
 
+/// The data stand for their hash.
+fn hash(message: Message) -> Option<String> {
+    message.id.map(|_| message.data.to_owned())
+}
+
 fn fresh(message: Message, invocation: u8) -> Append {
-    Append::new(message.user, message.id, &nonce(invocation), NOW_MS)
+    let sent = Sent {
+        user: message.user.to_owned(),
+        id: message.id.map(str::to_owned),
+        hash: hash(message),
+        after: message.after,
+        at: clock(message, invocation),
+    };
+    Append::new(sent, &nonce(invocation), message.limits)
 }
 
 /// Puts a row where there is none.
@@ -172,7 +209,7 @@ fn successors(state: &State) -> Vec<State> {
     for index in 0..state.writers.len() {
         let writer = &state.writers[index];
         match &writer.doing {
-            Doing::Acked { .. } | Doing::Dead => continue,
+            Doing::Acked { .. } | Doing::Conflict | Doing::Refused | Doing::Dead => continue,
             Doing::Reading {
                 range,
                 next: slot,
@@ -255,8 +292,10 @@ fn check(state: &State) {
         }
         assert_eq!(row.is_genesis(), *seq == 0, "{state:#?}");
     }
+    // An id is taken once, but for the rows that a writer has declared older than its message.
     let mut ids = HashSet::new();
-    for row in log.values().filter(|row| row.id.is_some()) {
+    let older = |row: &Header| row.nonce == OLDER;
+    for row in log.values().filter(|row| row.id.is_some() && !older(row)) {
         assert!(
             ids.insert((&row.user, &row.id)),
             "twice in the log: {state:#?}"
@@ -270,12 +309,30 @@ fn check(state: &State) {
         );
     }
     for writer in &state.writers {
+        if let Some(limit) = writer.message.limits.and_then(|limits| limits.per_user) {
+            let of_user = log
+                .values()
+                .filter(|row| row.user.as_deref() == Some(writer.message.user));
+            assert!(
+                of_user.count() <= limit as usize,
+                "beyond the limit: {state:#?}"
+            );
+        }
+        if matches!(writer.doing, Doing::Conflict | Doing::Refused) {
+            // A genesis holds no message.
+            let stored = log
+                .values()
+                .any(|row| !row.is_genesis() && row.nonce == nonce(writer.invocation));
+            assert!(!stored, "refused and stored: {state:#?}");
+        }
         if let Doing::Acked { seq, epoch } = &writer.doing {
             let row = log.get(seq).unwrap();
             let mine = row.nonce == nonce(writer.invocation)
                 || (row.id.is_some()
                     && row.id.as_deref() == writer.message.id
-                    && row.user.as_deref() == Some(writer.message.user));
+                    && row.user.as_deref() == Some(writer.message.user)
+                    && row.hash == hash(writer.message)
+                    && writer.message.after.is_none_or(|after| row.seq > after));
             assert!(
                 mine && row.epoch == *epoch,
                 "acked and not there: {state:#?}"
@@ -299,11 +356,12 @@ fn explore(first: State) -> usize {
     while let Some(state) = open.pop() {
         check(&state);
         let next = successors(&state);
-        if state
-            .writers
-            .iter()
-            .all(|writer| matches!(writer.doing, Doing::Acked { .. }))
-        {
+        if state.writers.iter().all(|writer| {
+            matches!(
+                writer.doing,
+                Doing::Acked { .. } | Doing::Conflict | Doing::Refused
+            )
+        }) {
             ends += 1;
         }
         for mut state in next {
@@ -322,6 +380,7 @@ fn genesis() -> Log {
         seq: 0,
         epoch: "E".to_owned(),
         id: None,
+        hash: None,
         user: None,
         nonce: "G".to_owned(),
         at: NOW_MS,
@@ -343,8 +402,32 @@ fn talk() -> Log {
     log
 }
 
+/// The writer of a row that is older than every message of a test.
+const OLDER: &str = "older";
+
+/// A log in which alice has used the id `a` already, for other data.
+fn used() -> Log {
+    let mut log = talk();
+    let said = Header {
+        seq: 2,
+        user: Some("alice".to_owned()),
+        id: Some("a".to_owned()),
+        hash: Some("first".to_owned()),
+        nonce: OLDER.to_owned(),
+        ..log[&1].clone()
+    };
+    log.insert(2, said);
+    log
+}
+
 fn says(user: &'static str, id: Option<&'static str>, after: Option<u64>) -> Message {
-    Message { user, id, after }
+    Message {
+        user,
+        id,
+        after,
+        data: "data",
+        limits: None,
+    }
 }
 
 fn race(log: Log, writers: &[(Message, u8, u8)]) -> usize {
@@ -424,4 +507,72 @@ fn who_gives_no_id_is_written_once_for_each_invocation() {
         ],
     );
     assert!(states > 1_000, "{states}");
+}
+
+#[test]
+fn one_id_for_two_messages_is_stored_once_and_refused_once() {
+    for (log, after) in [(Log::new(), None), (genesis(), Some(0)), (talk(), Some(1))] {
+        let other = Message {
+            data: "other",
+            ..says("alice", Some("a"), after)
+        };
+        let states = race(
+            log,
+            &[
+                (says("alice", Some("a"), after), 1, 1),
+                (other, 1, 0),
+                (says("bob", None, None), 0, 0),
+            ],
+        );
+        assert!(states > 1_000, "{states}");
+    }
+}
+
+#[test]
+fn a_row_that_the_client_has_seen_is_never_the_copy() {
+    // The row 2 has the same user and id: the writers of `after: 2` store a message, a writer of `after: 1` does not.
+    let states = race(
+        used(),
+        &[
+            (says("alice", Some("a"), Some(2)), 1, 1),
+            (says("bob", Some("b"), Some(2)), 1, 0),
+        ],
+    );
+    assert!(states > 1_000, "{states}");
+    let mut append = fresh(says("alice", Some("a"), Some(1)), 0);
+    let rows: Vec<Header> = used().into_values().skip(1).collect();
+    assert_eq!(append.read(Range::After(1), &rows), Step::Conflict(2));
+    // A warm process holds more rows than the client asks for.
+    for message in [says("alice", Some("a"), Some(2)), says("alice", None, None)] {
+        let rows: Vec<Header> = used().into_values().collect();
+        let range = Range::covering(message.id, message.after);
+        let step = fresh(message, 0).read(range, &rows);
+        assert!(matches!(step, Step::Put(Slot { seq: 3, .. })), "{step:?}");
+    }
+}
+
+#[test]
+fn writers_of_one_user_never_pass_the_limit() {
+    let limits = |per_user: u32| {
+        Some(LogLimits {
+            per_user: Some(per_user),
+            per_room: None,
+            window_ms: 5_000,
+        })
+    };
+    for (per_user, log) in [(1, Log::new()), (1, talk()), (2, talk())] {
+        let message = |id| Message {
+            limits: limits(per_user),
+            ..says("alice", id, None)
+        };
+        let states = race(
+            log,
+            &[
+                (message(Some("a")), 0, 1),
+                (message(Some("b")), 0, 0),
+                (message(None), 0, 0),
+            ],
+        );
+        assert!(states > 300, "{states}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue::{N, S};
+use chat::App;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -70,7 +71,7 @@ async fn the_same_id_again_is_the_same_message() {
     let world = World::lobby().await;
     let first = world.publish("a", FRAME).await;
     world.publish("b", r#"{"action":"publish","data":2}"#).await;
-    // From another connection of the same user, and with other data: what was stored first counts.
+    // From another connection of the same user.
     world
         .put(HashMap::from([
             ("connectionId".to_owned(), S("a2".to_owned())),
@@ -80,7 +81,7 @@ async fn the_same_id_again_is_the_same_message() {
             ("expiresAt".to_owned(), N("99999999999".to_owned())),
         ]))
         .await;
-    let frame = r#"{"action":"publish","room":"lobby","data":"other","id":"m","after":0}"#;
+    let frame = r#"{"action":"publish","room":"lobby","data":"hi","id":"m","after":0}"#;
     let second = world.publish("a2", frame).await;
     for field in ["seq", "epoch", "at", "id"] {
         assert_eq!(first[field], second[field], "{field}");
@@ -119,6 +120,157 @@ async fn a_copy_is_found_as_far_back_as_the_client_says() {
     assert_eq!((&ack["seq"], ack.get("duplicate")), (&63.into(), None));
 }
 
+/// A publish by user-a with `after` and its data.
+async fn m1(app: &App, after: u64, data: &str) -> Value {
+    let frame =
+        json!({"action": "publish", "room": "lobby", "id": "m1", "after": after, "data": data});
+    body(&chat::publish(app, &request("a", &frame.to_string())).await)
+}
+
+/// The number, and whether the message is a duplicate.
+fn place(ack: &Value) -> (u64, bool) {
+    let seq = ack["seq"].as_u64().unwrap_or_else(|| panic!("{ack}"));
+    (seq, ack.get("duplicate").is_some())
+}
+
+#[tokio::test]
+async fn a_row_at_or_below_after_is_never_the_copy() {
+    for cold in [false, true] {
+        let world = World::lobby().await;
+        let process = || {
+            if cold {
+                world.another_process()
+            } else {
+                world.app.clone()
+            }
+        };
+        assert_eq!(place(&m1(&process(), 0, "first").await), (1, false));
+        for n in 2..=6 {
+            world
+                .publish("b", &format!(r#"{{"action":"publish","data":{n}}}"#))
+                .await;
+        }
+        // The client has seen the first m1, so this one is another message: with other data and with the same.
+        assert_eq!(
+            place(&m1(&process(), 6, "second").await),
+            (7, false),
+            "{cold}"
+        );
+        assert_eq!(
+            place(&m1(&process(), 7, "second").await),
+            (8, false),
+            "{cold}"
+        );
+        assert_eq!(
+            place(&m1(&process(), 6, "second").await),
+            (7, true),
+            "{cold}"
+        );
+        // A retry of the first one is found nevertheless.
+        assert_eq!(
+            place(&m1(&process(), 0, "first").await),
+            (1, true),
+            "{cold}"
+        );
+        assert_eq!(
+            seqs(&world.log("lobby").await),
+            (0..=8).collect::<Vec<u64>>()
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_id_for_other_data_is_refused_and_nothing_is_stored() {
+    for cold in [false, true] {
+        let world = World::lobby().await;
+        let process = || {
+            if cold {
+                world.another_process()
+            } else {
+                world.app.clone()
+            }
+        };
+        m1(&process(), 0, "first").await;
+        let error = m1(&process(), 0, "second").await;
+        assert_eq!(
+            error,
+            json!({
+                "type": "error", "id": "m1", "action": "publish", "code": 409, "name": "id_conflict",
+                "message": "this id belongs to another message of yours, number 1; nothing was stored; \
+                            give each message its own id, such as a UUID",
+                "temporary": false,
+            }),
+            "{cold}"
+        );
+        assert_eq!(seqs(&world.log("lobby").await), [0, 1]);
+        assert_eq!(world.peers.texts("b").len(), 1);
+    }
+    // Two at once: one is stored, the other is refused.
+    let world = World::lobby().await;
+    let (one, two) = (world.another_process(), world.another_process());
+    let (one, two) = futures::future::join(m1(&one, 0, "first"), m1(&two, 0, "second")).await;
+    let mut names = [one, two].map(|reply| reply["name"].as_str().map(str::to_owned));
+    names.sort();
+    assert_eq!(names, [None, Some("id_conflict".to_owned())]);
+    assert_eq!(seqs(&world.log("lobby").await), [0, 1]);
+}
+
+#[tokio::test]
+async fn a_position_reaches_back_a_thousand_rows() {
+    let world = World::lobby().await;
+    for seq in 0..=1_100 {
+        put(&world, seq, "E", RETENTION_S).await;
+    }
+    let again = |id: u64| {
+        json!({"action": "publish", "room": "lobby", "id": format!("id-{id}"), "after": 0, "data": {"n": id}})
+            .to_string()
+    };
+    // Rows 101 to 1100 are searched, by one Query.
+    assert_eq!(place(&world.publish("a", &again(101)).await), (101, true));
+    let reads = |counts: Vec<(String, usize)>| {
+        let found = counts
+            .into_iter()
+            .find(|(name, _)| name == "Query messages");
+        found.map(|(_, count)| count)
+    };
+    // The second one reads the data that was stored first.
+    assert_eq!(reads(world.tap.counts()), Some(2));
+    assert_eq!(
+        place(&world.publish("a", &again(100)).await),
+        (1_101, false)
+    );
+}
+
+#[tokio::test]
+async fn a_tail_that_expires_within_a_minute_ends_its_epoch_for_writers_alone() {
+    for (expires_in, goes_on) in [(50, false), (120, true)] {
+        let world = World::lobby().await;
+        for seq in 0..4 {
+            put(&world, seq, "OLD", expires_in).await;
+        }
+        // Readers still see the messages, and a join begins nothing.
+        let page = world.ask_history("b", r#"{"action":"history"}"#).await;
+        assert_eq!((&page["epoch"], &page["head"]), (&"OLD".into(), &3.into()));
+        let joined = world
+            .ask_join(
+                "b",
+                r#"{"action":"join","room":"lobby","since":{"epoch":"OLD","seq":2}}"#,
+            )
+            .await;
+        assert_eq!(
+            (&joined["epoch"], &joined["recovered"]),
+            (&"OLD".into(), &true.into())
+        );
+        // A retry is found, too.
+        let retry = r#"{"action":"publish","room":"lobby","data":1,"id":"id-3","after":2}"#;
+        assert_eq!(place(&world.publish("a", retry).await), (3, true));
+
+        let ack = world.publish("a", FRAME).await;
+        assert_eq!(ack["seq"], 4);
+        assert_eq!(ack["epoch"] == "OLD", goes_on, "{expires_in}");
+    }
+}
+
 #[tokio::test]
 async fn a_lost_reply_is_no_second_copy() {
     // Of the genesis, of the message; with and without an id; as many as the SDK tries again, and more.
@@ -148,7 +300,7 @@ async fn a_message_without_any_reply_is_admitted_and_found_again() {
         json!({
             "type": "error", "id": "m", "action": "publish", "code": 500, "name": "internal",
             "message": "the service failed, and the message may be stored or not; \
-                        sent again with the same id, it is stored once",
+                        send it again with the same id, and it is stored once",
             "temporary": true,
         })
     );
@@ -174,7 +326,7 @@ async fn many_writers_at_once_get_a_number_each() {
     let frames: Vec<String> = (0..40)
         .map(|n| {
             format!(
-                r#"{{"action":"publish","room":"lobby","data":{n},"id":"m{}"}}"#,
+                r#"{{"action":"publish","room":"lobby","data":{0},"id":"m{0}"}}"#,
                 n / 2
             )
         })

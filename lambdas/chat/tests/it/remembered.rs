@@ -1,4 +1,4 @@
-//! What a process remembers from one publish to the next: it saves reads and waits, and changes nothing else.
+//! A process remembers parts of a publish for the next one: this saves reads and waits, and changes nothing else.
 
 use chat::App;
 use serde_json::{Value, json};
@@ -63,11 +63,12 @@ async fn a_retry_is_found_among_what_is_remembered() {
     let mut reads = Reads::of(&world);
     let ack = publish(&world.app, "a", &frame("first-1")).await;
     assert_eq!((&ack["seq"], &ack["duplicate"]), (&1.into(), &true.into()));
-    // What has come since, and the message itself.
+    // The rows that came since, the message itself, and the members before and after.
     let expected = [
         "GetItem",
         "Query messages",
         "Query messages",
+        "Query room-index",
         "Query room-index",
     ];
     assert_eq!(reads.since(), expected);

@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// Serves an empty DynamoDB for as long as the test's runtime lives, and returns its URL.
 pub(crate) async fn start_engine() -> String {
@@ -135,8 +136,34 @@ pub(crate) struct Tap(Arc<Mutex<Tapping>>);
 struct Tapping {
     counts: BTreeMap<String, usize>,
     faults: Vec<Fault>,
-    /// Replies to be lost, of an operation: the request is done all the same.
+    /// Replies to be lost, of an operation: the request is done nevertheless.
     lost: Vec<(&'static str, usize)>,
+    /// Operations whose requests are held, all but the first few.
+    held: Vec<(&'static str, usize, Arc<Held>)>,
+}
+
+/// Requests that are held on their way.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    arrived: Notify,
+    released: Notify,
+}
+
+impl Held {
+    /// Waits until a request is held.
+    pub(crate) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Lets the held request go on.
+    pub(crate) fn release(&self) {
+        self.released.notify_one();
+    }
+
+    async fn wait(&self) {
+        self.arrived.notify_one();
+        self.released.notified().await;
+    }
 }
 
 #[derive(Debug)]
@@ -166,6 +193,28 @@ impl Tap {
     /// 500 instead.
     pub(crate) fn lose(&self, operation: &'static str, count: usize) {
         self.0.lock().unwrap().lost.push((operation, count));
+    }
+
+    /// Holds the requests of an operation after the next `after`, until they are released.
+    pub(crate) fn hold(&self, operation: &'static str, after: usize) -> Arc<Held> {
+        let held = Arc::new(Held::default());
+        let mut tapping = self.0.lock().unwrap();
+        let seen = tapping.counts.get(operation).copied().unwrap_or(0);
+        tapping
+            .held
+            .push((operation, seen + after, Arc::clone(&held)));
+        held
+    }
+
+    /// What holds this request, which is counted already.
+    fn holds(&self, operation: &str) -> Option<Arc<Held>> {
+        let tapping = self.0.lock().unwrap();
+        let count = tapping.counts.get(operation).copied().unwrap_or(0);
+        let held = tapping
+            .held
+            .iter()
+            .find(|(held, after, _)| *held == operation && count > *after);
+        held.map(|(_, _, held)| Arc::clone(held))
     }
 
     /// Whether the reply to this request is to be lost.
@@ -237,6 +286,13 @@ impl HttpConnector for Tapped<SharedHttpConnector> {
         };
         if let Some(error) = error {
             return HttpConnectorFuture::ready(Ok(refusal(error)));
+        }
+        if let Some(held) = self.tap.holds(&operation) {
+            let inner = self.inner.clone();
+            return HttpConnectorFuture::new(async move {
+                held.wait().await;
+                inner.call(request).await
+            });
         }
         let done = self.inner.call(request);
         if !self.tap.loses(&operation) {

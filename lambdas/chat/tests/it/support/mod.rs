@@ -12,7 +12,7 @@ use chat::App;
 use chat::identity::Caller;
 use chat::lambda::{Reply, Request};
 use chat::members::Connection;
-use chat::settings::{ConnectionsTable, Delivery, MessagesTable};
+use chat::settings::{ConnectionsTable, Delivery, LogLimits, MessagesTable};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -75,6 +75,7 @@ impl World {
         let history = MessagesTable {
             name: MESSAGES.to_owned(),
             retention_s: RETENTION_S,
+            limits: None,
             page_size,
         };
         let app = App::new(&config, table.clone(), history.clone(), delivery);
@@ -89,12 +90,21 @@ impl World {
         }
     }
 
-    /// Another process of the same function: it remembers nothing of what this one has done.
+    /// Another process of the same function. It remembers nothing that this process has done.
     pub(crate) fn another_process(&self) -> App {
+        self.process(None)
+    }
+
+    /// Another process, which keeps to `limits`.
+    pub(crate) fn process(&self, limits: Option<LogLimits>) -> App {
+        let history = MessagesTable {
+            limits,
+            ..self.history.clone()
+        };
         App::new(
             &self.config,
             self.table.clone(),
-            self.history.clone(),
+            history,
             self.app.delivery.clone(),
         )
     }

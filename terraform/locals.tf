@@ -35,7 +35,7 @@ locals {
         # The tail of the room's log, and the message appended to it.
         messages = ["Query", "PutItem"]
       }
-      environment = { FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency) }
+      environment = { FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency), LIMITS = jsonencode(var.limits) }
       # Memory buys processor. Below 1024 MiB a fan-out takes longer for about the same money, above it costs more and
       # is no faster: docs/performance.md has the table.
       memory_mib = 1024

@@ -156,6 +156,32 @@ variable "fan_out_concurrency" {
   }
 }
 
+variable "limits" {
+  type = object({
+    per_user          = optional(number, 10)
+    per_room          = optional(number, 200)
+    window_seconds    = optional(number, 5)
+    frames_per_second = optional(number, 20)
+    burst             = optional(number, 50)
+  })
+  description = "Rate limits: messages of one user in a room (per_user) and of a room (per_room) within window_seconds, counted exactly over all connections; other frames of one connection (frames_per_second, after burst at once), for each process. 0 means no limit."
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for limit in [var.limits.per_user, var.limits.per_room] : limit >= 0 && limit <= 200 && floor(limit) == limit])
+    error_message = "limits.per_user and limits.per_room must be whole numbers of messages, 0 to 200: a function remembers the last 200 messages of a room."
+  }
+  validation {
+    condition     = var.limits.window_seconds >= 1 && var.limits.window_seconds <= 60 && floor(var.limits.window_seconds) == var.limits.window_seconds
+    error_message = "limits.window_seconds must be a whole number of seconds, 1 to 60."
+  }
+  validation {
+    condition     = alltrue([for limit in [var.limits.frames_per_second, var.limits.burst] : limit >= 0 && limit <= 10000 && floor(limit) == limit]) && (var.limits.frames_per_second == 0 || var.limits.burst >= 1)
+    error_message = "limits.frames_per_second and limits.burst must be whole numbers of frames, 0 to 10000; burst must be 1 or more where frames_per_second is a limit."
+  }
+}
+
 variable "history_days" {
   type        = number
   description = "Days that messages are kept."

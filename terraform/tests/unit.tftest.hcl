@@ -222,6 +222,7 @@ run "functions" {
         HISTORY_DAYS                             = "7"
         AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
         FAN_OUT_CONCURRENCY                      = "128"
+        LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
       }
       join = {
         CONNECTIONS_TABLE = "roomchat-prod-connections"

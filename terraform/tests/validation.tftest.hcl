@@ -272,6 +272,86 @@ run "fan_out_concurrency_2" {
   expect_failures = [var.fan_out_concurrency]
 }
 
+run "limits_1" {
+  command = plan
+
+  variables {
+    limits = { per_user = 201 }
+  }
+
+  expect_failures = [var.limits]
+}
+
+run "limits_2" {
+  command = plan
+
+  variables {
+    limits = { per_user = -1 }
+  }
+
+  expect_failures = [var.limits]
+}
+
+run "limits_3" {
+  command = plan
+
+  variables {
+    limits = { per_room = 1.5 }
+  }
+
+  expect_failures = [var.limits]
+}
+
+run "limits_4" {
+  command = plan
+
+  variables {
+    limits = { per_room = 201 }
+  }
+
+  expect_failures = [var.limits]
+}
+
+run "limits_5" {
+  command = plan
+
+  variables {
+    limits = { window_seconds = 0 }
+  }
+
+  expect_failures = [var.limits]
+}
+
+run "limits_6" {
+  command = plan
+
+  variables {
+    limits = { window_seconds = 61 }
+  }
+
+  expect_failures = [var.limits]
+}
+
+run "limits_7" {
+  command = plan
+
+  variables {
+    limits = { frames_per_second = -1 }
+  }
+
+  expect_failures = [var.limits]
+}
+
+run "limits_8" {
+  command = plan
+
+  variables {
+    limits = { frames_per_second = 20, burst = 0 }
+  }
+
+  expect_failures = [var.limits]
+}
+
 run "history_days_1" {
   command = plan
 

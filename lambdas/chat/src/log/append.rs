@@ -377,30 +377,40 @@ impl Append {
             self.waiting = Some(slot);
             return Step::Read(range);
         }
-        let times = |own: bool| -> Vec<i64> {
+        let times = |of_room: bool| -> Vec<i64> {
             let rows = self.counted.values().filter(|row| row.message);
-            rows.filter(|row| row.own || !own)
+            let mut times: Vec<i64> = rows
+                .filter(|row| row.own || of_room)
                 .map(|row| row.at)
-                .collect()
+                .collect();
+            times.sort_unstable();
+            times
         };
-        let refusal = |of_room: bool, limit: Option<u32>| {
-            let limit = limit?;
-            let retry_after_ms = wait(times(!of_room), self.sent.at, limit, limits.window_ms)?;
-            Some(Refusal {
+        let at = self.sent.at;
+        let limits_of = [(false, limits.per_user), (true, limits.per_room)];
+        let (mut full, mut longest) = (false, None);
+        for (of_room, limit) in limits_of {
+            let Some(limit) = limit else { continue };
+            let times = times(of_room);
+            full |= is_full(&times, at, limit, limits.window_ms);
+            let free_at = free_at(&times, limit, limits.window_ms);
+            let refusal = Refusal {
                 of_room,
                 limit,
-                retry_after_ms,
-            })
-        };
-        let refusals = [
-            refusal(false, limits.per_user),
-            refusal(true, limits.per_room),
-        ];
-        let longest = refusals
-            .into_iter()
-            .flatten()
-            .max_by_key(|refusal| refusal.retry_after_ms);
-        longest.map_or(Step::Put(slot), Step::Refused)
+                retry_after_ms: u64::try_from(free_at.unwrap_or(at) - at)
+                    .unwrap_or(0)
+                    .max(1),
+            };
+            if longest
+                .is_none_or(|longest: Refusal| longest.retry_after_ms < refusal.retry_after_ms)
+            {
+                longest = Some(refusal);
+            }
+        }
+        match longest {
+            Some(refusal) if full => Step::Refused(refusal),
+            _ => Step::Put(slot),
+        }
     }
 
     /// The rows to read before the limits can be judged. The first read is short: most rooms are calm.
@@ -421,27 +431,25 @@ impl Append {
     }
 }
 
-/// The time until one more message at `at` is within `limit` messages in any window, in milliseconds; none if it is
-/// within the limit now. `times` are those of the messages that count.
-fn wait(mut times: Vec<i64>, at: i64, limit: u32, window_ms: i64) -> Option<u64> {
+/// Whether one more message at `at` makes more than `limit` messages in some window. `times` are those of the messages
+/// that count, in ascending order.
+fn is_full(times: &[i64], at: i64, limit: u32, window_ms: i64) -> bool {
     let limit = limit as usize;
-    times.sort_unstable();
-    let mut near: Vec<i64> = times
-        .iter()
-        .copied()
+    let near = times.iter().copied();
+    let mut near: Vec<i64> = near
         .filter(|time| (at - window_ms + 1..at + window_ms).contains(time))
         .chain([at])
         .collect();
     near.sort_unstable();
-    let full = near.windows(limit + 1).any(|group| {
-        group[limit] - group[0] < window_ms && (group[0]..=group[limit]).contains(&at)
-    });
-    if !full {
-        return None;
-    }
-    // All of the newest `limit` messages count until the oldest of them leaves the window.
-    let oldest = times[times.len() - limit];
-    Some(u64::try_from(oldest + window_ms - at).unwrap_or(0).max(1))
+    near.windows(limit + 1)
+        .any(|group| group[limit] - group[0] < window_ms && (group[0]..=group[limit]).contains(&at))
+}
+
+/// When one more message is within the limit: the newest `limit` messages count until the oldest of them leaves the
+/// window. None if there are fewer messages.
+fn free_at(times: &[i64], limit: u32, window_ms: i64) -> Option<i64> {
+    let oldest = times.len().checked_sub(limit as usize)?;
+    times.get(oldest).map(|time| time + window_ms)
 }
 
 /// The slot after `tail`.

@@ -10,6 +10,7 @@ mod failures;
 mod history;
 mod identity;
 mod interleavings;
+mod limits;
 mod log;
 mod membership;
 mod pruning;

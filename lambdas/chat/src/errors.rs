@@ -7,11 +7,11 @@ use thiserror::Error;
 
 use crate::protocol::{ErrorName, Failure};
 
-/// How long a client should wait when DynamoDB throttles, in milliseconds: by then a key that was hit by a burst has
-/// most likely cooled down. The SDK has tried three times already.
+/// The wait for a client when DynamoDB throttles, in milliseconds: by then a key that a burst has hit is most likely free
+/// again. The SDK has tried three times already.
 const THROTTLED_RETRY_MS: u64 = 1_000;
 
-/// The table did not do it, after the SDK's own tries.
+/// A request to a table that failed, after the SDK's own tries.
 #[derive(Debug, Error)]
 #[error("{doing} failed: {cause}")]
 pub struct TableError {
@@ -41,12 +41,12 @@ impl TableError {
         }
     }
 
-    /// An item that is not what we write.
+    /// An item of another form than the service writes.
     pub(crate) fn unreadable(doing: &'static str, error: &serde_dynamo::Error) -> Self {
         Self::odd(doing, error)
     }
 
-    /// A table that holds what it should not.
+    /// A table whose content contradicts itself.
     pub(crate) fn odd(doing: &'static str, cause: &impl ToString) -> Self {
         Self {
             doing,
@@ -76,7 +76,7 @@ impl From<TableError> for Failure {
     }
 }
 
-/// An error of the SDK with all its causes. Its own text is the outermost alone: "service error", "dispatch failure".
+/// An error of the SDK with all its causes. Its own text is only the outermost: "service error", "dispatch failure".
 pub fn causes(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

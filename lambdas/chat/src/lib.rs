@@ -1,17 +1,17 @@
-//! What the chat functions share: the protocol, the tables, delivery.
+//! The library of the chat functions: the protocol, the tables, delivery.
 //!
-//! One Lambda function per route hands API Gateway's event to one function of this crate and returns its reply:
+//! Each Lambda function hands API Gateway's event to one function of this crate and returns its reply:
 //!
-//! | route | function | what it does |
+//! | route | function | task |
 //! |---|---|---|
 //! | `$connect` | [`connect()`] | checks the names, writes the row that makes a connection a member of its room |
 //! | `$disconnect` | [`disconnect()`] | deletes every row of the connection |
 //! | `publish`, `sendmessage` | [`publish()`] | stores a message, delivers it to the other members and acknowledges it |
-//! | `join` | [`join()`] | makes the connection a member of a further room, and says what it has missed there |
-//! | `leave` | [`leave()`] | ends that |
+//! | `join` | [`join()`] | makes the connection a member of another room, and returns the messages that it has missed there |
+//! | `leave` | [`leave()`] | ends a membership |
 //! | `history` | [`history()`] | reads a page of a room's log |
 //! | `members` | [`members()`] | lists the users in a room |
-//! | `$default` | [`default()`] | answers everything else with an error frame that says what is possible |
+//! | `$default` | [`default()`] | answers everything else with an error frame that lists the actions |
 //!
 //! Layout, from the outside in:
 //!
@@ -20,7 +20,7 @@
 //! - [`log`]: the table `messages`: the log of each room, and how a message gets its number.
 //! - [`members`]: the table `connections`, and removing the rows of dead connections.
 //! - [`delivery`]: posts a message to all members, bounded and before the deadline.
-//! - [`identity`]: who a connection is and what it may do, from the authorizer's context in the event.
+//! - [`identity`]: the user of a connection and its rights, from the authorizer's context in the event.
 //! - [`protocol`]: the frames, the names of rooms and users, rights, the names of errors. No AWS type.
 //! - [`aws`]: builds the SDK's clients. No other file builds one.
 //! - [`settings`]: the environment variables, read once.
@@ -28,8 +28,8 @@
 //! - `recent`: a bounded memory of hints that a process keeps between invocations.
 //! - [`ulid`]: unique names of epochs and writers.
 //!
-//! Nothing here outlives an invocation: every future is awaited or dropped before a function returns, because Lambda
-//! freezes the process at that moment.
+//! No future outlives an invocation: each one is awaited or dropped before a function returns, because Lambda freezes the
+//! process at that moment.
 
 pub mod aws;
 pub mod delivery;

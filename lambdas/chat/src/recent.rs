@@ -1,5 +1,5 @@
-//! What a process remembers from one invocation to the next: hints that save a read or a wait. They decide nothing; the
-//! process forgets them when it ends, and what is least recently used when it knows too much.
+//! A memory between invocations of one process: hints that save a read or a wait. No decision rests on them. The memory
+//! ends with the process, and drops the least recently used hint when it is full.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-/// Hints by a name. Cheap to clone: clones share them.
+/// Hints by name. Cheap to clone: clones share the hints.
 #[derive(Clone)]
 pub(crate) struct Recent<T>(Arc<Mutex<LruCache<String, T>>>);
 
 impl<T> Recent<T> {
-    /// Room for so many.
+    /// A memory of at most so many hints.
     pub(crate) fn new(most: NonZeroUsize) -> Self {
         Self(Arc::new(Mutex::new(LruCache::new(most))))
     }
 
-    /// Takes a hint out. Whoever finds it true remembers it again.
+    /// Takes a hint out. The caller remembers it again if it is still true.
     pub(crate) fn take(&self, name: &str) -> Option<T> {
         self.lock().pop(name)
     }

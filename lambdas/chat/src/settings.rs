@@ -14,7 +14,7 @@ use crate::identity::Auth;
 /// The SDK's variable for the endpoint of `@connections`.
 pub const MANAGEMENT_ENDPOINT: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
 
-/// Looks up an environment variable. A parameter so that tests need not change their own environment.
+/// Looks up an environment variable. It is a parameter, so that tests do not change their own environment.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The environment of this process.
@@ -22,7 +22,7 @@ pub fn process(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Where the rows of connections are.
+/// The table of connections.
 #[derive(Debug, Clone)]
 pub struct ConnectionsTable {
     /// `CONNECTIONS_TABLE`, required.
@@ -53,7 +53,7 @@ impl ConnectionsTable {
     }
 }
 
-/// Where the logs of the rooms are, and how long they keep a message.
+/// The table of messages, and how long it keeps them.
 #[derive(Debug, Clone)]
 pub struct MessagesTable {
     /// `MESSAGES_TABLE`, required.
@@ -164,7 +164,7 @@ impl RateLimits {
     }
 }
 
-/// How a message is delivered.
+/// The bounds of a delivery.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     /// `FAN_OUT_CONCURRENCY`: posts in flight at most, 1 to 512, by default 128.
@@ -176,9 +176,9 @@ pub struct Delivery {
     ///
     /// API Gateway answers 410 for a connection whose `$connect` still runs, and lets that run for 29 s at most.
     pub prune_grace: Duration,
-    /// How long one try of one post may take.
+    /// The longest time for one try of one post.
     pub attempt_timeout: Duration,
-    /// How long one post may take with all its tries.
+    /// The longest time for one post with all its tries.
     pub post_timeout: Duration,
 }
 
@@ -251,7 +251,7 @@ pub fn actions(env: Lookup<'_>) -> anyhow::Result<Vec<String>> {
     Ok(actions)
 }
 
-/// The SDK takes any text for an endpoint and fails at the first post; `wss://` is the likely mistake.
+/// Checks the endpoint: the SDK accepts any text and fails at the first post. `wss://` is the likely mistake.
 fn check_management_endpoint(env: Lookup<'_>) -> anyhow::Result<()> {
     let endpoint = required(
         env,

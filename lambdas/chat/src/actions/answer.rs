@@ -1,4 +1,4 @@
-//! What the actions of a client have in common: they are answered whatever happens, and are about one of its rooms.
+//! The common parts of the actions: each frame is answered, whatever happens, and concerns one room of its sender.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::lambda::{Reply, Request, before};
 use crate::members::{Connections, Membership};
 use crate::protocol::{Correlation, ErrorName, Failure, Frame, Name, Right};
 
-/// How many rooms an error message lists.
+/// Rooms that an error message lists at most.
 const ROOMS_LISTED: usize = 10;
 
-/// Whatever is not done when less than this is left of the invocation is answered with an error: Lambda would end it
-/// without a word.
+/// An action that is not finished when less than this is left of the invocation is answered with an error: Lambda would
+/// end the invocation without an answer.
 const ANSWER_BEFORE_DEADLINE: Duration = Duration::from_millis(100);
 
-/// Reads the frame of `request`, does the `work`, and answers with the frame it returns or with an `error`.
+/// Reads the frame of `request`, does the `work`, and answers with the returned frame or with an `error`.
 pub(crate) async fn answer<'a>(
     request: &'a Request,
     work: impl AsyncFnOnce(&Frame<'a>) -> Result<String, Failure>,
@@ -68,7 +68,7 @@ pub(crate) async fn answer<'a>(
 ///
 /// # Errors
 ///
-/// `forbidden`; `not_a_member`; `bad_request` when it names none and is in several; and what the table answers.
+/// `forbidden`; `not_a_member`; `bad_request` when it names no room and is in several; and the table's.
 pub(crate) async fn membership(
     connections: &Connections,
     request: &Request,
@@ -91,7 +91,7 @@ pub(crate) async fn membership(
         })
 }
 
-/// A connection whose rows are gone: it has left its last room, or its two hours are over.
+/// The failure for a connection without rows: it has left its last room, or its two hours are over.
 pub(crate) fn in_no_room() -> Failure {
     Failure::new(
         ErrorName::NotAMember,
@@ -99,7 +99,7 @@ pub(crate) fn in_no_room() -> Failure {
     )
 }
 
-/// The one room of a connection that names none.
+/// The only room of a connection whose frame names no room.
 fn only(mut own: Vec<Membership>) -> Result<Membership, Failure> {
     match own.len() {
         0 => Err(in_no_room()),

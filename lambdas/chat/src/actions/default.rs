@@ -1,9 +1,9 @@
-//! `$default`: whatever no other route takes gets an error frame that says what is possible.
+//! `$default`: answers each frame without a route with an error that lists the actions.
 
 use crate::lambda::{Reply, Request};
 use crate::protocol::{Correlation, Failure, Frame};
 
-/// Answers a frame that no route took. `known` are the actions there are.
+/// Answers a frame without a route. `known` are the actions of the API.
 pub fn default(known: &[String], request: &Request) -> Reply {
     let (failure, to) = refuse(known, &request.body);
     tracing::info!(

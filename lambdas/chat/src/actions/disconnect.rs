@@ -1,4 +1,4 @@
-//! `$disconnect`: the connection leaves every room.
+//! `$disconnect`: removes the connection from every room.
 
 use futures::stream::{self, StreamExt};
 
@@ -9,10 +9,10 @@ use crate::members::Connections;
 /// Rows deleted at a time.
 const CONCURRENCY: usize = 16;
 
-/// Deletes every row of the connection. Always 200: the client is gone, API Gateway does not try again, and rows that
-/// stay are pruned by the next message of their room.
+/// Deletes every row of the connection. Always returns 200: the client is gone, API Gateway does not try again, and the
+/// next message of a room prunes rows that stay.
 ///
-/// Doing it twice is doing it once: API Gateway calls this never, once, or more often.
+/// Idempotent: API Gateway calls this never, once, or more often.
 pub async fn disconnect(connections: &Connections, request: &Request) -> Reply {
     let (connection_id, request_id, close_code) = (
         &request.connection_id,
@@ -37,7 +37,7 @@ pub async fn disconnect(connections: &Connections, request: &Request) -> Reply {
     Reply::ok()
 }
 
-/// Deletes what it can, and says how many rows or what failed first.
+/// Deletes as many rows as possible, and returns their number or the first failure.
 async fn leave_all(connections: &Connections, connection_id: &str) -> Result<usize, TableError> {
     let rows = connections.rows(connection_id).await?;
     let deleted: Vec<Result<(), TableError>> = stream::iter(&rows)

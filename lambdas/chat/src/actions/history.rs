@@ -6,13 +6,13 @@ use crate::log::{Direction, Log};
 use crate::members::Connections;
 use crate::protocol::{self, Failure, Frame, Right, render};
 
-/// How many messages are in a page when the client does not say.
+/// Messages of a page when the client gives no limit.
 const DEFAULT_LIMIT: usize = 50;
 
 /// The most messages of a page.
 const MAX_LIMIT: usize = 100;
 
-/// Answers a history: always with a frame, `history` or an `error`.
+/// Answers `history`, always with a frame: `history` or an `error`.
 pub async fn history(connections: &Connections, log: &Log, request: &Request) -> Reply {
     answer(request, async |frame| {
         handle(connections, log, request, frame).await

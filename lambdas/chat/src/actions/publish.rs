@@ -116,8 +116,8 @@ impl App {
     }
 }
 
-/// Answers a publish: always with a frame. An `ack` says that the message is stored, whoever has got it; an `error`
-/// does not say that it is not.
+/// Answers a publish, always with a frame. An `ack` says that the message is stored, whoever has received it. After an
+/// `error` the message may be stored nevertheless.
 pub async fn publish(app: &App, request: &Request) -> Reply {
     answer(request, async |frame| handle(app, request, frame).await).await
 }
@@ -249,7 +249,7 @@ async fn read_room(
     })
 }
 
-/// Refuses a message whose frame could not be sent to members, whatever its number will be.
+/// Refuses a message whose frame would be too long for members, whatever its number will be.
 fn check_size(draft: &Draft<'_>, data: &RawValue) -> Result<(), Failure> {
     let longest = Stored {
         seq: u64::MAX,

@@ -1,7 +1,7 @@
-//! The SDK's clients: the only file that builds them.
+//! Builds the SDK's clients. No other file builds one.
 //!
-//! One configuration for both services, made before the first event. Everything comes from the environment that Lambda
-//! sets; the SDK's usual chain of sources would look further and, on a laptop, ask a metadata service that is not there.
+//! Both services share one configuration, made before the first event. Every value comes from the environment that Lambda
+//! sets. The SDK's usual chain of sources would also ask a metadata service, which a laptop does not have.
 
 use std::time::Duration;
 
@@ -26,18 +26,18 @@ use crate::settings::{self, ConnectionsTable, Delivery, MessagesTable};
 
 mod roots;
 
-/// Pinned, so that an update of the SDK changes no timeout or retry under us.
+/// Pinned, so that an update of the SDK changes no timeout and no retry.
 pub fn behavior_version() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
 /// The configuration of this process.
 ///
-/// Built by hand: the loader of `aws-config` has the whole chain of sources in it, of which none is ever asked.
+/// Built by hand: the loader of `aws-config` contains the whole chain of sources, and none of them is needed.
 ///
 /// # Errors
 ///
-/// One sentence when no Region is set.
+/// No Region is set.
 pub fn config() -> anyhow::Result<SdkConfig> {
     let env: settings::Lookup<'_> = &process;
     let Some(region) = env("AWS_REGION").or_else(|| env("AWS_DEFAULT_REGION")) else {
@@ -70,7 +70,7 @@ impl LoadServiceConfig for Endpoints {
     }
 }
 
-/// A variable that is empty is none.
+/// An empty variable counts as not set.
 fn process(name: &str) -> Option<String> {
     settings::process(name).filter(|value| !value.is_empty())
 }
@@ -85,7 +85,7 @@ pub fn log(config: &SdkConfig, history: MessagesTable) -> Log {
     Log::new(dynamodb(config), history)
 }
 
-/// A read or write takes some milliseconds; one that takes 2 s is lost and tried again, up to three tries in 5 s.
+/// A read or write takes some milliseconds. After 2 s it counts as lost and is tried again, up to three tries in 5 s.
 fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
     let config = aws_sdk_dynamodb::config::Builder::from(config)
         .timeout_config(timeouts(Duration::from_secs(2), Duration::from_secs(5)))
@@ -97,8 +97,8 @@ fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
 
 /// The management API at the endpoint of `config`.
 ///
-/// The tries of all posts draw on one bucket of tokens, 5 a try. The SDK's own holds 500: a hundred throttled posts
-/// and every later 429 fails at once.
+/// The tries of all posts share one bucket of tokens, 5 tokens a try. The SDK's own bucket holds 500: after a hundred
+/// throttled posts every later 429 would fail at once.
 pub fn management_api(config: &SdkConfig, delivery: &Delivery) -> ManagementApi {
     let bucket = TokenBucket::builder().capacity(5_000).build();
     let config = aws_sdk_apigatewaymanagement::config::Builder::from(config)
@@ -115,7 +115,7 @@ pub fn management_api(config: &SdkConfig, delivery: &Delivery) -> ManagementApi 
     ManagementApi::new(aws_sdk_apigatewaymanagement::Client::from_conf(config))
 }
 
-/// The SDK has no timeout of its own but for connecting (3.1 s).
+/// The SDK itself has a timeout for connecting only (3.1 s).
 fn timeouts(attempt: Duration, all: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .operation_attempt_timeout(attempt)
@@ -123,7 +123,7 @@ fn timeouts(attempt: Duration, all: Duration) -> TimeoutConfig {
         .build()
 }
 
-/// Three tries with full jitter. The SDK's first pause is up to 1 s: too long for somebody who waits for an ack.
+/// Three tries with full jitter. The SDK's first pause is up to 1 s: too long for a sender that waits for an ack.
 fn retries() -> RetryConfig {
     RetryConfig::standard()
         .with_max_attempts(3)
@@ -131,8 +131,8 @@ fn retries() -> RetryConfig {
         .with_max_backoff(Duration::from_secs(1))
 }
 
-/// Takes every 429 for a throttle. The SDK goes by the error's type, which comes in a header that an emulator may
-/// leave out.
+/// Treats every 429 as a throttle. The SDK goes by the error's type, which comes in a header that an emulator may leave
+/// out.
 #[derive(Debug)]
 struct TooManyRequests;
 

@@ -1,4 +1,4 @@
-//! Whom the functions trust at the other end of a TLS connection.
+//! The certificate authorities that the functions trust.
 //!
 //! Reading the system's 140 root certificates is nine tenths of the instructions before a function's first event. The
 //! endpoints of AWS need five: those of Amazon Trust Services, which its repository lists for trust stores of one's own
@@ -16,14 +16,14 @@ use crate::settings::Lookup;
 /// Their certificates, some 1 KB each.
 const AMAZON: &[u8] = include_bytes!("amazon_roots.pem");
 
-/// Where an endpoint may be set, for both services or for one.
+/// The variables that set an endpoint, for both services or for one.
 const ENDPOINTS: [&str; 3] = [
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_DYNAMODB",
     crate::settings::MANAGEMENT_ENDPOINT,
 ];
 
-/// Who sets one of these wants the system's certificates, or a way out that the SDK's own client finds by itself.
+/// A variable of these asks for the system's certificates, or for a proxy that the SDK's own client finds by itself.
 const OTHERS: [&str; 6] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -62,7 +62,7 @@ pub(super) fn amazon_client(
     Ok(Some(client))
 }
 
-/// Whether every TLS connection is one to an endpoint of AWS. Plain HTTP, as on a developer's machine, is none.
+/// Whether every TLS connection goes to an endpoint of AWS. Plain HTTP, as on a developer's machine, has no TLS.
 fn is_amazon_alone(env: Lookup<'_>, region: &str) -> bool {
     let mut endpoints = ENDPOINTS.iter().filter_map(|name| env(name));
     !OTHERS.iter().any(|name| env(name).is_some())

@@ -1,4 +1,4 @@
-//! One message to all members of a room: concurrent, bounded, inside the invocation's deadline.
+//! Sends one message to all members of a room: concurrently, bounded, before the invocation's deadline.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -13,45 +13,45 @@ use super::{ManagementApi, Posted};
 use crate::errors::TableError;
 use crate::lambda::before;
 
-/// No post is started when less than this is left of the invocation: a post with its tries may need most of it, and
-/// the ack must still be returned.
+/// No post starts when less than this is left of the invocation: a post with its tries may need most of it, and the
+/// ack must still be returned.
 pub const STOP_BEFORE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Posts still in flight when less than this is left are given up.
+/// Posts that are still in flight when less than this is left are given up.
 pub const CUT_BEFORE_DEADLINE: Duration = Duration::from_millis(250);
 
-/// How long the first post is waited for before the others start. A healthy one takes about 10 ms; a hanging one must
-/// not hold up the room.
+/// The others start after this time even if the first post is not answered. A healthy post takes about 10 ms; a hanging
+/// post must not hold up the room.
 const PRIME_FOR: Duration = Duration::from_millis(250);
 
-/// The next page of members is read when fewer than this wait for their post: 1,000 posts take about as long as the
-/// Query.
+/// The next page of members is read when fewer members than this wait for their post: 1,000 posts take about as long as
+/// the Query.
 const READ_AHEAD: usize = 1_000;
 
-/// What became of a message.
+/// The result of a delivery.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Connections API Gateway accepted it for.
+    /// Connections for which API Gateway accepted the message.
     pub delivered: usize,
-    /// Connections API Gateway answered 410 for: perhaps gone, perhaps not.
+    /// Connections for which API Gateway answered 410: they may be gone or not.
     pub gone: Vec<String>,
-    /// Members that did not get it, or not surely.
+    /// Members that did not get the message, or may not have got it.
     pub failed: usize,
     /// The first failure's cause, for the log.
     pub first_failure: Option<String>,
-    /// Time ran out before the list of members was read to its end.
+    /// The time ran out before the list of members was read to its end.
     pub partial: bool,
-    /// The list of members could not be read to its end. Members read before got their posts.
+    /// The error that ended the list of members early. Members read before it got their posts.
     pub unread: Option<TableError>,
 }
 
 /// Posts `body` to every member but `sender`, at most `concurrency` posts at a time.
 ///
-/// Pages of members are read while posts run; each page is shuffled, so that nobody is always last. A post that fails
-/// or hangs holds its own slot and nothing else.
+/// Pages of members are read while posts run. Each page is shuffled, so that no member is always last. A post that fails
+/// or hangs holds its own slot and no other.
 ///
-/// When the process has not posted for a while, one post is awaited alone first: a burst would open one TLS connection
-/// per post, even when the endpoint then speaks HTTP/2 and all but one are thrown away.
+/// When the process has not posted for a while, one post runs alone first: a burst would open one TLS connection per
+/// post, although the endpoint speaks HTTP/2 and all but one are closed again.
 pub async fn fan_out(
     management: &ManagementApi,
     members: impl Stream<Item = Result<Vec<String>, TableError>>,

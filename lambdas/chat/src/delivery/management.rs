@@ -1,4 +1,4 @@
-//! API Gateway's management API: posting to a connection, and asking whether it lives.
+//! API Gateway's management API: posts to a connection, and asks whether the connection is open.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,22 +10,22 @@ use aws_sdk_apigatewaymanagement::primitives::Blob;
 
 use crate::errors::causes;
 
-/// How long after the last answer a connection to the endpoint is taken for open. The SDK's pool keeps an idle one
-/// for 90 s.
+/// A connection to the endpoint counts as open for this time after the last answer. The SDK's pool keeps an idle
+/// connection for 90 s.
 const WARM_FOR: Duration = Duration::from_secs(60);
 
-/// What a connection that is gone is answered with. The status tells, not the error's type: the type comes in a header
-/// that an emulator may leave out, and GoneException is the only 410 there is.
+/// The status for a connection that is gone. The error's type comes in a header that an emulator may leave out, and
+/// GoneException is the only error with this status.
 const GONE: u16 = 410;
 
-/// What became of a post.
+/// The result of a post.
 #[derive(Debug)]
 pub enum Posted {
-    /// API Gateway accepted it for the connection.
+    /// API Gateway accepted the frame for the connection.
     Delivered,
-    /// API Gateway says there is no such connection.
+    /// API Gateway answers that there is no such connection.
     Gone,
-    /// Anything else, after all tries; the text is for the log. The client may have got it all the same.
+    /// Any other answer or none, after all tries; the text is for the log. The client may have got the frame nevertheless.
     Failed(String),
 }
 
@@ -33,12 +33,12 @@ pub enum Posted {
 #[derive(Debug, Clone)]
 pub struct ManagementApi {
     client: Client,
-    /// When the endpoint last answered, in milliseconds since 1970; 0 for never.
+    /// The time of the endpoint's last answer, in milliseconds since 1970; 0 for never.
     answered_ms: Arc<AtomicI64>,
 }
 
 impl ManagementApi {
-    /// The API that `client`'s endpoint names.
+    /// The API at the endpoint of `client`.
     pub fn new(client: Client) -> Self {
         Self {
             client,
@@ -62,11 +62,11 @@ impl ManagementApi {
         posted
     }
 
-    /// Asks for the connection itself.
+    /// Asks whether the connection is open: one GetConnection.
     ///
     /// # Errors
     ///
-    /// Whatever is neither "it lives" (true) nor "it is gone" (false), as text for the log.
+    /// Any answer other than "open" (true) and "gone" (false), as text for the log.
     pub async fn is_alive(&self, connection_id: &str) -> Result<bool, String> {
         match self
             .client
@@ -113,7 +113,7 @@ fn status<E>(error: &SdkError<E>) -> Option<u16> {
         .map(|response| response.status().as_u16())
 }
 
-/// What the log needs: the SDK names no status, and some errors have nothing else.
+/// The text for the log, with the status: the SDK leaves it out, and some errors have nothing else.
 fn describe<E: std::error::Error + 'static>(error: &SdkError<E>) -> String {
     match status(error) {
         Some(status) => format!("status {status}: {}", causes(error)),

@@ -1,4 +1,4 @@
-//! API Gateway's event and response: the only file that knows them.
+//! API Gateway's event and response. No other file knows their form.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,17 +10,17 @@ use tokio::time::Instant;
 use crate::identity::{Auth, Caller};
 use crate::protocol::SUBPROTOCOL;
 
-/// What Lambda hands a function of a WebSocket API: CONNECT, MESSAGE or DISCONNECT.
+/// The event of a WebSocket API: CONNECT, MESSAGE or DISCONNECT.
 pub type Event = ApiGatewayWebsocketProxyRequest;
 
-/// What API Gateway takes back. It serialises no key beyond the five a proxy response may have; an unknown one would
-/// make the response malformed.
+/// The response for API Gateway. It has no key beyond the five of a proxy response: an unknown key would make the
+/// response malformed.
 pub type Response = ApiGatewayProxyResponse;
 
-/// One event, reduced to what the functions use.
+/// An event, reduced to the fields that the functions use.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Who sent it. Opaque; API Gateway promises no form or length.
+    /// The connection that sent it. Opaque; API Gateway promises no form or length.
     pub connection_id: String,
     /// Who this is and what it may do.
     pub caller: Caller,
@@ -34,7 +34,7 @@ pub struct Request {
     pub body: String,
     /// The query of the handshake's URL, percent-decoded, in order; present for `$connect` alone.
     pub query: Vec<(String, String)>,
-    /// Why the connection ended (a WebSocket close code); present for `$disconnect` alone.
+    /// The WebSocket close code of the connection's end; present for `$disconnect` alone.
     pub close_code: Option<i64>,
     /// When this function got it, in milliseconds since 1970, by this function's clock.
     pub now_ms: i64,
@@ -49,7 +49,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// The event names no connection: it is not a WebSocket API's.
+    /// The event names no connection: it does not come from a WebSocket API.
     pub fn new(event: Event, deadline_ms: u64, auth: Auth) -> anyhow::Result<Self> {
         let started = Instant::now();
         let now = SystemTime::now()
@@ -93,7 +93,7 @@ impl Request {
         self.now_ms / 1000
     }
 
-    /// How long this invocation has taken, in milliseconds to a tenth, for the log.
+    /// The duration of this invocation so far, in milliseconds to a tenth, for the log.
     pub fn duration_ms(&self) -> f64 {
         (self.started.elapsed().as_secs_f64() * 10_000.0).round() / 10.0
     }
@@ -104,7 +104,7 @@ pub fn before(deadline: Instant, time: Duration) -> Instant {
     deadline.checked_sub(time).unwrap_or(deadline)
 }
 
-/// What a function answers.
+/// The answer of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The handshake's status for `$connect`; 200 elsewhere.
@@ -116,7 +116,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Done, and nothing to say.
+    /// Success without a frame.
     pub fn ok() -> Self {
         Self {
             status: 200,
@@ -127,8 +127,8 @@ impl Reply {
 
     /// A frame for the caller, through the route response.
     ///
-    /// The status is 200 for an error frame too: API Gateway sends the body whatever the status is, but counts 400 and
-    /// above as errors of the API, and a client's typing mistake is none.
+    /// An error frame has the status 200 too: API Gateway sends the body with any status, but counts 400 and above as
+    /// errors of the API, and a mistake of a client is not one.
     pub fn frame(frame: String) -> Self {
         Self {
             status: 200,
@@ -137,8 +137,7 @@ impl Reply {
         }
     }
 
-    /// Refuses a handshake: the client sees the status. The body is for logs and local tools, API Gateway is not known
-    /// to pass it on.
+    /// Refuses a handshake with a status. The body is for logs and local tools: API Gateway is not known to pass it on.
     pub fn refused(status: u16, body: String) -> Self {
         Self {
             status,

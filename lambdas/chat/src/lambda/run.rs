@@ -10,7 +10,7 @@ use crate::settings;
 
 /// Runs the body of a function's `main`.
 ///
-/// What it cannot start without is printed as one sentence, and the process ends: Lambda reports a failed Init.
+/// A failure to start is printed as one sentence, and the process ends: Lambda reports a failed Init.
 pub async fn main(body: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     // Reads AWS_LAMBDA_LOG_FORMAT and AWS_LAMBDA_LOG_LEVEL, which Lambda sets from the function's logging settings.
     lambda_runtime::tracing::init_default_subscriber();
@@ -27,7 +27,7 @@ pub async fn main(body: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     }
 }
 
-/// Takes events until the process ends, one at a time. Nothing runs between two of them.
+/// Takes events until the process ends, one at a time. Nothing runs between two events.
 ///
 /// # Errors
 ///
@@ -45,7 +45,7 @@ pub async fn serve(function: impl AsyncFn(Request) -> Reply) -> anyhow::Result<(
         .map_err(|error| anyhow!(error))
 }
 
-/// An error as Lambda reports it, with all its causes: the runtime's own conversions keep the outermost alone.
+/// An error as Lambda reports it, with all its causes: the runtime's own conversions keep only the outermost.
 fn diagnostic(error: &anyhow::Error) -> Diagnostic {
     Diagnostic {
         error_type: "BadEvent".to_owned(),
@@ -53,7 +53,7 @@ fn diagnostic(error: &anyhow::Error) -> Diagnostic {
     }
 }
 
-/// Somebody may have started the binary by hand; the runtime would panic.
+/// Checks that Lambda has started the binary: the runtime would panic otherwise.
 fn check_runtime() -> anyhow::Result<()> {
     if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
         bail!(

@@ -1,4 +1,4 @@
-//! Where a log begins and ends, and beginning one.
+//! The first and the last message of a log, and the beginning of a new log.
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use futures::future::try_join;
@@ -20,10 +20,10 @@ const DOUBTFUL_READS: u32 = 2;
 /// own time, and two functions' clocks differ by far less.
 const SHORTEST_RETENTION_MS: i64 = 24 * 3600 * 1000;
 
-/// What a log holds: the messages `first` to `head` of one epoch. None when `first` is `head` + 1.
+/// The messages of a log: `first` to `head` of one epoch. There are none when `first` is `head` + 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
-    /// The epoch's ULID; none for a log that was never begun, or of which nothing is left.
+    /// The epoch's ULID; none for a log without rows.
     pub epoch: Option<String>,
     /// The oldest message that is not trimmed.
     pub first: u64,
@@ -44,8 +44,9 @@ impl Bounds {
 }
 
 impl Log {
-    /// The bounds of a room's log at this moment: its oldest and its newest row, two consistent Queries of one row side
-    /// by side. Where the oldest has expired and is not deleted yet, about 20 more after each other for a million rows.
+    /// The bounds of a room's log at this moment: its oldest and its newest row, two consistent Queries of one row in
+    /// parallel. If the oldest row has expired and is not deleted yet, about 20 more Queries one after another for a
+    /// million rows.
     pub async fn bounds(&self, room: &str, now_ms: i64) -> Result<Bounds, TableError> {
         match self.ends(room, now_ms).await? {
             Some((oldest, newest)) => self.between(room, now_ms / 1000, &oldest, newest).await,
@@ -57,8 +58,8 @@ impl Log {
         }
     }
 
-    /// The bounds of a room's log, which is begun if nothing of it is left: whoever joins then knows the epoch of the
-    /// next message, and that nothing came before it. Costs a conditional PutItem in such a room alone.
+    /// The bounds of a room's log, which is begun if no row is left: a member that joins then knows the epoch of the next
+    /// message. Only such a room costs a conditional PutItem.
     pub async fn begun(&self, room: &str, now_ms: i64) -> Result<Bounds, TableError> {
         let (nonce, now_s) = (ulid(now_ms), now_ms / 1000);
         let mut tries = 0;
@@ -126,7 +127,7 @@ impl Log {
         oldest: &Header,
         newest: Header,
     ) -> Result<Bounds, TableError> {
-        // What has expired is the beginning of the log, and so is what belongs to an older epoch.
+        // Expired rows and rows of an older epoch are the beginning of the log.
         let counts = |row: &Header| !row.is_expired(now_s) && row.epoch == newest.epoch;
         let mut first = None;
         if counts(oldest) {
@@ -152,7 +153,7 @@ impl Log {
         })
     }
 
-    /// The row at `seq`, or the next that there is.
+    /// The row at `seq`, or the next row.
     async fn at_or_after(&self, room: &str, seq: u64) -> Result<Option<Header>, TableError> {
         one(self.from(room, seq)).await
     }

@@ -44,16 +44,16 @@ use append::{
 };
 use row::Row;
 
-/// Puts without a usable reply before a message is given up. The SDK has tried each three times.
+/// Puts without a usable reply before a message is given up. The SDK tries each put three times.
 const UNKNOWN_PUTS: u32 = 3;
 
-/// The pause after lost slots doubles from here, with full jitter: in a crowd, whoever waits a little writes less.
+/// The pause after lost slots doubles from here, with full jitter: in a crowd, a short wait saves writes.
 const FIRST_PAUSE_MS: u64 = 10;
 
 /// The longest such pause.
 const LONGEST_PAUSE_MS: u64 = 160;
 
-/// How long a client should wait when a room is too hot, in milliseconds: spread, or the crowd comes back as one.
+/// The wait for a client when a room is too hot, in milliseconds: random, or all clients would come back at once.
 const CROWDED_RETRY_MS: std::ops::RangeInclusive<u64> = 500..=1_500;
 
 /// Rooms whose end a process remembers: some 60 KB each at most.

@@ -11,12 +11,12 @@ use super::{Bounds, Log, header};
 use crate::errors::TableError;
 use crate::protocol::{MAX_PAGE_BYTES, Message};
 
-/// Which messages, as seen from a position that is not part of them.
+/// The side of a position on which messages are read. The position itself is not part of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// The oldest of those after it.
+    /// The oldest messages after it.
     After(u64),
-    /// The newest of those before it.
+    /// The newest messages before it.
     Before(u64),
 }
 
@@ -25,16 +25,16 @@ pub enum Direction {
 pub struct Page {
     /// The number of the first one; none for an empty page.
     pub first: Option<u64>,
-    /// Each as its `message` frame.
+    /// The `message` frames.
     pub messages: Vec<Box<RawValue>>,
-    /// Whether there are further ones in the same direction, inside the bounds.
+    /// Whether there are more messages in the same direction, inside the bounds.
     pub more: bool,
 }
 
 impl Log {
-    /// Messages inside `bounds`: at most `limit`, and at most [`MAX_PAGE_BYTES`] of them. One consistent Query, of
-    /// several pages where messages are long; and more if a message is missing that should be there. What is missing
-    /// for good is trimmed, with all below it: `bounds` then begin above it.
+    /// Messages inside `bounds`: at most `limit`, and at most [`MAX_PAGE_BYTES`]. One consistent Query, of several pages
+    /// where messages are long, and another one if a message inside the bounds is missing. A message that stays missing
+    /// is trimmed, with all below it: `bounds` then begin above it.
     pub async fn page(
         &self,
         room: &str,
@@ -77,7 +77,7 @@ impl Log {
         }
     }
 
-    /// The payload of one message: a consistent Query of one row. None when it is not there any more.
+    /// The payload of one message: a consistent Query of one row. None when the row is deleted.
     pub async fn data(&self, room: &str, seq: u64) -> Result<Option<Box<RawValue>>, TableError> {
         const DOING: &str = "reading a message";
         let found = self
@@ -145,7 +145,7 @@ struct Reading<'a> {
 
 enum Read {
     Page(Page),
-    /// `missing` is not there; were it trimmed, the log would begin at `next`.
+    /// The row `missing` is not there. If it is trimmed, the log begins at `next`.
     Hole {
         missing: u64,
         next: u64,
@@ -165,7 +165,7 @@ impl Reading<'_> {
         }
     }
 
-    /// `found` is the row in the place of `missing`, if there is one. It need not be a message.
+    /// `found` is the row in the place of `missing`, if there is one. It may be a genesis.
     fn hole(&self, missing: u64, found: Option<u64>) -> Read {
         let next = match found {
             Some(found) if self.ascending => found.max(missing + 1),
@@ -175,7 +175,7 @@ impl Reading<'_> {
         Read::Hole { missing, next }
     }
 
-    /// A row, and its `message` frame. A row that has expired, is of another epoch or a genesis has none.
+    /// A row, and its `message` frame; no frame for a genesis and for a row that is expired or of another epoch.
     fn message(
         &self,
         mut item: HashMap<String, AttributeValue>,

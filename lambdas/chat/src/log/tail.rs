@@ -35,7 +35,7 @@ impl Tail {
         let covers = match range {
             Range::Tail => true,
             Range::Last => self.0.len() >= LOOK_BACK as usize || first.seq <= 1,
-            // The client may know of more.
+            // The client may know newer rows.
             Range::After(after) | Range::From(after) => (first.seq..=last.seq).contains(&after),
             Range::Before { .. } => false,
         };
@@ -119,7 +119,7 @@ mod tests {
     fn what_is_remembered_covers_what_it_holds() {
         assert_eq!(tail([]).covers(Range::Tail), None);
         assert_eq!(tail([7]).covers(Range::Tail), Some(7));
-        // The whole of a short log, or as much of a long one as is looked through.
+        // The whole of a short log, or the searched part of a long one.
         assert_eq!(tail(0..=3).covers(Range::Last), Some(3));
         assert_eq!(tail(1..=3).covers(Range::Last), Some(3));
         assert_eq!(tail(2..=3).covers(Range::Last), None);
@@ -138,7 +138,7 @@ mod tests {
     fn it_goes_on_from_the_row_that_is_remembered_and_no_other() {
         let goes_on = tail(5..=7).followed_by(vec![row(7), row(8)]).unwrap();
         assert_eq!(seqs(&goes_on), [5, 6, 7, 8]);
-        // What has become of the last row counts, not what it was.
+        // The last row as it was read now counts, not as it is remembered.
         let expired = Header {
             expires_at: 1,
             ..row(7)

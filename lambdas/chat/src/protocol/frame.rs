@@ -1,4 +1,4 @@
-//! What clients send.
+//! The frames of clients.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::{EXAMPLE, Failure};
 /// The longest client-chosen message id, in characters.
 pub const MAX_ID_CHARS: usize = 64;
 
-/// A frame from a client: an object whose values have not been looked at yet.
+/// A frame from a client: an object whose values are not parsed yet.
 #[derive(Debug)]
 pub struct Frame<'a> {
     /// The last one counts where a key is given twice, as for API Gateway's route selection and `JSON.parse`.
@@ -47,7 +47,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// What the answer is correlated by. Never fails: a part that cannot be read is left out.
+    /// The parts that the answer repeats. Never fails: a part that cannot be read is left out.
     pub fn correlation(&self) -> Correlation {
         Correlation {
             id: self.id().ok().flatten(),
@@ -224,7 +224,7 @@ pub struct Position {
     pub seq: u64,
 }
 
-/// What connects an answer to the frame it answers.
+/// The parts of a frame that its answer repeats.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Correlation {
     /// The client's id, when it gave a valid one.

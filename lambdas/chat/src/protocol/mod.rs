@@ -26,14 +26,14 @@ pub const SUBPROTOCOL: &str = "roomchat.v1";
 /// API Gateway refuses a longer post with 413 (WebSocket quotas: message payload size 128 KB).
 pub const MAX_FRAME_BYTES: usize = 131_072;
 
-/// How much of a frame its messages may take where it holds several, in bytes. The rest of it is names, positions and
-/// the id of the frame it answers: 0.8 KB at most.
+/// The most bytes of messages in a frame that holds several. The rest of the frame is names, positions and the id of the
+/// frame that it answers: 0.8 KB at most.
 pub const MAX_PAGE_BYTES: usize = MAX_FRAME_BYTES - 1_024;
 
 /// The longest `message` frame, in bytes: a page with nothing else holds it.
 pub const MAX_MESSAGE_BYTES: usize = MAX_PAGE_BYTES - 1;
 
-/// How to say something: part of every text for somebody who typed something else.
+/// An example of a message: part of the error for a person who typed something else.
 const EXAMPLE: &str = r#"to say something, send {"action":"publish","data":"hi"}"#;
 
 /// A server frame as text.

@@ -1,4 +1,4 @@
-//! Publishing against the clock of the invocation.
+//! Publishing when the time of the invocation runs out.
 
 use std::time::Duration;
 

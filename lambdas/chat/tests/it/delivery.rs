@@ -1,4 +1,4 @@
-//! Publishing when nothing goes wrong: who gets what, and what it costs.
+//! Publishing without failures: the receivers, and the requests.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -29,7 +29,7 @@ async fn members_get_the_message_and_the_sender_gets_the_ack() {
             "delivered": 2, "gone": 0, "failed": 0,
         })
     );
-    // Everybody in the room but the sender, once.
+    // Every member but the sender, once.
     assert_eq!(world.peers.tried(), ["b", "c"]);
     let text = format!(
         r#"{{"type":"message","room":"lobby","seq":1,"epoch":{},"id":"m1","from":"user-a","data":"hi","received":{},"at":{at}}}"#,
@@ -235,7 +235,7 @@ async fn the_next_page_is_read_while_posts_of_the_first_run() {
     for id in ["a", "b", "c", "d", "e"] {
         world.join(id, "lobby").await;
     }
-    // Nobody is answered before all four are posted to, and they are on three pages.
+    // No post is answered before all four have arrived, and the members are on three pages.
     world.peers.hold_until(4);
     let ack = world.publish("a", r#"{"action":"publish","data":1}"#).await;
     assert_eq!(ack["delivered"], 4);
@@ -251,7 +251,7 @@ async fn the_order_of_recipients_is_not_that_of_the_index() {
     world
         .publish("c00", r#"{"action":"publish","data":1}"#)
         .await;
-    // One in 19! shuffles would be sorted.
+    // One of 19! shuffles is sorted.
     assert_ne!(world.peers.order(), world.peers.tried());
 }
 
@@ -290,7 +290,7 @@ async fn posts_run_side_by_side_within_the_bound() {
     for n in 0..60 {
         world.join(&format!("c{n:02}"), "lobby").await;
     }
-    // Nobody is answered before 8 wait for an answer.
+    // No post is answered before 8 wait for an answer.
     world.peers.hold_until(8);
     let ack = world
         .publish("c00", r#"{"action":"publish","data":1}"#)

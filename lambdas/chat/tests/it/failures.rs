@@ -1,4 +1,4 @@
-//! What goes wrong on the way, and what the sender is told.
+//! Failures on the way, and the answers of the sender.
 
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ async fn a_member_that_hangs_holds_one_slot_and_nothing_else() {
         counts(&ack),
         json!({"delivered": 3, "gone": 0, "failed": 1})
     );
-    // Whoever was waiting when `b` hung did not wait for its timeout: all others came before its second try.
+    // The members that waited when `b` hung did not wait for its timeout: all others came before its second try.
     let order = world.peers.order();
     let second_try = order
         .iter()
@@ -287,7 +287,7 @@ async fn a_table_that_fails_half_way_is_admitted() {
     world
         .tap
         .fail("Query room-index", 3, "ResourceNotFoundException");
-    // The message is stored, and that is what an ack says; whom it has not reached finds it in the log.
+    // The message is stored, so the answer is an ack. Members that it has not reached find it in the log.
     let ack = world.publish("a", FRAME).await;
     assert_eq!(
         (&ack["type"], &ack["seq"], &ack["partial"]),

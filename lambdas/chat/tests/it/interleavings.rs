@@ -39,9 +39,9 @@ struct Writer {
     invocation: u8,
     append: Append,
     doing: Doing,
-    /// Further tries of the client, should the process die.
+    /// Further tries of the client, if the process dies.
     tries: u8,
-    /// Replies that may yet be lost.
+    /// Replies that may still be lost.
     losses: u8,
 }
 
@@ -71,7 +71,7 @@ enum Doing {
 struct State {
     log: Log,
     writers: Vec<Writer>,
-    /// Puts on the way whose writers wait for no answer. Each is done at some moment, or never.
+    /// Puts on their way whose writers do not wait. Each is done at some moment, or never.
     adrift: Vec<Header>,
 }
 
@@ -91,7 +91,7 @@ impl Writer {
         writer
     }
 
-    /// The client tries again: another process, which knows nothing.
+    /// The client sends again, to another process, which remembers nothing.
     fn try_again(&mut self, log: &Log) {
         if self.tries == 0 {
             self.doing = Doing::Dead;
@@ -188,7 +188,7 @@ fn put(log: &mut Log, row: Header) -> Outcome {
 }
 
 impl State {
-    /// A put that will find its slot taken changes nothing any more, and the order of the others is no matter.
+    /// Drops puts whose slot is taken: they change nothing. The order of the others does not matter.
     fn settle(&mut self) {
         let log = &self.log;
         self.adrift.retain(|row| !log.contains_key(&row.seq));
@@ -247,7 +247,7 @@ fn successors(state: &State) -> Vec<State> {
                 writer.take(step, &next.log);
                 all.push(next);
                 if state.writers[index].losses > 0 {
-                    // No reply. It is done, or on its way.
+                    // No reply. The put is done, or on its way.
                     for done in [true, false] {
                         let mut next = state.clone();
                         if done {
@@ -276,7 +276,7 @@ fn successors(state: &State) -> Vec<State> {
     all
 }
 
-/// What must hold in every state.
+/// Asserts the invariants of every state.
 fn check(state: &State) {
     let log = &state.log;
     for (seq, row) in log {
@@ -341,14 +341,14 @@ fn check(state: &State) {
     }
 }
 
-/// Stands for a state: that two of a million share one has odds of one in ten million.
+/// Stands for a state: two of a million share a fingerprint with a chance of one in ten million.
 fn fingerprint(state: &State) -> u64 {
     let mut hasher = DefaultHasher::new();
     state.hash(&mut hasher);
     hasher.finish()
 }
 
-/// Goes through every state that can be reached from the first, and says how many there are.
+/// Visits every state that can be reached from the first, and returns their number.
 fn explore(first: State) -> usize {
     let mut met = HashSet::from([fingerprint(&first)]);
     let mut open = vec![first];
@@ -389,7 +389,7 @@ fn genesis() -> Log {
     Log::from([(0, row)])
 }
 
-/// A log in which somebody has spoken already.
+/// A log with a message.
 fn talk() -> Log {
     let mut log = genesis();
     let said = Header {

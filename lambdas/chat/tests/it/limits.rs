@@ -133,7 +133,7 @@ async fn a_fresh_process_reads_back_until_the_window_is_covered() {
     assert_eq!(requests(&world.tap) - before, 2);
 }
 
-/// A publish of a random log: who, by which clock, how long the put takes, and whether the process is a fresh one.
+/// A publish of a random log: the user, the clock, the duration of the put, and whether the process is fresh.
 #[derive(Debug, Clone)]
 struct Said {
     user: usize,
@@ -198,7 +198,7 @@ impl Table {
         }
     }
 
-    /// Whether one more message would be one too many.
+    /// Whether one more message exceeds a limit.
     fn is_full(&self, user: &str, at: i64) -> bool {
         let with = |mut times: Vec<i64>| {
             times.push(at);

@@ -1,4 +1,4 @@
-//! What a publish leaves in the log, whatever happens on the way.
+//! The log after a publish, whatever happens on the way.
 
 use std::collections::HashMap;
 
@@ -89,7 +89,7 @@ async fn the_same_id_again_is_the_same_message() {
     assert_eq!(second["duplicate"], true);
     assert_eq!(first.get("duplicate"), None);
     assert_eq!(seqs(&world.log("lobby").await), [0, 1, 2]);
-    // The others get it again, byte for byte.
+    // The others get the message again, byte for byte.
     let texts = world.peers.texts("b");
     assert_eq!(texts.len(), 2);
     assert_eq!(texts[0], texts[1]);
@@ -112,10 +112,10 @@ async fn a_copy_is_found_as_far_back_as_the_client_says() {
     };
     let ack = world.publish("a", &again(r#","after":0"#)).await;
     assert_eq!((&ack["seq"], &ack["duplicate"]), (&1.into(), &true.into()));
-    // A position that is not of this log is no reason to lose the number.
+    // A position of another log does not cost the number.
     let ack = world.publish("b", &again(r#","after":9000"#)).await;
     assert_eq!(ack["seq"], 62);
-    // Without a position, the last 50 are looked through, and it is 61 back.
+    // Without a position the last 50 are searched, and the copy is 61 back.
     let ack = world.publish("a", &again("")).await;
     assert_eq!((&ack["seq"], ack.get("duplicate")), (&63.into(), None));
 }
@@ -331,7 +331,7 @@ async fn many_writers_at_once_get_a_number_each() {
             )
         })
         .collect();
-    // Every second one is the copy of another.
+    // Every second message is a copy of another.
     let acks = join_all(frames.iter().map(|frame| world.publish("a", frame))).await;
     let log = world.log("lobby").await;
     assert_eq!(seqs(&log), (0..=20).collect::<Vec<u64>>());
@@ -349,7 +349,7 @@ async fn an_expired_tail_keeps_its_number_and_ends_its_epoch() {
     for seq in 0..4 {
         put(&world, seq, "OLD", -10).await;
     }
-    // Expired: not the earlier copy of anything.
+    // An expired row is not a copy.
     let frame = r#"{"action":"publish","room":"lobby","data":1,"id":"id-3"}"#;
     let ack = world.publish("a", frame).await;
     assert_eq!((&ack["seq"], ack.get("duplicate")), (&4.into(), None));

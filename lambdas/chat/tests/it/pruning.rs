@@ -1,4 +1,4 @@
-//! 410 Gone: who is forgotten, and who must not be.
+//! 410 Gone: the connections that are removed, and those that stay.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn row(id: &str, room: &str) -> (String, String) {
     (id.to_owned(), room.to_owned())
 }
 
-/// What the counts of an ack are.
+/// The counts of an ack.
 async fn counts(world: &World) -> serde_json::Value {
     let ack = world.publish("a", FRAME).await;
     json!({"delivered": ack["delivered"], "gone": ack["gone"], "failed": ack["failed"]})
@@ -36,7 +36,7 @@ async fn a_dead_connection_is_confirmed_and_forgotten_in_all_its_rooms() {
         json!({"delivered": 1, "gone": 1, "failed": 0})
     );
     assert_eq!(world.rows().await, [row("a", "lobby"), row("b", "lobby")]);
-    // Asked for once, and nobody else is.
+    // It is asked for once, and no other connection is.
     assert_eq!(world.peers.asked(), ["dead"]);
     assert_eq!(world.peers.closed(), ["dead"]);
 
@@ -216,7 +216,7 @@ async fn a_row_written_anew_since_it_was_read_stays() {
         .delete_if_old("b", "lobby", born + 1_000)
         .await
         .unwrap();
-    // What is not there is deleted already.
+    // A missing row counts as deleted.
     world
         .app
         .connections

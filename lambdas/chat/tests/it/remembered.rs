@@ -21,7 +21,7 @@ async fn remembered(world: &World) {
     }
 }
 
-/// What the tap has counted since the last call.
+/// The requests since the last call.
 struct Reads<'a>(&'a World, Vec<(String, usize)>);
 
 impl<'a> Reads<'a> {
@@ -44,7 +44,7 @@ impl<'a> Reads<'a> {
     }
 }
 
-/// The log has no holes and no copy, and ends at `last`.
+/// Asserts that the log has no holes and no copies, and ends at `last`.
 async fn is_whole(world: &World, last: u64) {
     let log = world.log("lobby").await;
     let seqs: Vec<u64> = log.iter().map(|row| row.seq).collect();
@@ -77,7 +77,7 @@ async fn a_retry_is_found_among_what_is_remembered() {
 
 #[tokio::test]
 async fn what_another_process_has_written_is_found() {
-    // Few, and more than are looked through.
+    // Few rows, and more than are searched.
     for between in [0, 1, 7, 48, 49, 60] {
         let world = World::lobby().await;
         remembered(&world).await;
@@ -94,7 +94,7 @@ async fn what_another_process_has_written_is_found() {
             (&5.into(), &true.into()),
             "{between}"
         );
-        // Without a name and without a position it reads the last row alone.
+        // Without an id it reads the last row alone.
         let unnamed = json!({"action": "publish", "room": "lobby", "data": 1});
         let ack = publish(&world.app, "a", &unnamed).await;
         assert_eq!(ack["seq"], 6 + between, "{between}");
@@ -113,7 +113,7 @@ async fn nothing_is_remembered_of_a_log_that_is_deleted() {
             world.delete_logged("lobby", seq).await;
         }
         let last = if begun_anew {
-            // To the number that is remembered, and past it.
+            // Up to the remembered number, and past it.
             let other = world.another_process();
             for n in 1..=5 {
                 let ack = publish(&other, "b", &frame(&format!("new-{n}"))).await;
@@ -143,7 +143,7 @@ async fn the_room_is_the_one_that_the_rows_say() {
         (&ack["room"], &ack["delivered"]),
         (&"lobby".into(), &1.into())
     );
-    // It has gone to another room.
+    // It has moved to another room.
     let join = r#"{"action":"join","room":"garden"}"#;
     let leave = r#"{"action":"leave","room":"lobby"}"#;
     world.ask_join("a", join).await;
@@ -153,13 +153,13 @@ async fn the_room_is_the_one_that_the_rows_say() {
         (&ack["room"], &ack["seq"], &ack["delivered"]),
         (&"garden".into(), &1.into(), &0.into())
     );
-    // In two it has to say which.
+    // In two rooms it must name one.
     world
         .ask_join("a", r#"{"action":"join","room":"lobby"}"#)
         .await;
     let error = publish(&world.app, "a", &unnamed).await;
     assert_eq!(error["name"], "bad_request");
-    // In none it says nothing, whatever is remembered.
+    // In no room it publishes nothing, whatever is remembered.
     world.ask_leave("a", leave).await;
     publish(&world.app, "a", &unnamed).await;
     world

@@ -232,7 +232,7 @@ async fn a_connection_is_in_a_hundred_rooms_at_most() {
             &"a connection may be in 100 rooms; leave one first".into()
         )
     );
-    // One that it is in is no further one.
+    // A room that it is in does not count again.
     let joined = world
         .ask_join("a", r#"{"action":"join","room":"room-7"}"#)
         .await;

@@ -33,7 +33,7 @@ pub(crate) async fn start_engine() -> String {
     url
 }
 
-/// What the environment of a function would give the SDK.
+/// The SDK's configuration, as the environment of a function would set it.
 pub(crate) fn config(dynamodb: &str, management: &str, tap: Option<&Tap>) -> SdkConfig {
     let plain = aws_smithy_http_client::Builder::new().build_http();
     let http_client = match tap {
@@ -128,7 +128,7 @@ impl LoadServiceConfig for Endpoints {
     }
 }
 
-/// Sees every request to DynamoDB, and answers in its place when told to.
+/// Sees every request to DynamoDB, and answers in its place when a test asks for that.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tap(Arc<Mutex<Tapping>>);
 
@@ -174,8 +174,8 @@ struct Fault {
 }
 
 impl Tap {
-    /// How many requests there were of each operation; one of the index counts as `Query room-index`, one of the log
-    /// as `Query messages`, and a read of a table that is not consistent as `… eventually`.
+    /// The number of requests of each operation. A Query of the index counts as `Query room-index`, a Query of the log as
+    /// `Query messages`, and a read of a table that is not consistent as `… eventually`.
     pub(crate) fn counts(&self) -> Vec<(String, usize)> {
         self.0.lock().unwrap().counts.clone().into_iter().collect()
     }
@@ -206,7 +206,7 @@ impl Tap {
         held
     }
 
-    /// What holds this request, which is counted already.
+    /// The hold on this request, which is counted already.
     fn holds(&self, operation: &str) -> Option<Arc<Held>> {
         let tapping = self.0.lock().unwrap();
         let count = tapping.counts.get(operation).copied().unwrap_or(0);
@@ -217,7 +217,7 @@ impl Tap {
         held.map(|(_, _, held)| Arc::clone(held))
     }
 
-    /// Whether the reply to this request is to be lost.
+    /// Whether to lose the reply to this request.
     fn loses(&self, operation: &str) -> bool {
         let mut tapping = self.0.lock().unwrap();
         let lost = tapping

@@ -1,4 +1,4 @@
-//! The world around the functions: tables, members, and what API Gateway answers.
+//! The world around the functions: tables, members, and the answers of API Gateway.
 
 mod aws;
 mod peers;
@@ -23,16 +23,16 @@ pub(crate) use peers::{Answer, Peers};
 pub(crate) const TABLE: &str = "connections";
 pub(crate) const MESSAGES: &str = "messages";
 
-/// How long messages are kept, in seconds.
+/// The time for which messages are kept, in seconds.
 pub(crate) const RETENTION_S: i64 = 7 * 24 * 3600;
 
 pub(crate) struct World {
     pub(crate) app: App,
-    /// What the functions asked of AWS, and how to make it fail.
+    /// The requests of the functions to AWS, and ways to make them fail.
     pub(crate) tap: Tap,
     /// The clients that are connected.
     pub(crate) peers: Peers,
-    /// For looking at the table and filling it, past the tap.
+    /// Reads and fills the tables, past the tap.
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     config: SdkConfig,
     table: ConnectionsTable,
@@ -44,7 +44,7 @@ impl World {
         Self::with(None, |_| ()).await
     }
 
-    /// One with two members in the lobby.
+    /// A world with two members in the lobby.
     pub(crate) async fn lobby() -> Self {
         let world = Self::new().await;
         for id in ["a", "b"] {
@@ -59,7 +59,7 @@ impl World {
         let engine = aws::start_engine().await;
         let dynamodb = aws_sdk_dynamodb::Client::new(&aws::config(&engine, &peers.url, None));
         aws::create_tables(&dynamodb).await;
-        // Long, so that a busy machine makes no post fail. Where a peer hangs, the test shortens them.
+        // Long, so that no post fails on a busy machine. Tests with hanging peers shorten them.
         let mut delivery = Delivery {
             attempt_timeout: Duration::from_secs(30),
             post_timeout: Duration::from_secs(60),
@@ -263,7 +263,7 @@ impl World {
             .collect()
     }
 
-    /// What `id` is answered for a frame.
+    /// The answer to a frame of `id`.
     pub(crate) async fn publish(&self, id: &str, frame: &str) -> Value {
         body(&chat::publish(&self.app, &request(id, frame)).await)
     }

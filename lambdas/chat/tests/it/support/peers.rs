@@ -1,4 +1,4 @@
-//! The clients of API Gateway, as its management API shows them: they live unless told otherwise.
+//! The clients of API Gateway, as its management API shows them: they are connected unless a test says otherwise.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-/// What the management API answers once.
+/// One answer of the management API.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answer {
     Ok,
@@ -22,7 +22,7 @@ pub(crate) enum Answer {
     Error(u16, &'static str),
     /// A status alone.
     Bare(u16),
-    /// Nothing, for longer than any test runs.
+    /// No answer for longer than any test runs.
     Hang,
 }
 
@@ -48,7 +48,7 @@ struct Known {
     /// Answers to posts, per connection; the last one stays.
     posts: HashMap<String, VecDeque<Answer>>,
     gets: HashMap<String, Answer>,
-    /// What was posted, in order of arrival, whatever the answer was.
+    /// The posts, in order of arrival, whatever the answer was.
     posted: Vec<(String, String)>,
     asked: Vec<String>,
     /// Answers to DeleteConnection.
@@ -112,12 +112,12 @@ impl Peers {
         self.known(|known| known.delay = delay);
     }
 
-    /// No post is answered before `count` have been in flight at once.
+    /// Answers no post before `count` have been in flight at once.
     pub(crate) fn hold_until(&self, count: usize) {
         self.known(|known| known.hold_until = count);
     }
 
-    /// Whom something was posted to, one entry per try, sorted.
+    /// The receivers of posts, one entry per try, sorted.
     pub(crate) fn tried(&self) -> Vec<String> {
         let mut ids = self.known(|known| {
             known
@@ -155,7 +155,7 @@ impl Peers {
             .collect()
     }
 
-    /// Whom GetConnection asked for, sorted.
+    /// The connections that GetConnection asked for, sorted.
     pub(crate) fn asked(&self) -> Vec<String> {
         let mut asked = self.known(|known| known.asked.clone());
         asked.sort();

@@ -339,6 +339,10 @@ fn overrides(
             "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI".to_owned(),
             format!("http://{address}/{}", api.stage),
         ),
+        (
+            "AWS_ENDPOINT_URL_LAMBDA".to_owned(),
+            format!("http://{address}"),
+        ),
     ]);
     // The settings of this machine's user do not apply to a function, which has no home.
     for name in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {

@@ -25,6 +25,13 @@ pub(super) fn attributes(instance: &Instance, region: &str, wanted: Option<&str>
             let rendered = render(&instance.address, template, &variables, Path::new("."));
             rendered.map_or_else(|_| Vec::new(), |text| vec![("rendered", text)])
         }
+        "data.external" => match source_of(instance) {
+            Some(source) => {
+                let result = Map::from([("filename".to_owned(), source.into())]);
+                vec![("result", result.into())]
+            }
+            None => Vec::new(),
+        },
         _ => {
             let texts = texts(instance, region, wanted);
             let unknown = named_by(&instance.kind).and_then(|name| instance.unknown(name));
@@ -39,6 +46,20 @@ pub(super) fn attributes(instance: &Instance, region: &str, wanted: Option<&str>
                 .collect()
         }
     }
+}
+
+/// The folder or file that the module `terraform-aws-modules/lambda` would zip by a program: it runs without having been
+/// zipped.
+fn source_of(instance: &Instance) -> Option<String> {
+    let query = instance.get("query").ok()??.entries()?.clone();
+    let source: serde_json::Value =
+        serde_json::from_str(query.get("source_path")?.as_str()?).ok()?;
+    let source = match &source {
+        serde_json::Value::Array(sources) => sources.first()?,
+        source => source,
+    };
+    let path = source.as_str().or_else(|| source["path"].as_str())?;
+    Some(path.to_owned())
 }
 
 /// The argument that the computed attributes of a resource are made of.

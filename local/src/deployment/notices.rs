@@ -46,7 +46,7 @@ pub(super) fn of(module: &Module) -> Vec<String> {
         for trigger in module.instances(kind) {
             if let Some(function) = triggered(module, trigger, argument) {
                 notices.push(format!(
-                    "{}: {} does not run here; `aws lambda invoke --function-name {function}` stands in for it.",
+                    "{}: {} does not run here; `aws lambda invoke --endpoint-url http://127.0.0.1:PORT --function-name {function}` stands in for it.",
                     trigger.place, trigger.address
                 ));
             }

@@ -48,10 +48,24 @@ pub(super) fn of(module: &Module, declared: &Instance) -> Result<Option<Package>
     let Some(filename) = filename else {
         return Ok(None);
     };
-    Ok(Some(Package {
-        archive: archive_of(module, &filename)?,
-        path: clean(&module.directory.join(filename)),
-    }))
+    let path = clean(&module.directory.join(&filename));
+    let archive = match archive_of(module, &filename)? {
+        // A file that is not a zip is all that the zip would hold.
+        None if path.is_file()
+            && path
+                .extension()
+                .is_none_or(|end| end != "zip" && end != "jar") =>
+        {
+            Some(Archive {
+                folder: module.directory.clone(),
+                source_dir: None,
+                source_file: Some(path.clone()),
+                sources: Vec::new(),
+            })
+        }
+        archive => archive,
+    };
+    Ok(Some(Package { path, archive }))
 }
 
 /// The file that an object in S3 is made from, if that is where the package comes from.

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use super::listener::Peer;
 use super::responses::{self, refuse};
 use super::state::Gateway;
-use super::{handshake, management};
+use super::{handshake, invoke, management};
 
 /// API Gateway's limits for a handshake, in bytes. The headers' is that of its REST and HTTP APIs.
 const MAX_URL_BYTES: usize = 4096;
@@ -53,6 +53,9 @@ async fn handle(
     match segments.as_slice() {
         [stage, "@connections", id] if *stage == gateway.api.stage => {
             management::handle(&gateway, id, request).await
+        }
+        ["2015-03-31", "functions", function, "invocations"] => {
+            invoke::handle(&gateway, function, request).await
         }
         // Another stage; or none, and then the id is none, either.
         [_, "@connections", _] | ["@connections", _] => responses::error(

@@ -8,6 +8,7 @@ mod front_door;
 mod handshake;
 mod integration;
 mod invocations;
+mod invoke;
 pub(crate) mod listener;
 mod management;
 pub(crate) mod quotas;

@@ -185,9 +185,9 @@ fn what_invokes_functions_and_is_not_here() {
         "arn:aws:sns:us-east-1:000000000000:news"
     );
     for notice in [
-        "aws_lambda_event_source_mapping.work does not run here; `aws lambda invoke --function-name worker`",
-        "aws_sns_topic_subscription.news does not run here; `aws lambda invoke --function-name f`",
-        "aws_cloudwatch_event_target.hourly does not run here; `aws lambda invoke --function-name image`",
+        "aws_lambda_event_source_mapping.work does not run here; `aws lambda invoke --endpoint-url http://127.0.0.1:PORT --function-name worker`",
+        "aws_sns_topic_subscription.news does not run here; `aws lambda invoke --endpoint-url http://127.0.0.1:PORT --function-name f`",
+        "aws_cloudwatch_event_target.hourly does not run here; `aws lambda invoke --endpoint-url http://127.0.0.1:PORT --function-name image`",
         "QUEUE of function worker needs aws_sqs_queue.work.url, which only AWS knows",
         "function image: is a container image, which does not run here",
     ] {
@@ -197,6 +197,39 @@ fn what_invokes_functions_and_is_not_here() {
             gateway.output()
         );
     }
+}
+
+#[test]
+fn a_function_is_invoked_without_a_route() {
+    let gateway = start("events", &[]);
+    let event = json!({ "requestContext": { "routeKey": "by hand" } }).to_string();
+    let path = |name: &str| format!("/2015-03-31/functions/{name}/invocations");
+    let (status, _, answer) = gateway.http("POST", &path("f"), &event);
+    assert_eq!(status, 200);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert!(
+        answer["body"].as_str().unwrap().contains("by hand"),
+        "{answer}"
+    );
+    let arn = "arn%3Aaws%3Alambda%3Aus-east-1%3A000000000000%3Afunction%3Af%3Alive";
+    assert_eq!(gateway.http("POST", &path(arn), &event).0, 200);
+    // The handler fails: that is an answer, too.
+    let (status, _, answer) = gateway.http("POST", &path("f"), "{}");
+    assert_eq!(status, 200);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["errorType"], "KeyError");
+    let (status, kind, answer) = gateway.http("POST", &path("nobody"), "{}");
+    assert_eq!((status, kind.as_str()), (404, "ResourceNotFoundException"));
+    assert!(
+        answer
+            .contains("Function not found: arn:aws:lambda:us-east-1:000000000000:function:nobody")
+    );
+    let (status, kind, _) = gateway.http("POST", &path("f"), "{");
+    assert_eq!(
+        (status, kind.as_str()),
+        (400, "InvalidRequestContentException")
+    );
+    assert_eq!(gateway.http("GET", &path("f"), "").0, 403);
 }
 
 #[test]

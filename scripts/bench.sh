@@ -5,19 +5,19 @@
 
 usage() {
   cat <<'TEXT'
-Usage: scripts/bench.sh [--quick] [--only a,b,…] [--json FILE] [--svg FILE] [--release]
+Usage: scripts/bench.sh [--quick] [--only SECTIONS] [--json FILE] [--svg FILE] [--release]
 
 Measures on this machine and prints one table; the figures go into .tools/bench/bench.json, the plot into
 .tools/bench/bench.svg. Under ten minutes, building not counted. Linux only. Keep the machine quiet meanwhile.
 
   --quick    fewer and shorter measurements: under two minutes
-  --only     these sections alone:
-               a  the service on this machine: connections, round trip, deliveries, memory
-               b  fan-out with 10 ms a post, beside a bare loop over the SDK's post
-               c  cold start of every function, and sizes
-               d  what each action costs
-               e  the load of a against serverless-offline, and against handlers as people write them first
-               f  memory settings of publish and what a million deliveries costs with each
+  --only     these sections alone, separated by commas:
+               service     the service on this machine: connections, round trip, deliveries, memory
+               fan-out     a publish with 10 ms a post, beside a bare loop over the SDK's post
+               cold-start  cold start of every function, and sizes
+               costs       what each action costs
+               peers       the load of service against serverless-offline, and against handlers as people write them first
+               memory      memory settings of publish and what a million deliveries costs with each
   --json     another file for the figures
   --svg      another file for the plot
   --release  functions without link-time optimisation, which are built in a fraction of the time
@@ -25,7 +25,7 @@ TEXT
 }
 
 profile=deploy
-only=a,b,c,d,e,f
+only=service,fan-out,cold-start,costs,peers,memory
 arguments=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -56,8 +56,8 @@ cargo build --quiet --release --locked -p roomchat-local -p roomchat-bench ||
   die "The gateway or the bench does not compile; see above."
 
 case $only in
-*e*)
-  need node "Install Node.js 18.20 or newer: https://nodejs.org, or leave section e out with --only."
+*peers*)
+  need node "Install Node.js 18.20 or newer: https://nodejs.org, or leave the section peers out with --only."
   need npm "It comes with Node.js: https://nodejs.org"
   peers=$root/bench/peers
   if ! cmp -s "$peers/package-lock.json" "$peers/node_modules/.pins"; then

@@ -1,4 +1,4 @@
-//! Section c: from the start of a process to its first answer, and how large its package is.
+//! Section `cold-start`: from the start of a process to its first answer, and how large its package is.
 
 use std::fs;
 use std::io::{Cursor, Write as _};
@@ -70,23 +70,23 @@ pub(crate) async fn run(
     let bench = Bench::start(places).await?;
     tables::fill(&bench.engine.endpoint, "cold", SENDER, 1).await?;
     let (binary, zipped) = sizes(&places.program("connect"))?;
-    report.add("c/binary/functions", binary as f64 / 1e6, "MB", "");
-    report.add("c/zip/functions", zipped as f64 / 1e6, "MB", "");
+    report.add("cold-start/binary/functions", binary as f64 / 1e6, "MB", "");
+    report.add("cold-start/zip/functions", zipped as f64 / 1e6, "MB", "");
     for (name, event) in functions() {
         if extent == Extent::Smoke && name != "default" {
             let (_, answer) = start(places, &bench, name, &event, times, Held::Never).await?;
-            report.add(&format!("c/first-answer/{name}"), answer, "ms", "");
+            report.add(&format!("cold-start/first-answer/{name}"), answer, "ms", "");
             continue;
         }
         let (init, answer) = start(places, &bench, name, &event, times, Held::Never).await?;
         report.add(
-            &format!("c/init/{name}"),
+            &format!("cold-start/init/{name}"),
             init,
             "ms",
             "start to the first question for an event",
         );
         report.add(
-            &format!("c/first-answer/{name}"),
+            &format!("cold-start/first-answer/{name}"),
             answer,
             "ms",
             "start to the first answer, on a full core",
@@ -106,7 +106,12 @@ pub(crate) async fn run(
         {
             Ok((_, answer)) => {
                 let note = "start to the first answer, with 128 MB's share of a core after Init";
-                report.add(&format!("c/first-answer-128/{name}"), answer, "ms", note);
+                report.add(
+                    &format!("cold-start/first-answer-128/{name}"),
+                    answer,
+                    "ms",
+                    note,
+                );
             }
             Err(error) => eprintln!("  {name} at 128 MB is left out: {error:#}"),
         }

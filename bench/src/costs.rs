@@ -1,4 +1,4 @@
-//! Section d: what each action costs. It is measured and asserted by the test `cost` of local/; here it is shown.
+//! Section `costs`: what each action costs. It is measured and asserted by the test `cost` of local/; here it is shown.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Section b: a publish with 10 ms a post, beside a bare loop over the SDK's post.
+//! Section `fan-out`: a publish with 10 ms a post, beside a bare loop over the SDK's post.
 
 use std::time::Duration;
 
@@ -118,11 +118,11 @@ pub(crate) async fn run(
         let (our_wall, our_cpu) = middle(&our_rounds[1..]);
         let (bare_wall, bare_cpu) = middle(&bare_rounds[1..]);
         let ideal = members.div_ceil(CONCURRENCY) as f64 * POST.as_secs_f64();
-        let name = |what: &str| format!("b/{what}-{members}/ours");
+        let name = |what: &str| format!("fan-out/{what}-{members}/ours");
         let note = format!("ideal {} ms", crate::report::rounded(ideal * 1000.0));
         report.add(&name("wall"), our_wall * 1000.0, "ms", &note);
         report.add(
-            &format!("b/wall-{members}/bare"),
+            &format!("fan-out/wall-{members}/bare"),
             bare_wall * 1000.0,
             "ms",
             "",
@@ -130,7 +130,7 @@ pub(crate) async fn run(
         report.add(&name("wall-ratio"), our_wall / bare_wall, "of bare", "");
         report.add(&name("cpu-post"), our_cpu * 1e6 / members as f64, "us", "");
         report.add(
-            &format!("b/cpu-post-{members}/bare"),
+            &format!("fan-out/cpu-post-{members}/bare"),
             bare_cpu * 1e6 / members as f64,
             "us",
             "",

@@ -1,4 +1,4 @@
-//! Sections a and e: a whole service on this machine, ours and others, under the same load.
+//! Sections `service` and `peers`: a whole service on this machine, ours and others, under the same load.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// When a handshake fails or a delivery is wrong.
 pub(crate) async fn speed(
     report: &mut Report,
-    section: char,
+    section: &str,
     whose: &str,
     service: &Service,
     load: &Load,
@@ -133,7 +133,7 @@ pub(crate) async fn idle_memory(report: &mut Report, service: &Service, load: &L
             crate::report::rounded(megabytes(before + grown))
         );
         report.add(
-            &format!("a/idle-memory-{count}/ours"),
+            &format!("service/idle-memory-{count}/ours"),
             per_connection,
             "KB",
             &note,

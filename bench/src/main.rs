@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
 use local::Load;
@@ -51,9 +51,9 @@ struct Options {
     /// As little as shows that everything works
     #[arg(long, hide = true)]
     smoke: bool,
-    /// Only these sections
-    #[arg(long, value_delimiter = ',', value_name = "a,b,…")]
-    only: Vec<char>,
+    /// Only these sections, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "SECTIONS")]
+    only: Vec<Section>,
     /// Write the figures there
     #[arg(long, value_name = "FILE", default_value = ".tools/bench/bench.json")]
     json: PathBuf,
@@ -72,6 +72,23 @@ struct Options {
     gateway: PathBuf,
     #[command(subcommand)]
     part: Option<Part>,
+}
+
+/// A part of the measurements. Its name begins the ids of its figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// The service on this machine: connections, round trip, deliveries, memory
+    Service,
+    /// A publish with 10 ms a post, beside a bare loop over the SDK's post
+    FanOut,
+    /// Cold start of every function, and sizes
+    ColdStart,
+    /// What each action costs
+    Costs,
+    /// The load of `service` against serverless-offline, and against handlers as people write them first
+    Peers,
+    /// Memory settings of publish and what a million deliveries costs with each
+    Memory,
 }
 
 /// What this program does when it starts itself.
@@ -98,7 +115,7 @@ enum Extent {
 struct Scale {
     extent: Extent,
     load: Load,
-    /// Members of the rooms of section b.
+    /// Members of the rooms of the section `fan-out`.
     fan_outs: Vec<usize>,
     /// Publishes to each of them, and with each memory setting; one more comes first and does not count.
     rounds: usize,
@@ -200,7 +217,7 @@ async fn run(options: &Options) -> Result<()> {
     let mut report = Report::default();
     let wanted = |section| options.only.is_empty() || options.only.contains(&section);
 
-    if wanted('a') {
+    if wanted(Section::Service) {
         let most = load
             .rooms
             .iter()
@@ -210,7 +227,7 @@ async fn run(options: &Options) -> Result<()> {
         let terraform = places.root.join("terraform");
         // A bench sends more than any person: the rate limits are off.
         let unlimited = ["limits={ per_user = 0, per_room = 0, frames_per_second = 0 }".to_owned()];
-        eprintln!("a: the service on this machine");
+        eprintln!("service: the service on this machine");
         let ours = Service::gateway(
             &places,
             "gateway",
@@ -219,9 +236,9 @@ async fn run(options: &Options) -> Result<()> {
             &unlimited,
         )
         .await?;
-        local::speed(&mut report, 'a', "ours", &ours, load)
+        local::speed(&mut report, "service", "ours", &ours, load)
             .await
-            .context("section a")?;
+            .context("section service")?;
         drop(ours);
         let ours = Service::gateway(
             &places,
@@ -233,31 +250,31 @@ async fn run(options: &Options) -> Result<()> {
         .await?;
         local::idle_memory(&mut report, &ours, load)
             .await
-            .context("section a, idle memory")?;
+            .context("section service, idle memory")?;
     }
 
-    if wanted('b') {
-        eprintln!("b: fan-out with {:?} a post", fanout::POST);
+    if wanted(Section::FanOut) {
+        eprintln!("fan-out: fan-out with {:?} a post", fanout::POST);
         fanout::run(&mut report, &places, &scale.fan_outs, scale.rounds)
             .await
-            .context("section b")?;
+            .context("section fan-out")?;
     }
-    if wanted('c') {
-        eprintln!("c: cold start");
+    if wanted(Section::ColdStart) {
+        eprintln!("cold-start: cold start");
         cold::run(&mut report, &places, scale.starts, scale.extent)
             .await
-            .context("section c")?;
+            .context("section cold-start")?;
     }
-    if wanted('d') {
-        costs::run(&mut report, &places).context("section d")?;
+    if wanted(Section::Costs) {
+        costs::run(&mut report, &places).context("section costs")?;
     }
-    if wanted('f') {
-        eprintln!("f: memory settings of publish");
+    if wanted(Section::Memory) {
+        eprintln!("memory: memory settings of publish");
         memory::run(&mut report, &places, scale.rounds)
             .await
-            .context("section f")?;
+            .context("section memory")?;
     }
-    if wanted('e') {
+    if wanted(Section::Peers) {
         system::allow_descriptors(10_000)?;
         let rooms = load
             .rooms
@@ -271,16 +288,16 @@ async fn run(options: &Options) -> Result<()> {
             ..load.clone()
         };
         for way in ["one-scan", "one-by-one"] {
-            eprintln!("e: our gateway, handlers as people write them first: {way}");
+            eprintln!("peers: our gateway, handlers as people write them first: {way}");
             let peer = peers::first_try(&places, way).await?;
-            local::speed(&mut report, 'e', way, &peer, &load)
+            local::speed(&mut report, "peers", way, &peer, &load)
                 .await
                 .context(way)?;
         }
         let whose = "serverless-offline";
-        eprintln!("e: {whose}");
+        eprintln!("peers: {whose}");
         let (peer, _engine) = peers::serverless_offline(&places).await?;
-        local::speed(&mut report, 'e', whose, &peer, &load)
+        local::speed(&mut report, "peers", whose, &peer, &load)
             .await
             .context(whose)?;
     }

@@ -1,4 +1,4 @@
-//! Section f: what a million deliveries costs with each memory setting of publish.
+//! Section `memory`: what a million deliveries costs with each memory setting of publish.
 
 use anyhow::Result;
 
@@ -31,7 +31,7 @@ pub(crate) async fn run(report: &mut Report, places: &Places, rounds: usize) -> 
         let quota = match Quota::of_memory(memory_mb) {
             Ok(quota) => quota,
             Err(error) => {
-                eprintln!("  section f is left out: {error:#}");
+                eprintln!("  section memory is left out: {error:#}");
                 return Ok(());
             }
         };
@@ -47,7 +47,7 @@ pub(crate) async fn run(report: &mut Report, places: &Places, rounds: usize) -> 
         // A started millisecond is billed.
         let billed = (wall * 1000.0).ceil() / 1000.0 * memory_mb / 1024.0;
         let cost = (billed * GB_SECOND + REQUEST) * 1e6 / MEMBERS as f64;
-        let id = |what: &str| format!("f/{what}-{memory_mb}/ours");
+        let id = |what: &str| format!("memory/{what}-{memory_mb}/ours");
         report.add(&id("wall"), wall * 1000.0, "ms", "a room of 1,000, warm");
         report.add(&id("cost"), cost, "$", "of Lambda for a million deliveries");
         table.push(format!(

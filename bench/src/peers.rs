@@ -1,4 +1,4 @@
-//! Section e: the services that ours is measured beside.
+//! Section `peers`: the services that ours is measured beside.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -34,15 +34,19 @@ pub(crate) fn svg(report: &Report, about: &Value) -> String {
             .collect(),
     };
     let deliveries = vec![
-        measured("a/deliveries", "ours", "ours"),
-        measured("e/deliveries", "serverless-offline", "serverless-offline"),
+        measured("service/deliveries", "ours", "ours"),
         measured(
-            "e/deliveries",
+            "peers/deliveries",
+            "serverless-offline",
+            "serverless-offline",
+        ),
+        measured(
+            "peers/deliveries",
             "one-scan",
             "our gateway, a scan and unbounded sends",
         ),
         measured(
-            "e/deliveries",
+            "peers/deliveries",
             "one-by-one",
             "our gateway, a query and one send after the other",
         ),
@@ -52,8 +56,8 @@ pub(crate) fn svg(report: &Report, about: &Value) -> String {
         (*size as f64, rounds * POST.as_secs_f64() * 1000.0)
     });
     let times = vec![
-        measured("b/wall", "ours", "publish"),
-        measured("b/wall", "bare", "a bare loop over the SDK's post"),
+        measured("fan-out/wall", "ours", "publish"),
+        measured("fan-out/wall", "bare", "a bare loop over the SDK's post"),
         Line {
             name: format!("{CONCURRENCY} posts at a time, {POST:?} each"),
             points: ideal.collect(),
@@ -162,8 +166,8 @@ mod tests {
     #[test]
     fn a_higher_value_is_drawn_higher() {
         let mut report = Report::default();
-        report.add("a/deliveries-100/ours", 8000.0, "1/s", "");
-        report.add("a/deliveries-1000/ours", 9000.0, "1/s", "");
+        report.add("service/deliveries-100/ours", 8000.0, "1/s", "");
+        report.add("service/deliveries-1000/ours", 9000.0, "1/s", "");
         let svg = svg(&report, &Value::Null);
         let height = |size: usize| -> f64 {
             let circle = svg

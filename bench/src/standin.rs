@@ -13,8 +13,6 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -126,7 +124,7 @@ fn certificate() -> Result<(TlsAcceptor, String)> {
     let authority_key = rcgen::KeyPair::generate()?;
     let mut authority = rcgen::CertificateParams::new(Vec::new())?;
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let pem = pem(authority.self_signed(&authority_key)?.der());
+    let pem = authority.self_signed(&authority_key)?.pem();
     let issuer = rcgen::Issuer::new(authority, authority_key);
     let key = rcgen::KeyPair::generate()?;
     let own =
@@ -138,17 +136,6 @@ fn certificate() -> Result<(TlsAcceptor, String)> {
         .with_no_client_auth()
         .with_single_cert(vec![own.der().clone()], key)?;
     Ok((TlsAcceptor::from(Arc::new(config)), pem))
-}
-
-fn pem(certificate: &[u8]) -> String {
-    let mut text = "-----BEGIN CERTIFICATE-----".to_owned();
-    for (index, letter) in STANDARD.encode(certificate).chars().enumerate() {
-        if index % 64 == 0 {
-            text.push('\n');
-        }
-        text.push(letter);
-    }
-    text + "\n-----END CERTIFICATE-----\n"
 }
 
 async fn serve_posts(acceptor: TlsAcceptor, posts: Arc<Posts>, delay: Duration) -> Result<u16> {

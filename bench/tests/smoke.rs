@@ -41,7 +41,7 @@ fn every_section_has_figures() {
     let (json, svg) = (scratch.join("bench.json"), scratch.join("bench.svg"));
     let run = Command::new(env!("CARGO_BIN_EXE_roomchat-bench"))
         .current_dir(root())
-        .args(["--smoke", "--only", "a,b,c,d"])
+        .args(["--smoke", "--only", "service,fan-out,cold-start,costs"])
         .arg("--functions")
         .arg(binaries())
         .arg("--gateway")
@@ -58,15 +58,15 @@ fn every_section_has_figures() {
     let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
     let figures = report["figures"].as_array().unwrap();
     for id in [
-        "a/connections/ours",
-        "a/round-trip-p99/ours",
-        "a/deliveries-20/ours",
-        "a/idle-memory-80/ours",
-        "b/cpu-ratio-10/ours",
-        "b/memory-10/ours",
-        "c/zip/functions",
-        "c/init/default",
-        "c/first-answer/connect",
+        "service/connections/ours",
+        "service/round-trip-p99/ours",
+        "service/deliveries-20/ours",
+        "service/idle-memory-80/ours",
+        "fan-out/cpu-ratio-10/ours",
+        "fan-out/memory-10/ours",
+        "cold-start/zip/functions",
+        "cold-start/init/default",
+        "cold-start/first-answer/connect",
     ] {
         let figure = figures
             .iter()

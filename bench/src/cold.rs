@@ -123,7 +123,7 @@ pub(crate) async fn run(
 async fn start(
     places: &Places,
     bench: &Bench,
-    name: &str,
+    name: &'static str,
     event: &Value,
     times: usize,
     held: Held,

@@ -31,7 +31,7 @@ impl Bench {
     /// When one of them does not start.
     pub(crate) async fn start(places: &Places) -> Result<Bench> {
         let engine = Engine::start(places, "engine", true).await?;
-        tables::create(&engine.endpoint).await?;
+        tables::create(places, &engine.endpoint).await?;
         let stand_in = StandIn::start(&places.scratch, &engine.endpoint, POST).await?;
         Ok(Bench { stand_in, engine })
     }

@@ -6,52 +6,43 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use roomchat_local::runtime_api::{self, RuntimeApi, Signal};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 
 use crate::service::{Places, Running};
 use crate::standin::{FUNCTION_CORE, StandIn, stay_on};
 use crate::system;
 
-/// Only hit when something hangs.
+/// The longest wait for a function. Only reached when something hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the process tells.
-#[derive(Debug)]
-enum Told {
-    /// It asks for an event.
-    Ready(Instant),
-    /// It was handed one.
-    Handed(Instant),
-    Answer(Instant, Bytes),
-    Failed(Bytes),
-}
-
-/// What the handlers of the Runtime API share.
-struct Runtime {
-    events: tokio::sync::Mutex<UnboundedReceiver<Value>>,
-    told: UnboundedSender<Told>,
-}
+/// The time that an event leaves the function, as in Terraform.
+const TIMEOUT: Duration = Duration::from_secs(28);
 
 /// A process that has asked for its first event.
 #[derive(Debug)]
 pub(crate) struct Function {
     pub(crate) running: Running,
-    /// From its start to its first question for an event.
+    /// From the start of the process to its first request for an event.
     pub(crate) init: Duration,
-    events: UnboundedSender<Value>,
-    told: UnboundedReceiver<Told>,
+    api: Arc<Mutex<Api>>,
+    /// The stand-in's runtime. The times are taken there: another thread would have to wake up first.
+    runtime: Handle,
 }
 
-/// What an invocation took.
+/// The gateway's Runtime API.
+struct Api(RuntimeApi);
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Api({})", self.0.address)
+    }
+}
+
+/// The cost of an invocation, and its answer.
 #[derive(Debug)]
 pub(crate) struct Invocation {
     pub(crate) wall: Duration,
@@ -63,24 +54,20 @@ impl Function {
     /// Starts the function `name` with these variables on top of Lambda's own.
     ///
     /// # Errors
-    /// When it ends or does not ask for an event.
+    /// When the process ends or does not ask for an event.
     pub(crate) async fn start(
         places: &Places,
         stand_in: &StandIn,
-        name: &str,
+        name: &'static str,
         environment: &BTreeMap<&str, String>,
     ) -> Result<Function> {
-        let (told, tells) = mpsc::unbounded_channel();
-        let (events, to_runtime) = mpsc::unbounded_channel();
-        let state = Arc::new(Runtime {
-            events: to_runtime.into(),
-            told,
-        });
-        let port = stand_in.runtime.spawn(serve(state)).await??;
+        let runtime = stand_in.runtime.clone();
+        let serve = async move { runtime_api::serve(name, name).await };
+        let api = runtime.spawn(serve).await??;
         let mut command = Command::new(places.program(name));
         command
             .env_clear()
-            .env("AWS_LAMBDA_RUNTIME_API", format!("127.0.0.1:{port}"))
+            .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
             .env("_HANDLER", name)
             .env("AWS_LAMBDA_FUNCTION_NAME", name)
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769")
@@ -114,122 +101,77 @@ impl Function {
                 .join()
                 .map_err(|_| anyhow!("the thread that starts {name} has failed"))?
         })?;
-        let mut function = Function {
-            running,
-            init: Duration::ZERO,
-            events,
-            told: tells,
+        let api = Arc::new(Mutex::new(Api(api)));
+        let asked = {
+            let api = Arc::clone(&api);
+            runtime.spawn(async move { ready(&mut api.lock().await.0).await })
         };
-        function.init = function.ready().await.with_context(|| name.to_owned())? - started;
-        Ok(function)
+        let asked = asked.await?.with_context(|| name.to_owned())?;
+        Ok(Function {
+            running,
+            init: asked - started,
+            api,
+            runtime,
+        })
     }
 
-    /// Hands it an event and waits for the answer and for its next question.
+    /// Hands the function an event, and waits for the answer and for the request for the next event.
     ///
     /// # Errors
-    /// When it fails or takes longer than a minute.
+    /// When the function fails or takes longer than a minute.
     pub(crate) async fn invoke(&mut self, event: Value) -> Result<Invocation> {
         let pid = self.running.pid();
         let cpu_before = system::cpu_seconds(pid)?;
-        self.events.send(event)?;
-        let mut handed = None;
-        let (answered, answer) = loop {
-            match self.next().await? {
-                Told::Handed(at) => handed = Some(at),
-                Told::Answer(at, answer) => break (at, answer),
-                Told::Failed(error) => {
-                    bail!("the function failed: {}", String::from_utf8_lossy(&error))
-                }
-                Told::Ready(_) => {
-                    bail!("the function asked for an event and has not answered the last one")
-                }
-            }
-        };
-        self.ready().await?;
-        let handed = handed.context("an answer without an event")?;
+        let api = Arc::clone(&self.api);
+        let invocation = self.runtime.spawn(async move {
+            let api = &mut api.lock().await.0;
+            let (result, answer) = oneshot::channel();
+            let deadline = SystemTime::now().duration_since(UNIX_EPOCH)? + TIMEOUT;
+            let invocation = runtime_api::Invocation {
+                request_id: "5ada7d2f-fc48-4bc0-92cf-c5501224110d".to_owned(),
+                event: event.to_string().into(),
+                deadline_ms: i64::try_from(deadline.as_millis())?,
+                function_arn: "arn:aws:lambda:us-east-1:000000000000:function:bench".to_owned(),
+                trace_id: "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0".to_owned(),
+                result,
+            };
+            let handed = Instant::now();
+            api.invocations
+                .send(invocation)
+                .await
+                .map_err(|_| anyhow!("the Runtime API has ended"))?;
+            let answer = timeout(PATIENCE, answer).await.map_err(|_| silent())?;
+            let answer =
+                answer.context("the function asked for the next event without an answer")?;
+            let wall = handed.elapsed();
+            let answer = answer.context("the function failed")?;
+            ready(api).await?;
+            anyhow::Ok((wall, answer))
+        });
+        let (wall, answer) = invocation.await??;
         Ok(Invocation {
-            wall: answered - handed,
+            wall,
             cpu_seconds: system::cpu_seconds(pid)? - cpu_before,
             answer: serde_json::from_slice(&answer)?,
         })
     }
+}
 
-    async fn ready(&mut self) -> Result<Instant> {
-        match self.next().await? {
-            Told::Ready(at) => Ok(at),
-            other => bail!("the function does not ask for an event but says {other:?}"),
-        }
-    }
-
-    async fn next(&mut self) -> Result<Told> {
-        let told = timeout(PATIENCE, self.told.recv()).await;
-        let told = told.map_err(|_| {
-            anyhow!("the function says nothing for {PATIENCE:?}; see .tools/bench/function-*.log")
-        })?;
-        told.context("the Runtime API has ended")
+/// Waits until the function asks for an event, and returns when.
+async fn ready(api: &mut RuntimeApi) -> Result<Instant> {
+    let signal = timeout(PATIENCE, api.signals.recv()).await;
+    match signal.map_err(|_| silent())? {
+        Some(Signal::Ready) => Ok(Instant::now()),
+        Some(Signal::InitError(error)) => Err(anyhow!(error).context("Init failed")),
+        None => bail!("the Runtime API has ended"),
     }
 }
 
-async fn serve(state: Arc<Runtime>) -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let port = listener.local_addr()?.port();
-    let routes = Router::new()
-        .route("/2018-06-01/runtime/invocation/next", get(next))
-        .route(
-            "/2018-06-01/runtime/invocation/{id}/response",
-            post(response),
-        )
-        .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
-        .route("/2018-06-01/runtime/init/error", post(error))
-        .with_state(state);
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    Ok(port)
+fn silent() -> anyhow::Error {
+    anyhow!("the function says nothing for {PATIENCE:?}; see .tools/bench/function-*.log")
 }
 
-async fn next(State(runtime): State<Arc<Runtime>>) -> Response {
-    let _ = runtime.told.send(Told::Ready(Instant::now()));
-    let Some(event) = runtime.events.lock().await.recv().await else {
-        return std::future::pending().await;
-    };
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let deadline = (now + Duration::from_secs(28)).as_millis().to_string();
-    let headers = [
-        (
-            "lambda-runtime-aws-request-id",
-            "5ada7d2f-fc48-4bc0-92cf-c5501224110d",
-        ),
-        ("lambda-runtime-deadline-ms", deadline.as_str()),
-        (
-            "lambda-runtime-invoked-function-arn",
-            "arn:aws:lambda:us-east-1:000000000000:function:bench",
-        ),
-        (
-            "lambda-runtime-trace-id",
-            "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0",
-        ),
-    ];
-    let response = (headers, axum::Json(event)).into_response();
-    let _ = runtime.told.send(Told::Handed(Instant::now()));
-    response
-}
-
-async fn response(
-    State(runtime): State<Arc<Runtime>>,
-    Path(_): Path<String>,
-    answer: Bytes,
-) -> StatusCode {
-    let _ = runtime.told.send(Told::Answer(Instant::now(), answer));
-    StatusCode::ACCEPTED
-}
-
-async fn error(State(runtime): State<Arc<Runtime>>, error: Bytes) -> StatusCode {
-    let _ = runtime.told.send(Told::Failed(error));
-    StatusCode::ACCEPTED
-}
-
-/// What API Gateway tells a function of an event, as far as any reads it.
+/// Makes an event of API Gateway, with the fields that the functions read.
 pub(crate) fn event(route: &str, connection_id: &str, body: Option<&str>) -> Value {
     let kind = match route {
         "$connect" => "CONNECT",

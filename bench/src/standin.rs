@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -17,8 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use roomchat_local::tls::Identity;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -65,10 +64,11 @@ impl StandIn {
     /// # Errors
     /// When a port cannot be bound or no certificate be made.
     pub(crate) async fn start(scratch: &Path, engine: &str, delay: Duration) -> Result<StandIn> {
-        let (acceptor, authority) = certificate()?;
+        let identity = Identity::make()?;
+        let acceptor = identity.acceptor;
         let roots = scratch.join("roots.pem");
         let system = std::fs::read_to_string(SYSTEM_ROOTS).unwrap_or_default();
-        std::fs::write(&roots, system + &authority)?;
+        std::fs::write(&roots, system + &identity.authority_pem)?;
 
         let posts = Arc::new(Posts::default());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -117,25 +117,6 @@ impl StandIn {
         );
         Ok(())
     }
-}
-
-/// A certificate for 127.0.0.1, and the authority that has signed it as PEM.
-fn certificate() -> Result<(TlsAcceptor, String)> {
-    let authority_key = rcgen::KeyPair::generate()?;
-    let mut authority = rcgen::CertificateParams::new(Vec::new())?;
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let pem = authority.self_signed(&authority_key)?.pem();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate()?;
-    let own =
-        rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &issuer)?;
-    let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(|error| anyhow!(error))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![own.der().clone()], key)?;
-    Ok((TlsAcceptor::from(Arc::new(config)), pem))
 }
 
 async fn serve_posts(acceptor: TlsAcceptor, posts: Arc<Posts>, delay: Duration) -> Result<u16> {

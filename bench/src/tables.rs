@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use roomchat_local::deployment::Deployment;
 use serde_json::{Value, json};
 
 use crate::dynamodb::call;
+use crate::service::Places;
 
-const CONNECTIONS: &str = "bench-connections";
-const MESSAGES: &str = "bench-messages";
+const CONNECTIONS: &str = "roomchat-prod-connections";
+const MESSAGES: &str = "roomchat-prod-messages";
 
 /// Rows of one BatchWriteItem at most.
 const BATCH: usize = 25;
 
-/// What tells a function of the tables and of its settings, as terraform/functions.tf does.
+/// The variables of a function, as in terraform/functions.tf.
 pub(crate) fn environment() -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("CONNECTIONS_TABLE", CONNECTIONS.to_owned()),
@@ -31,32 +33,14 @@ pub(crate) fn environment() -> BTreeMap<&'static str, String> {
 /// Posts in flight: Terraform's default.
 pub(crate) const CONCURRENCY: usize = 128;
 
-/// Makes the tables.
+/// Makes the tables that Terraform declares, in the engine.
 ///
 /// # Errors
-/// When the engine refuses. So for every function of this file.
-pub(crate) async fn create(engine: &str) -> Result<()> {
-    let key = |hash: &str, range: &str| json!([{"AttributeName": hash, "KeyType": "HASH"}, {"AttributeName": range, "KeyType": "RANGE"}]);
-    let attribute = |name: &str, kind: &str| json!({"AttributeName": name, "AttributeType": kind});
-    let connections = json!({
-        "TableName": CONNECTIONS,
-        "BillingMode": "PAY_PER_REQUEST",
-        "KeySchema": key("connectionId", "room"),
-        "AttributeDefinitions": [attribute("connectionId", "S"), attribute("room", "S")],
-        "GlobalSecondaryIndexes": [{
-            "IndexName": "room-index",
-            "KeySchema": key("room", "connectionId"),
-            "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["user", "expiresAt"]},
-        }],
-    });
-    let messages = json!({
-        "TableName": MESSAGES,
-        "BillingMode": "PAY_PER_REQUEST",
-        "KeySchema": key("room", "seq"),
-        "AttributeDefinitions": [attribute("room", "S"), attribute("seq", "N")],
-    });
-    for table in [connections, messages] {
-        call(engine, "CreateTable", &table).await?;
+/// When the declaration cannot be read, or the engine refuses.
+pub(crate) async fn create(places: &Places, engine: &str) -> Result<()> {
+    let declared = Deployment::load(&places.root.join("terraform"), &[])?;
+    for table in declared.tables {
+        call(engine, "CreateTable", &table.create).await?;
     }
     Ok(())
 }
@@ -67,6 +51,9 @@ pub(crate) fn member(number: usize) -> String {
 }
 
 /// Puts `count` members and a sender into a room.
+///
+/// # Errors
+/// When the engine refuses.
 pub(crate) async fn fill(engine: &str, room: &str, sender: &str, count: usize) -> Result<()> {
     let ids: Vec<String> = (0..count).map(member).chain([sender.to_owned()]).collect();
     for batch in ids.chunks(BATCH) {

@@ -1,6 +1,7 @@
 //! Which process is at the other end of a connection.
 
 use std::fs;
+use std::path::Path;
 
 use nix::unistd::Pid;
 
@@ -8,8 +9,8 @@ use nix::unistd::Pid;
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: Pid,
-    /// The name of its program: that of the function.
-    pub(crate) name: String,
+    /// The function that the process runs.
+    pub(crate) function: String,
 }
 
 /// The process that connected from `port` of this machine to `to`, if it still runs.
@@ -32,14 +33,22 @@ pub(crate) fn process_behind(port: u16, to: u16) -> Option<Process> {
             .flatten()
             .any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == wanted.as_str()));
         if has_it {
-            let name = fs::read_to_string(entry.path().join("comm")).ok()?;
             return Some(Process {
                 pid: Pid::from_raw(pid),
-                name: name.trim().to_owned(),
+                function: function(&entry.path())?,
             });
         }
     }
     None
+}
+
+/// Reads the name of the function from the environment of a process: all functions are one program.
+fn function(process: &Path) -> Option<String> {
+    let environment = fs::read(process.join("environ")).ok()?;
+    let handler = environment
+        .split(|byte| *byte == 0)
+        .find_map(|variable| variable.strip_prefix(b"_HANDLER="))?;
+    String::from_utf8(handler.to_vec()).ok()
 }
 
 /// The inode of the socket that is connected so: `/proc/net/tcp` has ports in hexadecimal.

@@ -25,7 +25,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::lag::Lag;
 use crate::process::{Process, process_behind};
 use crate::{PATIENCE, eventually};
 
@@ -69,7 +68,7 @@ impl Call {
     pub fn function(&self) -> &str {
         self.peer
             .process()
-            .map_or("", |process| process.name.as_str())
+            .map_or("", |process| process.function.as_str())
     }
 
     /// The message that an [`Kind::Append`] would write.
@@ -185,7 +184,6 @@ struct Shared {
     /// DynamoDB and the gateway, once they run.
     upstreams: OnceLock<(String, String)>,
     client: Client<HttpConnector, Full<Bytes>>,
-    lag: Lag,
     random: Mutex<StdRng>,
     /// What was exchanged, if somebody wants to know.
     exchanges: Mutex<Option<Vec<Exchange>>>,
@@ -235,7 +233,6 @@ impl Proxy {
             rules: Mutex::new(Box::new(|_| Fault::None)),
             upstreams: OnceLock::new(),
             client: Client::builder(TokioExecutor::new()).build_http(),
-            lag: Lag::new(seed),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
             exchanges: Mutex::default(),
             kills: AtomicUsize::default(),
@@ -283,11 +280,6 @@ impl Proxy {
     /// From now on everything works.
     pub fn heal(&self) {
         self.rules(|_| Fault::None);
-    }
-
-    /// From now on the index of members lags behind its table by up to so much.
-    pub fn lag(&self, most: Duration) {
-        self.shared.lag.set(most);
     }
 
     /// What was exchanged since the last time this was asked. From the first time on, DynamoDB is asked to say what
@@ -480,22 +472,11 @@ async fn forward(
     call: &Call,
     body: Bytes,
 ) -> Result<Response<Full<Bytes>>, Dropped> {
-    if call.kind == Kind::ReadMembers
-        && let Some(view) = shared.lag.answer(&call.body)
-    {
-        let view = Full::from(view.to_string());
-        return Ok(Response::new(view));
-    }
-    let response = if shared.exchanges.lock().unwrap().is_some() {
-        shared.send_and_keep(head, call, body).await?
+    if shared.exchanges.lock().unwrap().is_some() {
+        shared.send_and_keep(head, call, body).await
     } else {
-        shared.send(head, body).await?
-    };
-    if matches!(call.kind, Kind::WriteRow | Kind::DeleteRow) && response.status() == StatusCode::OK
-    {
-        shared.note_row(call).await?;
+        shared.send(head, body).await
     }
-    Ok(response)
 }
 
 impl Shared {
@@ -556,32 +537,6 @@ impl Shared {
             exchanges.push(exchange);
         }
         Ok(response)
-    }
-
-    /// Reads the row that a write has left, for the index that lags.
-    async fn note_row(&self, call: &Call) -> Result<(), Dropped> {
-        let source = if call.body["Item"].is_object() {
-            &call.body["Item"]
-        } else {
-            &call.body["Key"]
-        };
-        let key = json!({"connectionId": source["connectionId"], "room": source["room"]});
-        let get = json!({"TableName": call.body["TableName"], "Key": key, "ConsistentRead": true});
-        let (head, ()) = Request::post("/")
-            .header("x-amz-target", "DynamoDB_20120810.GetItem")
-            .header("content-type", "application/x-amz-json-1.0")
-            .header(
-                "authorization",
-                "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=x",
-            )
-            .header("x-amz-date", "20260101T000000Z")
-            .body(())
-            .unwrap()
-            .into_parts();
-        let answer = self.send(&head, get.to_string().into()).await?;
-        let answer = json_of(answer).await;
-        self.lag.note(&key, answer.get("Item").cloned());
-        Ok(())
     }
 
     /// Kills the process that calls, without notice.

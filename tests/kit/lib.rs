@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 mod client;
 mod gateway;
-mod lag;
 mod process;
 pub mod proxy;
 mod tokens;

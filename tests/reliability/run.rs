@@ -12,6 +12,8 @@ use kit::{Gateway, root};
 
 pub(crate) const MESSAGES: &str = "roomchat-prod-messages";
 
+const CONNECTIONS: &str = "roomchat-prod-connections";
+
 pub(crate) struct Run {
     pub(crate) seed: u64,
     pub(crate) record: Record,
@@ -46,6 +48,19 @@ impl Run {
             gateway,
             proxy,
         }
+    }
+
+    /// Starts with an index of members that lags behind its table by up to `most`: the gateway's own fault.
+    pub(crate) fn start_lagging(seed: u64, most: Duration, flags: &[&str]) -> Run {
+        let rule = json!({
+            "seed": seed,
+            "rules": [{"on": "table", "do": "lag", "ms": [0, most.as_millis() as u64], "table": CONNECTIONS}],
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("faults.json");
+        std::fs::write(&file, rule.to_string()).unwrap();
+        let flags = [&["--faults", file.to_str().unwrap()], flags].concat();
+        Run::start(seed, &flags)
     }
 
     /// What is stored of a room, read past the proxy.
@@ -141,7 +156,6 @@ impl Drop for Run {
     fn drop(&mut self) {
         // What the gateway's end makes the functions do is no part of the test.
         self.proxy.heal();
-        self.proxy.lag(Duration::ZERO);
         if std::thread::panicking() {
             eprintln!("--- seed {} ---", self.seed);
         }

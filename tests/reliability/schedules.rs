@@ -91,8 +91,7 @@ fn live(member: &mut Member<'_>, seed: u64) {
 #[test]
 fn whatever_happens_everybody_has_everything_in_the_end() {
     for seed in seeds(&[1, 2, 3]) {
-        let run = Run::start(seed, &["--env", "MEMBERS_PAGE_SIZE=3"]);
-        run.proxy.lag(LAG);
+        let run = Run::start_lagging(seed, LAG, &["--env", "MEMBERS_PAGE_SIZE=3"]);
         // From the first handshake on: that the logs begin is part of it.
         run.proxy.rules(weather(seed));
         let start = Barrier::new(MEMBERS);

@@ -1,4 +1,4 @@
-//! Section `cold-start`: from the start of a process to its first answer, and how large its package is.
+//! Section `cold-start`: the time from the start of a process to its first answer, and the size of its package.
 
 use std::fs;
 use std::io::{Cursor, Write as _};
@@ -16,14 +16,14 @@ use crate::report::Report;
 use crate::service::Places;
 use crate::tables;
 
-/// The smallest memory setting, whose share of a core is the worst.
+/// The smallest memory setting. It has the smallest share of a core.
 const SMALLEST_MB: f64 = 128.0;
 
-/// When a process is held to its share of a core.
+/// The time from which a process is limited to a share of a core.
 #[derive(Debug, Clone, Copy)]
 enum Held {
     Never,
-    /// From its first event on: Lambda gives Init a full core.
+    /// From its first event on: during Init, Lambda gives a full core.
     AfterInit(f64),
 }
 
@@ -119,7 +119,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// The medians in milliseconds: to the first question for an event, and to the first answer.
+/// The medians in milliseconds, to the first request for an event and to the first answer.
 async fn start(
     places: &Places,
     bench: &Bench,
@@ -153,7 +153,7 @@ async fn start(
     Ok((inits[times / 2], answers[times / 2]))
 }
 
-/// Bytes of a binary, and of the zip that scripts/build.sh makes of it.
+/// The size in bytes of a program, and of its zip as scripts/build.sh makes it.
 fn sizes(binary: &Path) -> Result<(usize, usize)> {
     let bytes = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
     let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));

@@ -1,4 +1,4 @@
-//! Section `costs`: what each action costs. It is measured and asserted by the test `cost` of local/; here it is shown.
+//! Section `costs`: prints the cost of each action. The test `cost` of tests/ measures and asserts it.
 
 use std::fs;
 

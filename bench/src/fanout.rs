@@ -1,4 +1,4 @@
-//! Section `fan-out`: a publish with 10 ms a post, beside a bare loop over the SDK's post.
+//! Section `fan-out`: a publish with posts of 10 ms, compared with a loop that only posts.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use crate::standin::StandIn;
 use crate::tables::{self, CONCURRENCY};
 use crate::{load, system};
 
-/// How long a post takes: what API Gateway is said to need.
+/// The duration of a post, about as long as API Gateway takes.
 pub(crate) const POST: Duration = Duration::from_millis(10);
 
-/// Who publishes; the posts go to the others.
+/// The connection of the sender. The posts go to the other members.
 pub(crate) const SENDER: &str = "thesenderhimself";
 
-/// The function, and what it talks to.
+/// The services that a function talks to.
 pub(crate) struct Bench {
     pub(crate) stand_in: StandIn,
     pub(crate) engine: Engine,
 }
 
 impl Bench {
-    /// An engine with the tables, and a stand-in before it.
+    /// Starts an engine with the tables, and a stand-in in front of it.
     ///
     /// # Errors
     /// When one of them does not start.
@@ -37,13 +37,13 @@ impl Bench {
     }
 }
 
-/// What a client sends: 64 bytes.
+/// A client's frame, with 64 bytes of data.
 pub(crate) fn said(room: &str) -> String {
     let data = "x".repeat(load::MESSAGE_BYTES);
     json!({"action": "publish", "room": room, "data": data}).to_string()
 }
 
-/// What members get, for the loop that only posts.
+/// The frame that members receive, for the loop that only posts.
 fn posted(room: &str) -> String {
     let data = "x".repeat(load::MESSAGE_BYTES);
     json!({
@@ -53,10 +53,10 @@ fn posted(room: &str) -> String {
     .to_string()
 }
 
-/// Publishes to a room and checks that each of its members was posted to once.
+/// Publishes to a room, and checks that each member was posted to once.
 ///
 /// # Errors
-/// When one was not.
+/// When a post is missing or doubled.
 pub(crate) async fn publish(
     bench: &Bench,
     function: &mut Function,
@@ -80,7 +80,7 @@ pub(crate) async fn publish(
 }
 
 /// # Errors
-/// When a post is missing or doubled, or a function fails.
+/// When a post is missing or doubled, or when a function fails.
 pub(crate) async fn run(
     report: &mut Report,
     places: &Places,
@@ -96,7 +96,7 @@ pub(crate) async fn run(
         let mut bare = Function::start(places, &bench.stand_in, "bare-posts", &environment).await?;
         let loops = json!({"members": members, "concurrency": CONCURRENCY, "body": posted(&room)});
         let (mut our_rounds, mut bare_rounds) = (Vec::new(), Vec::new());
-        // One after the other, so that a noisy moment meets both. The first round opens the connections.
+        // Alternating, so that a disturbance affects both. The first round opens the connections.
         for _ in 0..=rounds {
             our_rounds.push(
                 publish(&bench, &mut ours, &room, members)
@@ -161,7 +161,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// The medians of wall and processor time, in seconds.
+/// The medians of elapsed time and processor time, in seconds.
 pub(crate) fn middle(rounds: &[Invocation]) -> (f64, f64) {
     let median = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);

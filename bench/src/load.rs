@@ -1,5 +1,5 @@
-//! The load client: the same code against every service. It counts each frame of each member, and a run in which one
-//! is missing, doubled or strange is an error, not a figure.
+//! The load client, the same for every service. It counts each frame of each member. A missing, doubled or unexpected
+//! frame makes the run fail instead of giving a figure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,26 +16,26 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-/// The length of what is said, in bytes: the JSON string's text.
+/// The length of a message's data, in bytes.
 pub(crate) const MESSAGE_BYTES: usize = 64;
 
-/// Only hit when something hangs, which the tests wait for.
+/// The longest wait. Only reached when something hangs, or in the tests below.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 
-/// How long frames that nobody waits for may come after a round.
+/// The time in which unexpected frames may arrive after a round.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// Messages of one round at most.
+/// The most messages of one round.
 const MAX_MESSAGES: usize = 100_000;
 
-/// Handshakes under way at a time.
+/// The number of parallel handshakes.
 pub(crate) const HANDSHAKES_AT_ONCE: usize = 16;
 
-/// Where a service listens. All services speak the protocol of PROTOCOL.md as far as the load goes.
+/// The address of a service. All measured services accept a `publish` as in PROTOCOL.md, and answer as it describes.
 #[derive(Debug, Clone)]
 pub(crate) struct Address {
     pub(crate) port: u16,
-    /// Of the URL, up to the query.
+    /// The path of the URL.
     pub(crate) path: &'static str,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Member {
 }
 
 impl Address {
-    /// Joins a room.
+    /// Connects and joins a room.
     ///
     /// # Errors
     /// When the handshake is refused or takes longer than a minute.
@@ -55,7 +55,7 @@ impl Address {
             "ws://127.0.0.1:{}{}?room={room}&user={user}",
             self.port, self.path
         );
-        // The library's own buffers are 128 KB each way: ten thousand members would need 2.5 GB.
+        // The default buffers are 128 KB in each direction: ten thousand members would need 2.5 GB.
         let config = WebSocketConfig::default()
             .read_buffer_size(4 * 1024)
             .write_buffer_size(4 * 1024);
@@ -87,21 +87,21 @@ impl Address {
     }
 }
 
-/// What a round came to.
+/// The result of a round.
 #[derive(Debug)]
 pub(crate) struct Round {
     pub(crate) messages: usize,
     pub(crate) deliveries: usize,
-    /// From the first message's departure to the last delivery.
+    /// From the sending of the first message to the last delivery.
     pub(crate) took: Duration,
-    /// From a message's departure to its arrival at another member, microseconds, sorted.
+    /// From the sending of a message to its arrival at another member, in microseconds, sorted.
     pub(crate) delivery_us: Vec<u32>,
-    /// From a message's departure to its ack, microseconds, sorted.
+    /// From the sending of a message to its ack, in microseconds, sorted.
     pub(crate) ack_us: Vec<u32>,
 }
 
 impl Round {
-    /// Messages that arrived, per second.
+    /// Received messages per second.
     pub(crate) fn deliveries_per_second(&self) -> f64 {
         self.deliveries as f64 / self.took.as_secs_f64()
     }
@@ -116,19 +116,19 @@ pub(crate) fn quantile_ms(sorted_us: &[u32], share: f64) -> f64 {
         .map_or(0.0, |us| f64::from(*us) / 1000.0)
 }
 
-/// What the tasks of a round share.
+/// The shared state of a round's tasks.
 struct Board {
-    /// Tells this round's messages from another's that come late.
+    /// The prefix of this round's ids, to recognise late messages of another round.
     round: String,
     members: usize,
     started: Instant,
-    /// When each message left, microseconds after `started`.
+    /// The time at which each message was sent, in microseconds after `started`.
     sent_us: Vec<AtomicU64>,
-    /// How many frames of each message have come: one for each member, the ack among them.
+    /// The number of received frames of each message: one for each member, the ack included.
     frames: Vec<AtomicUsize>,
     next: AtomicUsize,
     last_us: AtomicU64,
-    /// Frames of all messages, to see whether the round goes on.
+    /// The number of all received frames, to notice when none arrive any more.
     all_frames: AtomicUsize,
 }
 
@@ -138,11 +138,11 @@ impl Board {
     }
 }
 
-/// The first `writers` members talk to the room, each its next message as soon as everybody has the last, for the time
-/// of `talk` and at least once.
+/// The first `writers` members publish, for `for_time` and at least once. Each sends its next message when every member
+/// has the last.
 ///
 /// # Errors
-/// When a frame is missing after a minute of silence, comes twice, or is none that the protocol knows; when a
+/// When a frame is missing after a minute without frames, comes twice, or is not in the protocol, or when a
 /// connection ends.
 pub(crate) async fn talk(
     members: Vec<Member>,
@@ -231,7 +231,7 @@ pub(crate) async fn talk(
             stream: reader.stream,
         });
     }
-    // A frame too many came while everything settled.
+    // An unexpected frame arrived during the pause.
     if let Ok(error) = complaints.try_recv() {
         return Err(error);
     }
@@ -249,7 +249,7 @@ pub(crate) async fn talk(
     Ok((members, result))
 }
 
-/// Waits until nothing has come for a long time.
+/// Waits until no frame has arrived for a long time.
 async fn silence(board: &Board) -> anyhow::Error {
     let mut seen = 0;
     loop {
@@ -266,13 +266,13 @@ async fn silence(board: &Board) -> anyhow::Error {
     }
 }
 
-/// What a writer sends.
+/// The frame of a writer.
 fn frame(round: &str, number: usize) -> String {
     let data = format!("{round} {number} ");
     format!(r#"{{"action":"publish","id":"{round}-{number}","data":"{data:-<MESSAGE_BYTES$}"}}"#)
 }
 
-/// A frame of a server, as far as it is counted.
+/// The counted fields of a server's frame.
 #[derive(Debug, Deserialize)]
 struct Frame<'a> {
     #[serde(rename = "type")]
@@ -288,7 +288,7 @@ struct Reader {
     stream: SplitStream<WebSocketStream<TcpStream>>,
     board: Arc<Board>,
     complete: Arc<Vec<Notify>>,
-    /// By number of the message.
+    /// By the number of the message.
     seen: Vec<bool>,
     delivery_us: Vec<u32>,
     ack_us: Vec<u32>,

@@ -1,4 +1,4 @@
-//! The load client against services that are wrong in one way each.
+//! Tests the load client with services that have one defect each.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,21 +12,21 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::load::{Address, Round, talk};
 
-/// What is wrong with the service.
+/// The defect of a service.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Wrong {
     Nothing,
-    /// The last member gets every message twice.
+    /// The last member receives every message twice.
     Doubles,
-    /// The last member gets none.
+    /// The last member receives no message.
     Loses,
-    /// The ack says that one member more has it.
+    /// The ack counts one member too many.
     Boasts,
-    /// The data is not what was said.
+    /// The data is another.
     Garbles,
 }
 
-/// A chat of one room, on a free port.
+/// Starts a chat with one room, on a free port.
 async fn service(wrong: Wrong) -> Result<Address> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let port = listener.local_addr()?.port();
@@ -90,7 +90,7 @@ fn publish(wrong: Wrong, sender: usize, said: &str, members: &[UnboundedSender<S
 
 async fn measure(wrong: Wrong) -> Result<Round> {
     let address = service(wrong).await?;
-    // One after the other, so that the last of the service is not the first of ours, who speaks.
+    // One after the other, so that the service's last member is not the publishing one.
     let mut members = Vec::new();
     for user in ["alice", "bob", "carol"] {
         members.push(address.join("lobby", user).await?);

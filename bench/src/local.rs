@@ -1,4 +1,4 @@
-//! Sections `service` and `peers`: a whole service on this machine, ours and others, under the same load.
+//! Sections `service` and `peers`: whole services on this machine, ours and others, under the same load.
 
 use std::time::{Duration, Instant};
 
@@ -10,31 +10,32 @@ use crate::report::Report;
 use crate::service::Service;
 use crate::system;
 
-/// How much of everything.
+/// The load of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
-    /// How long a room is talked in.
+    /// The time for which members publish in a room.
     pub(crate) talk: Duration,
-    /// Members of the rooms that are talked in, the smallest first.
+    /// Members of the measured rooms, in ascending order.
     pub(crate) rooms: Vec<usize>,
-    /// The largest room that several talk in at once.
+    /// The largest room in which several members publish in parallel.
     pub(crate) busiest: usize,
-    /// Members of one room at a time that join for the rate of connections.
+    /// Members that join one room, for the rate of connections.
     pub(crate) joining: usize,
-    /// Idle connections, each step on top of the one before.
+    /// Numbers of idle connections, in ascending order.
     pub(crate) idle: Vec<usize>,
 }
 
 /// Writers of a busy room.
 const WRITERS: usize = 8;
 
-/// How long a service may settle before its memory is read.
+/// The pause before memory is read.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Connections per second, round trip, deliveries per second; figures begin with `section` and end with `whose`.
+/// Measures connections per second, round trip, and deliveries per second. The ids of the figures begin with `section` and
+/// end with `whose`.
 ///
 /// # Errors
-/// When a handshake fails or a delivery is wrong.
+/// When a handshake fails, or a delivery is missing or wrong.
 pub(crate) async fn speed(
     report: &mut Report,
     section: &str,
@@ -111,13 +112,13 @@ pub(crate) async fn speed(
     Ok(())
 }
 
-/// Memory of the gateway's process per idle connection.
+/// Measures the memory of the gateway's process per idle connection.
 ///
 /// # Errors
 /// When a handshake fails.
 pub(crate) async fn idle_memory(report: &mut Report, service: &Service, load: &Load) -> Result<()> {
     let pid = service.running.pid();
-    // The functions and whatever is made once are there before.
+    // So that the functions have started and one-time allocations are made.
     let _first = service.address.join_many("first", 64).await?;
     sleep(SETTLE).await;
     let before = system::resident_bytes(pid)?;
@@ -142,7 +143,7 @@ pub(crate) async fn idle_memory(report: &mut Report, service: &Service, load: &L
     Ok(())
 }
 
-/// A few messages that count for nothing: the processes start.
+/// Publishes a few messages that are not counted: the processes start.
 async fn warm(members: Vec<Member>, writers: usize) -> Result<(Vec<Member>, Round)> {
     talk(members, "warm", writers, Duration::ZERO, usize::MAX)
         .await

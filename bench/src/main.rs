@@ -1,6 +1,7 @@
-//! Measures the service beside what people use today: `scripts/bench.sh` builds everything and starts this.
+//! Measures the service and compares it with other solutions. `scripts/bench.sh` builds everything and starts this
+//! program.
 //!
-//! Every figure comes with a ratio to something measured in the same run, and every run checks what it measures.
+//! Each figure is compared with another one of the same run, and each run checks the work that it measures.
 
 mod cold;
 mod costs;
@@ -35,32 +36,33 @@ use local::Load;
 use report::Report;
 use service::{Places, Service};
 
-/// A larger room would take the peer minutes.
+/// The largest room of a peer: a larger one would take minutes.
 const PEER_ROOM: usize = 1000;
 
-/// Eight messages at a time to a larger room end connections of serverless-offline.
+/// The largest room in which several members publish in parallel to a peer: in a larger one serverless-offline closes
+/// connections.
 const PEER_BUSIEST: usize = 100;
 
-/// Measures the service beside what people use today
+/// Measures the service and compares it with other solutions
 #[derive(Debug, Parser)]
 #[command(name = "roomchat-bench")]
 struct Options {
     /// Fewer and shorter measurements: two minutes at most
     #[arg(long)]
     quick: bool,
-    /// As little as shows that everything works
+    /// The least that shows that every section works
     #[arg(long, hide = true)]
     smoke: bool,
     /// Only these sections, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "SECTIONS")]
     only: Vec<Section>,
-    /// Write the figures there
+    /// The file for the figures
     #[arg(long, value_name = "FILE", default_value = ".tools/bench/bench.json")]
     json: PathBuf,
-    /// Write the plot there
+    /// The file for the plot
     #[arg(long, value_name = "FILE", default_value = ".tools/bench/bench.svg")]
     svg: PathBuf,
-    /// Where the functions' binaries are
+    /// The folder of the functions' programs
     #[arg(long, value_name = "DIR", default_value = "target/release")]
     functions: PathBuf,
     /// The local gateway
@@ -91,7 +93,7 @@ enum Section {
     Memory,
 }
 
-/// What this program does when it starts itself.
+/// The parts that this program starts as processes of its own.
 #[derive(Debug, Subcommand)]
 enum Part {
     /// A DynamoDB engine in memory, on a free port that it prints
@@ -103,7 +105,7 @@ enum Part {
     },
 }
 
-/// How much is measured.
+/// The extent of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Extent {
     Smoke,
@@ -111,15 +113,15 @@ enum Extent {
     Full,
 }
 
-/// The same in numbers.
+/// The extent in numbers.
 struct Scale {
     extent: Extent,
     load: Load,
     /// Members of the rooms of the section `fan-out`.
     fan_outs: Vec<usize>,
-    /// Publishes to each of them, and with each memory setting; one more comes first and does not count.
+    /// Counted publishes to each room, and with each memory setting. One more comes before and is not counted.
     rounds: usize,
-    /// Starts of each function.
+    /// The number of starts of each function.
     starts: usize,
 }
 
@@ -176,7 +178,7 @@ impl Scale {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    // Before the runtime starts its threads, which inherit it.
+    // Before the runtime starts its threads, which inherit the core.
     if matches!(options.part, Some(Part::Engine { aside: true }))
         && let Err(error) = standin::stay_on(standin::OTHER_CORE)
     {
@@ -311,7 +313,7 @@ async fn run(options: &Options) -> Result<()> {
         "loadAverage": [load_before, system::load()],
     });
     let text = format!("{}\n{about:#}\n", report.table());
-    // A reader that has gone away is no reason to lose the file.
+    // A closed pipe must not prevent the files below.
     let _ = std::io::stdout().write_all(text.as_bytes());
     let json = serde_json::to_string_pretty(&report.json(&about))?;
     let plot = plot::svg(&report, &about);

@@ -1,4 +1,4 @@
-//! Section `memory`: what a million deliveries costs with each memory setting of publish.
+//! Section `memory`: the cost of a million deliveries with each memory setting of publish.
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use crate::report::{Report, rounded};
 use crate::service::Places;
 use crate::tables;
 
-/// Up to one full core; publish has one thread.
+/// Up to one full core, as publish has one thread.
 const SETTINGS_MB: [f64; 6] = [128.0, 256.0, 512.0, 1024.0, 1536.0, 1769.0];
 
 /// Dollars in us-east-1 for x86: <https://aws.amazon.com/lambda/pricing/>
@@ -19,7 +19,7 @@ const REQUEST: f64 = 0.000_000_2;
 const MEMBERS: usize = 1000;
 
 /// # Errors
-/// When publish fails or a member is missed.
+/// When publish fails, or does not post to every member.
 pub(crate) async fn run(report: &mut Report, places: &Places, rounds: usize) -> Result<()> {
     let bench = Bench::start(places).await?;
     tables::fill(&bench.engine.endpoint, "room", SENDER, MEMBERS).await?;
@@ -44,7 +44,7 @@ pub(crate) async fn run(report: &mut Report, places: &Places, rounds: usize) -> 
         }
         let first = invocations[0].wall.as_secs_f64();
         let (wall, _) = middle(&invocations[1..]);
-        // A started millisecond is billed.
+        // Lambda bills each started millisecond.
         let billed = (wall * 1000.0).ceil() / 1000.0 * memory_mb / 1024.0;
         let cost = (billed * GB_SECOND + REQUEST) * 1e6 / MEMBERS as f64;
         let id = |what: &str| format!("memory/{what}-{memory_mb}/ours");

@@ -1,4 +1,4 @@
-//! Section `peers`: the services that ours is measured beside.
+//! Section `peers`: the services that roomchat is compared with.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,13 +11,13 @@ use crate::dynamodb;
 use crate::load::Address;
 use crate::service::{Engine, Places, Service, free_port};
 
-/// The table of the peer, which bench/peers/serverless-offline/serverless.yml names.
+/// The peer's table. Its name is in bench/peers/serverless-offline/serverless.yml too.
 const TABLE: &str = "bench-peer";
 
-/// serverless-offline with a small app of the same kind, and the engine that has its table.
+/// Starts serverless-offline with a small chat, and an engine with its table.
 ///
 /// # Errors
-/// When one of the two does not start.
+/// When one of them does not start.
 pub(crate) async fn serverless_offline(places: &Places) -> Result<(Service, Engine)> {
     let engine = Engine::start(places, "serverless-offline-engine", false).await?;
     dynamodb::call(
@@ -55,17 +55,17 @@ pub(crate) async fn serverless_offline(places: &Places) -> Result<(Service, Engi
         .env("PEER_PORT", address.port.to_string())
         .env("PEER_HTTP_PORT", free_port()?.to_string())
         .env("PEER_LAMBDA_PORT", free_port()?.to_string())
-        // It would ask the network for updates and report what it did.
+        // Otherwise it would check for updates and send telemetry.
         .env("SLS_TELEMETRY_DISABLED", "1")
         .env("SLS_NOTIFICATIONS_MODE", "off");
     let service = Service::start(places, "serverless-offline", address, &mut command).await?;
     Ok((service, engine))
 }
 
-/// Our gateway with a chat as people write it first; `way` is how it publishes.
+/// Starts our gateway with a simple chat, as many first versions are. `way` selects how it publishes.
 ///
 /// # Errors
-/// When it does not start.
+/// When the gateway does not start.
 pub(crate) async fn first_try(places: &Places, way: &str) -> Result<Service> {
     let functions = places.scratch.join("first-try");
     fs::create_dir_all(&functions)?;

@@ -1,4 +1,4 @@
-//! The plot of a run: how deliveries per second and the time of a fan-out go with the size of the room.
+//! The plot of a run: deliveries per second and the time of a fan-out, by the size of the room.
 
 use std::fmt::Write as _;
 
@@ -13,13 +13,13 @@ const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 260.0;
 const COLOURS: [&str; 5] = ["#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#999999"];
 
-/// A line of a panel: its name, and value by size of the room.
+/// A line of a panel: its name, and its values by the size of the room.
 struct Line {
     name: String,
     points: Vec<(f64, f64)>,
 }
 
-/// The SVG; a panel without figures has no lines.
+/// Renders the SVG. A panel without figures has no lines.
 pub(crate) fn svg(report: &Report, about: &Value) -> String {
     let measured = |prefix: &str, whose: &str, name: &str| Line {
         name: name.to_owned(),
@@ -94,7 +94,7 @@ pub(crate) fn svg(report: &Report, about: &Value) -> String {
     svg
 }
 
-/// One panel with its corner at `left`; both axes are logarithmic.
+/// Draws one panel with its corner at `left`. Both axes are logarithmic.
 fn panel(svg: &mut String, left: f64, title: &str, lines: &[Line]) {
     let top = 40.0;
     let values = || {

@@ -1,25 +1,25 @@
-//! The share of a processor that a memory setting buys, by a control group.
+//! Limits a process to the share of a core that a memory setting gives, by a control group.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// What buys one vCPU: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
+/// The memory that gives one vCPU: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
 pub(crate) const FULL_CORE_MB: f64 = 1769.0;
 
-/// Microseconds over which a share is dealt out; Lambda's own is about as long.
+/// The period of a share, in microseconds. Lambda's is about as long.
 const PERIOD_US: u64 = 20_000;
 
-/// Processes that get a share of a core; it ends when this is dropped, after they have.
+/// A control group with a share of a core. It must be dropped after its processes have ended.
 #[derive(Debug)]
 pub(crate) struct Quota(PathBuf);
 
 impl Quota {
-    /// The share that `memory_mb` buys.
+    /// Makes a group with the share that `memory_mb` gives.
     ///
     /// # Errors
-    /// When this machine lets us make no control group: root may.
+    /// When control groups cannot be made, for example without root.
     pub(crate) fn of_memory(memory_mb: f64) -> Result<Quota> {
         let share = (memory_mb / FULL_CORE_MB).min(1.0);
         let quota_us = (PERIOD_US as f64 * share).round() as u64;
@@ -46,10 +46,10 @@ impl Quota {
         Ok(quota)
     }
 
-    /// Holds a process to the share from now on.
+    /// Limits a process to the share from now on.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When the process has ended.
     pub(crate) fn hold(&self, pid: u32) -> Result<()> {
         fs::write(self.0.join("cgroup.procs"), pid.to_string())
             .context("cannot put a process into a control group")

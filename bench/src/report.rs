@@ -1,4 +1,4 @@
-//! The figures of a run: one table for people, one JSON file for machines.
+//! The figures of a run: a table for people, and JSON for programs.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 /// One figure.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Figure {
-    /// `section/what/whose`, by which targets and the plot find it.
+    /// `section/quantity/service`, the key for targets and the plot.
     pub(crate) id: String,
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
-    /// What a reader must know besides.
+    /// A remark for the reader.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) note: String,
 }
@@ -106,12 +106,12 @@ impl Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     figures: Vec<Figure>,
-    /// Tables that a section prints as they are: title and lines.
+    /// The title and the lines of further tables.
     pub(crate) tables: Vec<(String, Vec<String>)>,
 }
 
 impl Report {
-    /// Adds a figure and says it at once: a run takes minutes.
+    /// Adds a figure and prints it at once, as a run takes minutes.
     pub(crate) fn add(&mut self, id: &str, value: f64, unit: &'static str, note: &str) {
         eprintln!("  {id:<48} {} {unit} {note}", rounded(value));
         self.figures.push(Figure {
@@ -129,7 +129,7 @@ impl Report {
             .map(|figure| figure.value)
     }
 
-    /// The table of everything.
+    /// Renders all figures, tables and targets as text.
     pub(crate) fn table(&self) -> String {
         let mut lines = vec![format!(
             "{:<50} {:>12} {:<14} {}",
@@ -170,7 +170,7 @@ impl Report {
         lines.join("\n")
     }
 
-    /// Everything, with what is known of the run.
+    /// Renders all figures, tables and targets as JSON, with the description of the run.
     pub(crate) fn json(&self, run: &Value) -> Value {
         let targets: Vec<Value> = TARGETS
             .iter()
@@ -195,7 +195,7 @@ impl Report {
     }
 }
 
-/// Three digits are all that a run can stand for.
+/// Rounds to about three digits: a run is not more exact.
 pub(crate) fn rounded(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),

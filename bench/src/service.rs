@@ -14,21 +14,21 @@ use tokio::time::sleep;
 
 use crate::load::Address;
 
-/// Only hit when something hangs.
+/// The longest wait. Only reached when something hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a service may take to end by itself.
+/// The time that a service has to end by itself.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
-/// The folders of a run.
+/// The folders and programs of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     /// The repository.
     pub(crate) root: PathBuf,
-    /// Where the functions' binaries are.
+    /// The folder of the functions' programs.
     pub(crate) functions: PathBuf,
     pub(crate) gateway: PathBuf,
-    /// Logs, and whatever is made for a run.
+    /// Logs and temporary files.
     pub(crate) scratch: PathBuf,
 }
 
@@ -42,7 +42,7 @@ impl Places {
     }
 }
 
-/// A started process and all that it starts; they end when this is dropped.
+/// A process and its children. Dropping it ends them all.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -77,10 +77,10 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits until `found` finds something, looking every millisecond.
+    /// Calls `found` with the output, every millisecond, until it returns a value.
     ///
     /// # Errors
-    /// When the process ends first or it takes longer than a minute.
+    /// When the process ends first, or after a minute.
     pub(crate) async fn until<T>(&mut self, mut found: impl FnMut(&str) -> Option<T>) -> Result<T> {
         let started = Instant::now();
         loop {
@@ -106,7 +106,7 @@ impl Drop for Running {
         let Ok(pid) = i32::try_from(self.child.id()).map(Pid::from_raw) else {
             return;
         };
-        // Twice: the gateway takes the second for "at once", and ends its functions all the same.
+        // Twice: the second SIGTERM makes the gateway stop at once. It ends its functions all the same.
         for patience in [Duration::from_millis(100), STOP_GRACE] {
             let _ = kill(pid, Signal::SIGTERM);
             let asked = Instant::now();
@@ -119,20 +119,20 @@ impl Drop for Running {
     }
 }
 
-/// A WebSocket service that takes connections.
+/// A WebSocket service that accepts connections.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) address: Address,
     pub(crate) running: Running,
-    /// From its start to the first connection it has accepted.
+    /// From the start of the process to the first accepted connection.
     pub(crate) start_up: Duration,
 }
 
 impl Service {
-    /// Our gateway with what a Terraform folder declares.
+    /// Starts the gateway with a Terraform folder.
     ///
     /// # Errors
-    /// When it does not accept a connection.
+    /// When the service does not accept a connection.
     pub(crate) async fn gateway(
         places: &Places,
         name: &str,
@@ -158,10 +158,10 @@ impl Service {
         Service::start(places, name, address, &mut command).await
     }
 
-    /// A service that listens on `address`.
+    /// Starts a service that listens on `address`.
     ///
     /// # Errors
-    /// When it does not accept a connection.
+    /// When the service does not accept a connection.
     pub(crate) async fn start(
         places: &Places,
         name: &str,
@@ -187,16 +187,16 @@ impl Service {
     }
 }
 
-/// A loopback port that nobody listens on.
+/// Finds a free loopback port.
 ///
 /// # Errors
-/// When there is none.
+/// When no port is free.
 pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     Ok(listener.local_addr()?.port())
 }
 
-/// A DynamoDB engine as a process of its own: this program, started once more.
+/// A DynamoDB engine in its own process: this program, started again.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) endpoint: String,
@@ -204,10 +204,10 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Starts the engine, which has no tables yet; `aside` from the core that functions are measured on.
+    /// Starts an engine without tables. With `aside` it stays off the core on which functions are measured.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When the engine does not start.
     pub(crate) async fn start(places: &Places, name: &str, aside: bool) -> Result<Engine> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("engine");

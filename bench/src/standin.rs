@@ -1,6 +1,6 @@
-//! AWS's side of a function: `@connections` with a delay and DynamoDB, both over TLS, and the Runtime API.
+//! A stand-in for the services of a function: `@connections` with a delay, and DynamoDB, both over TLS.
 //!
-//! It runs on a thread of its own, on a core of its own, so that its work is none of the function's.
+//! It runs in its own thread, on another core than the function, so that its work does not count as the function's.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,14 +24,14 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
-/// The core that functions run on, and the one for everything around them.
+/// The core of the functions, and the core of everything else.
 pub(crate) const FUNCTION_CORE: usize = 0;
 pub(crate) const OTHER_CORE: usize = 1;
 
-/// Where the systems that Lambda resembles keep the roots they trust.
+/// The trusted root certificates of the system.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Keeps the calling thread, and whatever it starts, on one core; on a machine with a single one nothing happens.
+/// Keeps the calling thread and its children on one core. Has no effect on a machine with a single core.
 pub(crate) fn stay_on(core: usize) -> Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core)?;
@@ -41,10 +41,10 @@ pub(crate) fn stay_on(core: usize) -> Result<()> {
     Ok(())
 }
 
-/// How often each connection was posted to.
+/// The number of posts to each connection.
 type Posts = Mutex<HashMap<String, usize>>;
 
-/// A running stand-in; it ends when this is dropped.
+/// A running stand-in. Dropping it stops the stand-in.
 #[derive(Debug)]
 pub(crate) struct StandIn {
     pub(crate) runtime: Handle,
@@ -52,17 +52,17 @@ pub(crate) struct StandIn {
     pub(crate) management: String,
     /// `https://…`.
     pub(crate) dynamodb: String,
-    /// Certificates that a function must trust: the system's and ours.
+    /// The certificates that a function must trust: those of the system, and the stand-in's.
     pub(crate) roots: PathBuf,
     posts: Arc<Posts>,
     _stop: oneshot::Sender<()>,
 }
 
 impl StandIn {
-    /// Starts a stand-in whose posts take `delay`, in front of the engine at `engine`.
+    /// Starts a stand-in whose posts take `delay`. It forwards DynamoDB's calls to the engine at `engine`.
     ///
     /// # Errors
-    /// When a port cannot be bound or no certificate be made.
+    /// When a port cannot be bound or a certificate cannot be made.
     pub(crate) async fn start(scratch: &Path, engine: &str, delay: Duration) -> Result<StandIn> {
         let identity = Identity::make()?;
         let acceptor = identity.acceptor;
@@ -103,10 +103,10 @@ impl StandIn {
         })
     }
 
-    /// Checks that since the last time exactly `members` connections were posted to, and each of them once.
+    /// Checks that exactly `members` connections were posted to since the last check, each once.
     ///
     /// # Errors
-    /// When it was otherwise.
+    /// When a post is missing or doubled.
     pub(crate) fn check_posts(&self, members: usize) -> Result<()> {
         let posts = std::mem::take(&mut *self.posts.lock().unwrap_or_else(PoisonError::into_inner));
         let doubled = posts.values().filter(|count| **count > 1).count();
@@ -137,7 +137,7 @@ async fn serve_posts(acceptor: TlsAcceptor, posts: Arc<Posts>, delay: Duration) 
             let (acceptor, service) = (acceptor.clone(), service.clone());
             let _ = stream.set_nodelay(true);
             tokio::spawn(async move {
-                // A client that does not trust us says so itself.
+                // A client that does not trust the certificate reports it.
                 let Ok(stream) = acceptor.accept(stream).await else {
                     return;
                 };
@@ -151,7 +151,7 @@ async fn serve_posts(acceptor: TlsAcceptor, posts: Arc<Posts>, delay: Duration) 
     Ok(port)
 }
 
-/// TLS in front of the engine, which has none.
+/// Serves TLS in front of the engine, which has none.
 async fn serve_engine(acceptor: TlsAcceptor, engine: SocketAddr) -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let port = listener.local_addr()?.port();

@@ -1,6 +1,6 @@
-//! What the operating system says: processes, their memory and processor time, and the machine itself.
+//! Reads the memory and the processor time of processes, and describes the machine.
 //!
-//! Linux only: everything is read from `/proc`.
+//! Linux only, as all of it is read from `/proc`.
 
 use std::fs;
 use std::process::Command;
@@ -27,7 +27,7 @@ pub(crate) fn allow_descriptors(needed: u64) -> Result<()> {
         .with_context(|| format!("cannot raise the limit of open files to {hard}"))
 }
 
-/// A process and all that it has started, directly or not.
+/// A process and all its descendants.
 pub(crate) fn tree(root: u32) -> Vec<u32> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -58,28 +58,28 @@ pub(crate) fn tree(root: u32) -> Vec<u32> {
 
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything.
+    // The name in brackets may contain any character.
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Resident memory in bytes of one process.
+/// The resident memory of one process, in bytes.
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     memory_field(pid, "status", "VmRSS:")
 }
 
-/// The most memory a process has had resident, in bytes.
+/// The peak of a process's resident memory, in bytes.
 pub(crate) fn peak_bytes(pid: u32) -> Result<u64> {
     memory_field(pid, "status", "VmHWM:")
 }
 
-/// Memory of a process and all it has started, in bytes. What several share is counted once, in equal parts (PSS).
+/// The memory of a process and its descendants, in bytes. Shared pages are counted once, in equal parts (PSS).
 pub(crate) fn tree_bytes(root: u32) -> Result<u64> {
     let own = memory_field(root, "smaps_rollup", "Pss:")?;
     let others: u64 = tree(root)
         .into_iter()
         .skip(1)
-        // They may end while they are counted.
+        // A process may end meanwhile.
         .filter_map(|pid| memory_field(pid, "smaps_rollup", "Pss:").ok())
         .sum();
     Ok(own + others)
@@ -102,7 +102,7 @@ fn memory_field(pid: u32, file: &str, field: &str) -> Result<u64> {
     Ok(kilobytes * 1024)
 }
 
-/// Processor time of a process, in seconds: all its threads that still run.
+/// The processor time of a process, in seconds: the sum of its running threads.
 pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/task");
     let mut nanoseconds = 0_u64;
@@ -125,7 +125,7 @@ pub(crate) fn load() -> f64 {
         .unwrap_or(0.0)
 }
 
-/// What a figure means little without.
+/// Describes the machine, without which a figure means little.
 pub(crate) fn machine() -> Value {
     let file = |path: &str, field: &str| {
         let text = fs::read_to_string(path).unwrap_or_default();
@@ -145,7 +145,7 @@ pub(crate) fn machine() -> Value {
     })
 }
 
-/// The commit that is measured, with `+` if the work tree differs from it.
+/// The measured commit, with `+` if the work tree differs from it.
 pub(crate) fn commit() -> String {
     output(
         "git",

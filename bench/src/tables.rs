@@ -1,4 +1,4 @@
-//! The tables of terraform/tables.tf, and members in them, in an engine that nothing else has filled.
+//! Creates the declared tables in an empty engine, and fills a room with members.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ use crate::service::Places;
 const CONNECTIONS: &str = "roomchat-prod-connections";
 const MESSAGES: &str = "roomchat-prod-messages";
 
-/// Rows of one BatchWriteItem at most.
+/// The most rows of one BatchWriteItem.
 const BATCH: usize = 25;
 
 /// The variables of a function, as in terraform/functions.tf.
@@ -30,7 +30,7 @@ pub(crate) fn environment() -> BTreeMap<&'static str, String> {
     ])
 }
 
-/// Posts in flight: Terraform's default.
+/// The number of parallel posts: Terraform's default.
 pub(crate) const CONCURRENCY: usize = 128;
 
 /// Makes the tables that Terraform declares, in the engine.
@@ -45,7 +45,7 @@ pub(crate) async fn create(places: &Places, engine: &str) -> Result<()> {
     Ok(())
 }
 
-/// The connection id of a member; bench/functions makes the same.
+/// The connection id of a member, the same as in bench/functions.
 pub(crate) fn member(number: usize) -> String {
     format!("{number:015}=")
 }

@@ -1,4 +1,4 @@
-//! The bench itself works: every section but the one that needs npm, as small as can be.
+//! Runs every section of the bench as small as possible, except the one that needs npm.
 
 #![allow(
     clippy::unwrap_used,

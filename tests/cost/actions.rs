@@ -1,4 +1,4 @@
-//! The actions of the contract, each by itself in rooms of its own.
+//! The actions of the contract, each in its own rooms.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ fn sentence() -> String {
     "x".repeat(100)
 }
 
-/// `size` members in a room; the room's log is begun.
+/// Joins `size` members to a room whose log has begun.
 fn room(world: &mut World, name: &str, size: usize) -> Vec<Client> {
     let mut members: Vec<Client> = (0..size)
         .map(|n| world.connect(name, &format!("user-{n:02}")))
@@ -22,21 +22,21 @@ fn room(world: &mut World, name: &str, size: usize) -> Vec<Client> {
     members
 }
 
-/// Every member but the first receives a message.
+/// Receives a message with every member except the first.
 fn hear(world: &mut World, members: &mut [Client]) {
     for member in &mut members[1..] {
         world.receive(member, "message");
     }
 }
 
-/// The first member publishes: everybody else receives it, and it gets its ack.
+/// Publishes with the first member: all others receive the message, and the sender its ack.
 fn say(world: &mut World, members: &mut [Client], frame: &Value) -> Value {
     let ack = world.ask(&mut members[0], frame, "ack");
     hear(world, members);
     ack
 }
 
-/// The name of each action, and what it uses.
+/// The name and the usage of each action.
 pub(crate) fn all(world: &mut World) -> Vec<(&'static str, Usage)> {
     let mut used = Vec::new();
     connections(world, &mut used);
@@ -233,7 +233,7 @@ fn trouble(world: &mut World, used: &mut Used) {
     });
     used.push(("publish by two at once, room of 2", usage));
 
-    // A process that remembers nothing of the log: the others are dead.
+    // A new process, which remembers nothing of the log: the others are killed.
     for _ in 0..60 {
         let frame = json!({"action": "publish", "room": "t-1", "data": "x".repeat(1_000)});
         say(world, &mut pair, &frame);

@@ -1,4 +1,4 @@
-//! What the contract says, and whether it is so.
+//! Compares the measured usage with the contract.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::world::World;
 
 const CONTRACT: &str = include_str!("contract.json");
 
-/// What an action uses, as the contract words it.
+/// The usage of an action, in the form of the contract.
 fn entry(action: &str, usage: &Usage, prices: &Value) -> Value {
     json!({
         "action": action,
@@ -48,7 +48,7 @@ fn every_action_costs_what_the_contract_says() {
     let contract: Value = serde_json::from_str(CONTRACT).unwrap();
     let mut world = World::start();
     let used = actions::all(&mut world);
-    // Nothing has run that nobody asked for.
+    // Nothing runs without an action.
     world.measure(|_| {});
     let measured: Vec<Value> = used
         .iter()

@@ -1,6 +1,6 @@
-//! What an action costs: API Gateway's messages, Lambda's invocations, DynamoDB's units. Counted end to end, with the
-//! real gateway, the real functions and a real database engine, and compared with `contract.json` to the last half
-//! unit: a change that makes an action dearer, or cheaper, has to say so there.
+//! The cost of each action: API Gateway's messages, Lambda's invocations, DynamoDB's units. The counts come from the real
+//! gateway, functions and database engine, and must equal `contract.json` to the last half unit. So a change of an
+//! action's cost is a change of that file.
 //!
 //! `cargo test -p roomchat-tests --test cost -- --nocapture` prints the table.
 

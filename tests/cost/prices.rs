@@ -1,9 +1,8 @@
-//! What is charged for: the rules of the pricing pages of API Gateway, Lambda and DynamoDB (on demand).
+//! The rules of the pricing pages of API Gateway, Lambda and DynamoDB (on demand).
 //!
 //! - <https://aws.amazon.com/api-gateway/pricing/>: a message, sent or received, is metered per started 32 KB. A post to
-//!   a connection is a message; one that is answered 410 reaches nobody and is none.
-//! - <https://aws.amazon.com/lambda/pricing/>: an invocation. Its duration is not part of this: it is measured, not
-//!   counted.
+//!   a connection is a message, except one that is answered 410.
+//! - <https://aws.amazon.com/lambda/pricing/>: an invocation. Its duration is not counted here; the bench measures it.
 //! - <https://aws.amazon.com/dynamodb/pricing/on-demand/>: a read unit is 4 KB read strongly consistently, or twice that
 //!   eventually; a Query's rows are added up first, whatever its filter and its projection leave of them. A write unit is
 //!   1 KB, and so is each entry of an index that the write changes. A write whose condition fails is charged all the
@@ -17,7 +16,7 @@ use kit::proxy::{Exchange, Kind};
 /// A message is metered per started 32 KB.
 const METERED_BYTES: usize = 32 * 1024;
 
-/// What an action used.
+/// The usage of an action.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Usage {
     /// Metered messages between clients and API Gateway, in both directions.
@@ -32,12 +31,12 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Adds a frame of a client, in whichever direction.
+    /// Adds a frame between a client and API Gateway, in either direction.
     pub(crate) fn message(&mut self, bytes: usize) {
         self.messages += bytes.div_ceil(METERED_BYTES).max(1);
     }
 
-    /// Adds what the functions called.
+    /// Adds a call of a function.
     pub(crate) fn exchange(&mut self, exchange: &Exchange) {
         if matches!(exchange.kind, Kind::Post | Kind::Ask | Kind::Close) {
             self.callbacks += 1;
@@ -50,7 +49,7 @@ impl Usage {
         }
     }
 
-    /// US dollars for a million of it, in us-east-1.
+    /// The price of a million times this usage, in US dollars, in us-east-1.
     pub(crate) fn usd(&self, prices: &Value) -> f64 {
         let price = |name: &str| prices[name].as_f64().unwrap();
         let count = |n: usize| f64::from(u32::try_from(n).unwrap());
@@ -61,7 +60,7 @@ impl Usage {
     }
 }
 
-/// Units, as the engine says; a test below holds it to the pricing page.
+/// The units that the engine reports. A test below compares the engine with the pricing page.
 fn consumed(exchange: &Exchange) -> f64 {
     if exchange.status == 200 {
         return exchange.answer["ConsumedCapacity"]["CapacityUnits"]
@@ -94,7 +93,7 @@ fn size(item: &Value) -> usize {
         .sum()
 }
 
-/// The engine's word, against numbers that were worked out by hand.
+/// Compares the units of the engine with numbers calculated by hand.
 #[test]
 fn the_engine_charges_by_the_pricing_page() {
     let gateway = Gateway::start(&[]);
@@ -121,13 +120,13 @@ fn the_engine_charges_by_the_pricing_page() {
     // The row, and its entry in room-index, which has no pad.
     let put = |id: &str, bytes: usize| call("PutItem", json!({"Item": row(id, bytes)}));
     assert_eq!((put("a----", 1024), put("b----", 1025)), (2.0, 3.0));
-    // Overwritten, by the larger of both; the entry stays as it is and costs nothing.
+    // An overwrite costs the larger of both rows. The unchanged index entry costs nothing.
     assert_eq!((put("b----", 1024), put("a----", 2049)), (2.0, 3.0));
-    // Another entry: the row, and the entry.
+    // A changed index entry: the row, and the entry.
     let mut renamed = row("b----", 1024);
     renamed["user"] = json!({"S": "bob"});
     assert_eq!(call("PutItem", json!({"Item": renamed})), 2.0);
-    // What is not there costs one; what is, its size and its entry's.
+    // Deleting a missing row costs one unit; an existing row costs its size and that of its index entry.
     let delete = |id: &str| call("DeleteItem", json!({"Key": key(id)}));
     assert_eq!(
         (delete("c----"), delete("a----"), delete("a----")),

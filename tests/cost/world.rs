@@ -1,4 +1,4 @@
-//! A gateway whose functions call through the proxy, and clients of which every frame counts.
+//! A gateway whose functions make their calls through the proxy, and clients whose frames are counted.
 
 use std::collections::HashSet;
 
@@ -13,9 +13,9 @@ pub(crate) struct World {
     pub(crate) proxy: Proxy,
     /// Frames in either direction since the last measurement began.
     usage: Usage,
-    /// Invocations that there must have been, by what the clients did.
+    /// The expected number of invocations, by the actions of the clients.
     expected: usize,
-    /// Clients that have nothing more to say: were they dropped, their $disconnect would run in a measurement.
+    /// Clients that are done. Dropping them would run their $disconnect during a measurement.
     kept: Vec<Client>,
 }
 
@@ -57,7 +57,7 @@ impl World {
         client.leave();
     }
 
-    /// Lets clients be, who have received all that was sent to them.
+    /// Keeps clients that are done, after they have received every frame.
     pub(crate) fn keep(&mut self, clients: impl IntoIterator<Item = Client>) {
         for mut client in clients {
             client.has_received_all();
@@ -91,7 +91,7 @@ impl World {
         self.ask(client, &frame, "ack")
     }
 
-    /// What `action` uses. Whatever ran before has ended, and what it starts has ended too.
+    /// Measures the usage of `action`. All earlier invocations have ended, and so have those of the action.
     pub(crate) fn measure(&mut self, action: impl FnOnce(&mut World)) -> Usage {
         let before = self.settle();
         self.proxy.exchanges();
@@ -101,7 +101,7 @@ impl World {
         let mut usage = self.usage.clone();
         let mut counted = HashSet::new();
         for exchange in self.proxy.exchanges() {
-            // A try that a busy machine has made the SDK repeat is no part of the contract.
+            // A retry of the SDK on a busy machine does not count.
             if counted.insert(exchange.invocation.clone()) {
                 usage.exchange(&exchange);
             }
@@ -109,7 +109,7 @@ impl World {
         usage
     }
 
-    /// Waits for the end of every invocation, and says how many there were.
+    /// Waits for the end of every invocation, and returns their number.
     fn settle(&mut self) -> usize {
         let expected = self.expected;
         let what = format!("the end of {expected} invocations");
@@ -118,7 +118,7 @@ impl World {
         expected
     }
 
-    /// The line that Lambda logs for each invocation, once its function waits for the next one.
+    /// Counts Lambda's REPORT lines, which appear once the function waits for its next event.
     fn invocations(&self) -> usize {
         let output = self.gateway.output();
         let is_report = |line: &&String| line.contains("REPORT RequestId: ");

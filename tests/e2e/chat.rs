@@ -1,10 +1,10 @@
-//! What somebody who chats sees.
+//! The chat as its users see it.
 
 use serde_json::{Value, json};
 
 use kit::Gateway;
 
-/// The message without its times, which are checked to be two forms of one.
+/// The message without its two times, which must be equal.
 fn without_times(mut message: Value) -> Value {
     let object = message.as_object_mut().unwrap();
     let at = object.remove("at").unwrap().as_i64().unwrap();
@@ -42,7 +42,7 @@ fn members_of_a_room_hear_each_other() {
     // The sender gets the ack and no copy.
     alice.has_received_all();
 
-    // And back, by the other name of the action.
+    // The answer, by the other name of the action.
     let [bob, ..] = &mut others;
     let ack = bob.ask(&json!({"action": "sendmessage", "data": "hello alice"}));
     assert_eq!((&ack["delivered"], ack.get("id")), (&json!(3), None));
@@ -55,7 +55,7 @@ fn rooms_are_isolated() {
     let mut alice = gateway.join("red", "alice");
     let mut bob = gateway.join("red", "bob");
     let mut eve = gateway.join("blue", "eve");
-    // One room's name is the beginning of the other's.
+    // One name is a prefix of the other.
     let mut mallory = gateway.join("redder", "mallory");
 
     assert_eq!(alice.publish(&json!("for red"))["delivered"], 1);
@@ -63,7 +63,7 @@ fn rooms_are_isolated() {
     eve.has_received_all();
     mallory.has_received_all();
 
-    // Naming another's room does not let one in.
+    // Naming a room does not make the sender a member.
     let refusal =
         eve.ask(&json!({"action": "publish", "room": "red", "data": "let me in", "id": "e"}));
     assert_eq!(
@@ -128,7 +128,7 @@ fn names_in_any_script_but_no_bad_ones() {
         }
     }
     assert_eq!(gateway.try_connect("/prod?room=a&room=b").err(), Some(400));
-    // Who was refused is in no room.
+    // A refused client is not a member of any room.
     assert_eq!(
         gateway
             .rows()
@@ -175,7 +175,7 @@ fn whatever_else_is_sent_is_answered_with_an_error() {
     for (frame, name) in [
         (nested.as_str(), "bad_request"),
         (&digits, "bad_request"),
-        // What a browser makes of a string that was cut in two.
+        // A surrogate pair that was cut in two, as a browser escapes it.
         (r#"{"action":"publish","data":"\ud83d"}"#, "bad_request"),
         (r#"{"action":"publish","data":1e400}"#, "bad_request"),
         (
@@ -234,7 +234,7 @@ fn whatever_else_is_sent_is_answered_with_an_error() {
             );
         }
     }
-    // The connection is none the worse for it.
+    // The connection still works.
     alice.has_received_all();
     assert_eq!(alice.publish(&json!("still here"))["delivered"], 0);
 }
@@ -244,7 +244,7 @@ fn a_message_that_grows_past_the_limit_is_refused_and_nothing_is_sent() {
     let gateway = Gateway::start(&[]);
     let mut alice = gateway.join("lobby", "alice");
     let mut bob = gateway.join("lobby", "bob");
-    // Fits into the 128 KB a client may send, in frames of at most 32 KB, and not any more with its envelope.
+    // Within the 128 KB that a client may send, in frames of at most 32 KB, and above them with its envelope.
     let frame = format!(
         r#"{{"action":"publish","data":"{}"}}"#,
         "x".repeat(128 * 1024 - 40)

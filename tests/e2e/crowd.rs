@@ -1,4 +1,4 @@
-//! A thousand clients, and half of them die.
+//! A thousand clients, of which half disappear.
 
 use serde_json::json;
 
@@ -25,8 +25,8 @@ fn the_dead_are_told_of_and_the_living_go_on() {
         let rows = gateway.rows();
         rows.iter().filter(|row| row["room"]["S"] == room).count()
     };
-    // Each room has as many of each kind: those whose system resets the connection, those that fall silent, and those
-    // that live.
+    // Each room has equal numbers of clients whose connection is reset, and of clients that fall silent; the others
+    // stay.
     let mut reset = Vec::new();
     let mut silent = Vec::new();
     let mut living: Vec<(usize, Client)> = Vec::new();
@@ -58,7 +58,7 @@ fn the_dead_are_told_of_and_the_living_go_on() {
     assert_eq!((reset.len(), silent.len(), living.len()), (250, 250, 500));
     assert_eq!(gateway.rows().len(), CLIENTS);
 
-    // Everybody gets a message, the dying without reading it: their end is a reset.
+    // Every client gets a message. Those that close without reading it reset their connection.
     let publish = |living: &mut Vec<(usize, Client)>, in_room: usize| {
         for room in 0..ROOMS {
             let (_, client) = living.iter_mut().find(|(n, _)| n % ROOMS == room).unwrap();
@@ -94,7 +94,7 @@ fn the_dead_are_told_of_and_the_living_go_on() {
         (gateway.rows().len() == 750).then_some(())
     });
 
-    // Of the silent nothing is known but that they are silent.
+    // The silent clients are found by the idle timeout alone.
     gateway.at_rest();
     gateway.pass(500);
     for (_, client) in &mut living {
@@ -117,6 +117,6 @@ fn the_dead_are_told_of_and_the_living_go_on() {
     }
     assert_eq!((ended(1006), ended(1001)), (250, 250));
     assert!(silent.iter_mut().all(|client| client.closed().is_some()));
-    // Five hundred more ends would prove nothing.
+    // Closing five hundred more clients would prove nothing.
     gateway.end_at_once();
 }

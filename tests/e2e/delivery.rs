@@ -22,7 +22,7 @@ fn a_room_of_300_over_many_pages_of_its_index() {
     for member in &mut members[1..] {
         assert_eq!(member.receive()["data"], "goal");
     }
-    // Each exactly once, the sender and other rooms not at all.
+    // Every member receives it once; the sender and other rooms do not.
     for member in &mut members {
         member.has_received_all();
     }
@@ -57,7 +57,7 @@ fn a_dead_member_is_pruned_and_hurts_nobody() {
 
 #[test]
 fn a_member_who_may_still_be_connecting_is_not_pruned() {
-    // To a post, a connection whose $connect runs looks like one that is gone. Only its row's age tells them apart.
+    // A post cannot tell a connection whose $connect runs from a closed one. Only the age of its row can.
     let gateway = Gateway::start(&[]);
     let mut alice = gateway.join("lobby", "alice");
     gateway.put_ghost("youngYOUNG00000=", "lobby", 0);
@@ -83,7 +83,7 @@ fn a_client_killed_without_a_word_leaves_no_trace() {
     let gateway = Gateway::start(&[]);
     let mut alice = gateway.join("lobby", "alice");
     let bob = gateway.join("lobby", "bob");
-    // What the kernel does for a process that is killed: the socket ends without a close frame.
+    // As after the kill of a client's process: the socket ends without a close frame.
     drop(bob);
     gateway.wait_for_line("code=1006");
     eventually("bob's row is deleted", || {
@@ -99,8 +99,8 @@ fn a_client_gone_before_connect_has_answered_leaves_no_trace() {
     for _ in 0..20 {
         gateway.abandon_handshake("/prod?room=lobby&user=hasty");
     }
-    // $connect and $disconnect race here: a row may be written after it was to be deleted. What is left over is found
-    // by the next messages.
+    // $connect and $disconnect race here: a row may be written after its deletion. The next messages find the rows that
+    // are left.
     eventually("every hasty row is gone", || {
         alice.publish(&json!("x"));
         (gateway.rows().len() == 1).then_some(())
@@ -116,7 +116,7 @@ fn a_member_who_reads_nothing_delays_nobody() {
 
     let data = json!("x".repeat(30_000));
     let mut failed = 0;
-    // The kernel's buffers and the gateway's hold some megabytes between them.
+    // The buffers of the kernel and of the gateway hold some megabytes.
     for _ in 0..1000 {
         let ack = alice.publish(&data);
         assert_eq!(bob.receive()["data"], data);

@@ -1,4 +1,4 @@
-//! PROTOCOL.md and README.md are true: their conversations are held, their frames are those of the code.
+//! Executes the conversations of PROTOCOL.md and README.md, and checks their frames.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use kit::{Client, Gateway, IDENTITY, blocks, eventually, now_s, root, token};
 
-/// Makes what differs from run to run comparable: times, and the words for people.
+/// Replaces the parts of a frame that differ between runs: times, and texts for people.
 fn normalise(frame: &mut Value) {
     if let Value::Array(parts) = frame {
         parts.iter_mut().for_each(normalise);
@@ -22,12 +22,12 @@ fn normalise(frame: &mut Value) {
     }
 }
 
-/// The epochs of a document and those of the run that stand for them.
+/// The epochs of a document, and the epochs of the run in their place.
 #[derive(Default)]
 struct Epochs(BTreeMap<String, String>);
 
 impl Epochs {
-    /// Learns what stands for what, from a frame that is expected and the one that came.
+    /// Learns the epochs from an expected frame and the received one.
     fn learn(&mut self, expected: &Value, actual: &Value) {
         match (expected, actual) {
             (Value::Object(expected), Value::Object(actual)) => {
@@ -50,7 +50,7 @@ impl Epochs {
         }
     }
 
-    /// A frame of the document as the run has it.
+    /// Translates a frame of the document into the epochs of the run.
     fn real(&self, frame: &str) -> String {
         let mut frame = frame.to_owned();
         for (shown, real) in &self.0 {

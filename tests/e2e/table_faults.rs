@@ -1,4 +1,4 @@
-//! What the chat's own functions make of tables that fail, and of an index that lags.
+//! The chat's functions with tables that fail, and with an index that lags.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ fn gateway(rules: &Value) -> Gateway {
     Gateway::start(&["--faults", file.to_str().unwrap()])
 }
 
-/// How often the log says that a rule was applied.
+/// Counts the log lines that report a rule.
 fn applied(gateway: &Gateway, rule: &str) -> usize {
     let output = gateway.output();
     output.iter().filter(|line| line.contains(rule)).count()
@@ -27,7 +27,7 @@ fn messages(gateway: &Gateway) -> Vec<String> {
         .collect()
 }
 
-/// Who is in a room, as the index has it.
+/// The members of a room in the index.
 fn indexed(gateway: &Gateway, room: &str) -> Vec<String> {
     let page = gateway.dynamodb(
         "Query",
@@ -64,7 +64,7 @@ fn a_table_without_capacity_means_slow_down() {
         "{error}"
     );
     assert_eq!(messages(&gateway), [""; 0]);
-    // The SDK takes the error for what it is, and has tried again.
+    // The SDK recognises the error and retries.
     eventually("three tries in the log", || {
         (applied(&gateway, "no-capacity") >= 3).then_some(())
     });
@@ -82,7 +82,7 @@ fn what_passes_is_noticed_by_nobody() {
         rule["on"] = json!("table");
         rule["function"] = json!("publish");
         rule["operation"] = json!("PutItem");
-        // The first is that of the log's beginning.
+        // The first write begins the log.
         rule["nth"] = json!(2);
         let gateway = gateway(&json!([rule]));
         let mut alice = gateway.join("lobby", "alice");
@@ -97,7 +97,7 @@ fn what_passes_is_noticed_by_nobody() {
 
 #[test]
 fn a_process_dies_before_or_after_its_write() {
-    // A log's beginning and a first message are two writes; the third is the one.
+    // The first message makes two writes, as it begins the log. The third write is the second message.
     for (when, stored) in [("before", 1), ("after", 2)] {
         let gateway = gateway(&json!([{
             "on": "call", "function": "publish", "operation": "PutItem", "do": "kill", "when": when, "nth": 3,
@@ -107,7 +107,7 @@ fn a_process_dies_before_or_after_its_write() {
         let error = alice.ask(&json!({"action": "publish", "data": "one"}));
         assert_eq!(error["message"], "Internal server error", "{error}");
         assert_eq!(messages(&gateway).len(), stored, "{when}");
-        // The next one has a process of its own.
+        // The next message runs in a new process.
         alice.publish(&json!("two"));
         assert_eq!(messages(&gateway).len(), stored + 1, "{when}");
     }
@@ -159,7 +159,7 @@ fn who_has_left_is_still_listed() {
     let ack = alice.publish(&json!("anybody?"));
     let missed = ack["gone"].as_u64().unwrap() + ack["failed"].as_u64().unwrap();
     assert_eq!((&ack["delivered"], missed), (&json!(0), 1), "{ack}");
-    // Whoever deletes it again changes nothing: the index learns in the order of the writes.
+    // Deleting the row again changes nothing: the index sees the writes in their order.
     assert_eq!(indexed(&gateway, "lobby").len(), 2);
 }
 

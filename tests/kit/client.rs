@@ -26,7 +26,7 @@ impl Client {
         self.send_text(&frame.to_string());
     }
 
-    /// Sends a message in frames of at most that many bytes.
+    /// Sends a message in frames of at most `frame_bytes` bytes.
     pub fn send_fragmented(&mut self, text: &str, frame_bytes: usize) {
         let chunks: Vec<&[u8]> = text.as_bytes().chunks(frame_bytes).collect();
         for (index, chunk) in chunks.iter().enumerate() {
@@ -37,13 +37,13 @@ impl Client {
             };
             let frame = Frame::message(chunk.to_vec(), opcode, index + 1 == chunks.len());
             if self.socket.send(Message::Frame(frame)).is_err() {
-                // The gateway has closed the connection; what it said is still to be read.
+                // The gateway has closed the connection. The close frame can still be read.
                 return;
             }
         }
     }
 
-    /// Sends a frame and takes the next one as its answer.
+    /// Sends a frame and returns the next frame that arrives.
     pub fn ask(&mut self, frame: &Value) -> Value {
         self.send(frame);
         self.receive()
@@ -56,18 +56,18 @@ impl Client {
         ack
     }
 
-    /// The next frame, whatever it is.
+    /// Receives the next frame of any kind.
     pub fn read(&mut self) -> Result<Message, tungstenite::Error> {
         loop {
             match self.socket.read() {
-                // A signal to this process, such as the end of a child, says nothing of the socket.
+                // A signal to this process, for example the end of a child, is not an error of the socket.
                 Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
                 read => return read,
             }
         }
     }
 
-    /// The next frame, which must be a text.
+    /// Receives the next frame, which must be text.
     pub fn receive_text(&mut self) -> String {
         match self.read().unwrap() {
             Message::Text(text) => text.to_string(),
@@ -75,15 +75,15 @@ impl Client {
         }
     }
 
-    /// The next frame, which must be JSON.
+    /// Receives the next frame, which must be JSON.
     pub fn receive(&mut self) -> Value {
         let text = self.receive_text();
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{text}: {e}"))
     }
 
-    /// Nothing has been sent to this client that it has not received yet.
+    /// Checks that no frame is on its way to this client.
     ///
-    /// Frames to one client keep their order, so whatever was on its way would arrive before the answer to a ping.
+    /// Frames to one client keep their order, so a frame on its way would arrive before the answer to a ping.
     pub fn has_received_all(&mut self) {
         assert_eq!(
             self.ask(&json!({"action": "ping"})),

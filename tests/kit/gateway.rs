@@ -17,7 +17,7 @@ use crate::{Client, PATIENCE, binaries, eventually, functions, root};
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
-/// Keeps what comes out of a stream, and does something with each line.
+/// Collects the lines of a stream, and calls `each` with every line.
 fn collect(stream: impl Read + Send + 'static, each: impl Fn(&str) + Send + 'static) -> Lines {
     let lines = Lines::default();
     let collected = Arc::clone(&lines);
@@ -31,7 +31,7 @@ fn collect(stream: impl Read + Send + 'static, each: impl Fn(&str) + Send + 'sta
     lines
 }
 
-/// A running gateway; it ends with the test.
+/// A running gateway. Dropping it stops the process.
 pub struct Gateway {
     process: Child,
     output: Lines,
@@ -43,12 +43,12 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// The repository's own deployment, on free ports.
+    /// Starts the repository's own deployment, on free ports.
     pub fn start(flags: &[&str]) -> Gateway {
         Gateway::start_with(&root().join("terraform"), flags)
     }
 
-    /// Another Terraform folder's deployment.
+    /// Starts the deployment of another Terraform folder, on free ports.
     pub fn start_with(terraform: &Path, flags: &[&str]) -> Gateway {
         let mut process = command(terraform, flags)
             .stdout(Stdio::piped())
@@ -83,7 +83,7 @@ impl Gateway {
         format!("ws://127.0.0.1:{}{path_and_query}", self.port)
     }
 
-    /// Joins a room.
+    /// Connects and joins a room.
     pub fn join(&self, room: &str, user: &str) -> Client {
         self.connect(&format!("/prod?room={room}&user={user}"))
     }
@@ -94,7 +94,7 @@ impl Gateway {
             .unwrap_or_else(|status| panic!("{path_and_query}: {status}"))
     }
 
-    /// The client, or the status that refused it.
+    /// Connects; an error is the HTTP status of the refusal.
     pub fn try_connect(&self, path_and_query: &str) -> Result<Client, u16> {
         let (client, _) = self.try_connect_with(path_and_query, &[])?;
         Ok(client)
@@ -127,7 +127,7 @@ impl Gateway {
         }
     }
 
-    /// Begins a handshake and leaves before it is answered.
+    /// Begins a handshake and closes the socket before the answer.
     pub fn abandon_handshake(&self, path_and_query: &str) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let request = format!(
@@ -137,24 +137,24 @@ impl Gateway {
         std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
     }
 
-    /// Everything printed so far.
+    /// All lines printed so far.
     pub fn output(&self) -> Vec<String> {
         self.output.lock().unwrap().clone()
     }
 
-    /// What it has said of failures: nothing, unless a part of it has panicked.
+    /// All lines of standard error so far. There are none, unless a part of the gateway has panicked.
     pub fn errors(&self) -> Vec<String> {
         self.errors.lock().unwrap().clone()
     }
 
-    /// The first line that holds `text`, as soon as it is printed.
+    /// Waits for a line that contains `text`, and returns the first.
     pub fn wait_for_line(&self, text: &str) -> String {
         eventually(text, || {
             self.output().into_iter().find(|line| line.contains(text))
         })
     }
 
-    /// A management call: status, `x-amzn-errortype` and body.
+    /// Calls `@connections`: status, `x-amzn-errortype` and body.
     pub fn management(
         &self,
         method: &str,
@@ -165,7 +165,7 @@ impl Gateway {
         self.http(method, &format!("/prod/@connections/{id}"), body)
     }
 
-    /// A request to the WebSocket port: status, `x-amzn-errortype` and body.
+    /// Sends an HTTP request to the WebSocket port: status, `x-amzn-errortype` and body.
     pub fn http(&self, method: &str, path: &str, body: &str) -> (u16, String, String) {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         let mut response = exchange(method, &url, body);
@@ -187,7 +187,7 @@ impl Gateway {
         line.rsplit(':').next().unwrap().to_owned()
     }
 
-    /// A call of the admin endpoint, whatever its status.
+    /// Calls the admin endpoint and returns the body, whatever the status.
     pub fn admin(&self, method: &str, path: &str, body: &Value) -> Value {
         let url = format!("http://127.0.0.1:{}{path}", self.admin_port());
         let body = if body.is_null() {
@@ -199,12 +199,12 @@ impl Gateway {
         response.body_mut().read_json().unwrap()
     }
 
-    /// Moves the time of a gateway with an admin port.
+    /// Moves the clock of a gateway that has an admin port.
     pub fn pass(&self, seconds: u32) {
         self.admin("POST", "/clock", &json!({ "advance": seconds }));
     }
 
-    /// Waits until every process has asked for its next event: moving time takes it from those that work.
+    /// Waits until every process has asked for its next event. Moving the clock would shorten a running invocation.
     pub fn at_rest(&self) {
         eventually("nothing runs", || {
             let status = self.admin("GET", "/status", &Value::Null);
@@ -214,12 +214,12 @@ impl Gateway {
         });
     }
 
-    /// What the system knows of the gateway's process: a folder of `/proc`.
+    /// The folder of the gateway's process in `/proc`.
     pub fn proc(&self) -> PathBuf {
         Path::new("/proc").join(self.process.id().to_string())
     }
 
-    /// A DynamoDB call.
+    /// Calls DynamoDB, and fails the test when it answers with an error.
     pub fn dynamodb(&self, operation: &str, request: &Value) -> Value {
         ureq::post(&self.dynamodb)
             .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
@@ -242,7 +242,7 @@ impl Gateway {
         scanned["Items"].as_array().unwrap().clone()
     }
 
-    /// The only connection in a room that has `user`'s name.
+    /// The id of the only connection of `user`.
     pub fn connection_of(&self, user: &str) -> String {
         let row = self
             .rows()
@@ -252,7 +252,7 @@ impl Gateway {
         row["connectionId"]["S"].as_str().unwrap().to_owned()
     }
 
-    /// Puts a member into a room whose connection never existed, as a lost `$disconnect` leaves it.
+    /// Puts the row of a connection that does not exist into a room, as after a lost `$disconnect`.
     pub fn put_ghost(&self, connection_id: &str, room: &str, age_seconds: i64) {
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
@@ -273,7 +273,7 @@ impl Gateway {
         );
     }
 
-    /// Sends a signal to the gateway alone.
+    /// Sends a signal to the gateway, and not to its functions.
     pub fn signal(&self, signal: &str) {
         let status = Command::new("kill")
             .args([signal, &self.process.id().to_string()])
@@ -282,7 +282,7 @@ impl Gateway {
         assert!(status.success());
     }
 
-    /// Ends it without waiting for functions that hang.
+    /// Stops the gateway without waiting for functions that hang.
     pub fn end_at_once(&self) {
         self.signal("-INT");
         self.wait_for_line("Stopping:");
@@ -294,7 +294,7 @@ impl Gateway {
         eventually("the gateway's end", || self.process.try_wait().unwrap())
     }
 
-    /// The processes the gateway has started.
+    /// The ids of the processes that the gateway has started.
     pub fn children(&self) -> Vec<u32> {
         let output = Command::new("pgrep")
             .args(["-P", &self.process.id().to_string()])
@@ -330,7 +330,7 @@ impl Drop for Gateway {
     }
 }
 
-/// An HTTP request and its answer, whatever the status.
+/// Sends an HTTP request and returns the response, whatever the status.
 fn exchange(method: &str, url: &str, body: &str) -> ureq::http::Response<ureq::Body> {
     let request = ureq::http::Request::builder()
         .method(method)
@@ -350,7 +350,7 @@ fn port_of(url: &str) -> u16 {
     url.rsplit([':', '/']).nth(1).unwrap().parse().unwrap()
 }
 
-/// The gateway's command line, on free ports unless `flags` say otherwise.
+/// The gateway's command line, with free ports unless `flags` name others.
 pub fn command(terraform: &Path, flags: &[&str]) -> Command {
     let mut command = Command::new(binaries().join("roomchat-local"));
     command.arg("--terraform").arg(terraform);

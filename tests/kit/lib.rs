@@ -1,6 +1,6 @@
-//! Starts the gateway and the functions, talks to them, and puts faults between them.
+//! Starts the gateway and the functions, talks to them, and injects faults between them.
 //!
-//! The tests of this folder and those of the gateway use it. A helper panics when it cannot do its work: the test fails there.
+//! The chat's tests and the gateway's tests use this library. A helper that fails panics, and with it the test.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ pub use client::Client;
 pub use gateway::{Gateway, command};
 pub use tokens::{IDENTITY, SECRET, now_s, token};
 
-/// How long a test waits for anything. Only reached when something hangs.
+/// The longest wait of a test. Only reached when something hangs.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The root of the repository.

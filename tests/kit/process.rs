@@ -1,11 +1,11 @@
-//! Which process is at the other end of a connection.
+//! Finds the process at the other end of a connection.
 
 use std::fs;
 use std::path::Path;
 
 use nix::unistd::Pid;
 
-/// A process that calls.
+/// The process that makes a call.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: Pid,
@@ -25,7 +25,7 @@ pub(crate) fn process_behind(port: u16, to: u16) -> Option<Process> {
         else {
             continue;
         };
-        // Processes come and go, and some are none of ours.
+        // Processes come and go, and some belong to other users.
         let Ok(descriptors) = fs::read_dir(entry.path().join("fd")) else {
             continue;
         };
@@ -51,7 +51,7 @@ fn function(process: &Path) -> Option<String> {
     String::from_utf8(handler.to_vec()).ok()
 }
 
-/// The inode of the socket that is connected so: `/proc/net/tcp` has ports in hexadecimal.
+/// The inode of the socket between two ports. `/proc/net/tcp` shows ports in hexadecimal.
 fn inode(port: u16, to: u16) -> Option<String> {
     let (local, remote) = (format!(":{port:04X}"), format!(":{to:04X}"));
     fs::read_to_string("/proc/net/tcp")

@@ -1,7 +1,7 @@
-//! What lies between the functions and what they call, and goes wrong on demand.
+//! A proxy between the functions and the services that they call, with faults on demand.
 //!
 //! The functions reach DynamoDB and `@connections` through two ports of this process. Every call is forwarded to the
-//! real engine and the real gateway, unless the rules of the test say what is to happen to it instead.
+//! real engine and the real gateway, unless the test's rules choose a fault for it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -28,12 +28,12 @@ use tokio::time::sleep;
 use crate::process::{Process, process_behind};
 use crate::{PATIENCE, eventually};
 
-/// What a function calls.
+/// The kinds of calls that functions make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A Query of an index of the connections table: who is in a room.
+    /// A Query of an index of the connections table: the members of a room.
     ReadMembers,
-    /// Any other read of the connections table: where a connection is.
+    /// Any other read of the connections table: the rooms of a connection.
     ReadOwnRows,
     /// A write to the connections table.
     WriteRow,
@@ -45,11 +45,11 @@ pub enum Kind {
     Append,
     /// A post to a connection.
     Post,
-    /// The question whether a connection lives.
+    /// A GetConnection.
     Ask,
-    /// The end of a connection.
+    /// A DeleteConnection.
     Close,
-    /// Something the proxy has no name for.
+    /// A call that the proxy does not know.
     Other,
 }
 
@@ -78,61 +78,61 @@ impl Call {
     }
 }
 
-/// A call that reached what it is for, and the answer.
+/// A call that reached its service, and the response.
 #[derive(Debug, Clone)]
 pub struct Exchange {
     /// The kind of the call.
     pub kind: Kind,
     /// DynamoDB's operation; empty for `@connections`.
     pub operation: String,
-    /// The call as the function's code made it: the SDK's tries of one call share this.
+    /// The SDK's invocation id. All tries of one call share it.
     pub invocation: String,
-    /// The HTTP status of the answer.
+    /// The HTTP status of the response.
     pub status: u16,
-    /// DynamoDB's answer; null for `@connections`.
+    /// DynamoDB's response; null for `@connections`.
     pub answer: Value,
 }
 
-/// What happens to a call.
+/// The fault of a call.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// Nothing: it is forwarded and answered.
+    /// No fault: the call is forwarded and answered.
     None,
-    /// It is forwarded after a while.
+    /// The call is forwarded after a delay.
     Delay(Duration),
-    /// The connection ends before it is forwarded.
+    /// The connection ends and the call is not forwarded.
     LostRequest,
-    /// It is done, and the connection ends without an answer.
+    /// The call is forwarded, and the connection ends without a response.
     LostReply,
-    /// The connection ends, and it is done a while later: a request that was still on its way when its sender gave up.
+    /// The connection ends, and the call is forwarded after a delay: its sender gave up while it was on its way.
     LateRequest(Duration),
-    /// Somebody answers in its place: a status and the error's type.
+    /// The proxy responds itself, with a status and the type of an error.
     Answer(u16, &'static str),
-    /// The function's process is killed, and it is not forwarded.
+    /// The function's process is killed, and the call is not forwarded.
     KillBefore,
-    /// It is done, and the function's process is killed before the answer.
+    /// The call is forwarded, and the function's process is killed before the response.
     KillAfter,
-    /// The function's process is killed, and it is done a while later.
+    /// The function's process is killed, and the call is forwarded after a delay.
     KillThenDo(Duration),
-    /// It waits at the gate, then is done.
+    /// The call waits at the gate, then is forwarded.
     Hold(Gate),
-    /// It is done, and its answer waits at the gate.
+    /// The call is forwarded, and its response waits at the gate.
     HoldReply(Gate),
-    /// The Query reads each entry at a moment of its own, between its beginning and the end of this.
+    /// A Query that reads its entries at different moments.
     Tear(Tear),
 }
 
-/// A read that is not a snapshot, as no Query is: whatever was there when it began is in it; of what is written
-/// meanwhile, anything may be.
+/// A read that is not a snapshot, as no Query of DynamoDB is. It contains every entry that existed at its start, and any
+/// part of those written while it runs.
 #[derive(Debug, Clone)]
 pub enum Tear {
-    /// Takes this long, and sees each new entry or not.
+    /// Takes this long, and sees each new entry with a chance of one half.
     Random(Duration),
-    /// Ends when the gate opens, and has seen all new entries but these.
+    /// Ends when the gate opens, and sees all new entries except these numbers.
     Without(Gate, Vec<u64>),
 }
 
-/// Where calls wait until the test lets them go on.
+/// Holds calls until the test opens it.
 #[derive(Debug, Clone, Default)]
 pub struct Gate {
     waiting: Arc<AtomicUsize>,
@@ -145,37 +145,37 @@ impl Gate {
         Gate::default()
     }
 
-    /// Whether a call waits here, or has.
+    /// Whether a call has reached the gate.
     pub fn is_reached(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
-    /// Blocks until a call waits here.
+    /// Blocks until a call has reached the gate.
     pub fn reached(&self) {
         eventually("a call at the gate", || self.is_reached().then_some(()));
     }
 
-    /// Lets all calls pass, those to come as well.
+    /// Lets all calls pass, also later ones.
     pub fn open(&self) {
         self.open.send_replace(true);
     }
 
     async fn pass(&self) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        // No test waits longer either.
+        // No test waits longer than this.
         let _ = tokio::time::timeout(PATIENCE, self.open.subscribe().wait_for(|open| *open)).await;
     }
 }
 
-/// What happens to which call.
+/// Chooses the fault of each call.
 pub type Rules = Box<dyn FnMut(&Call) -> Fault + Send>;
 
-/// The two ports.
+/// A running proxy: one port for DynamoDB, one for `@connections`.
 pub struct Proxy {
     shared: Arc<Shared>,
     dynamodb: SocketAddr,
     management: SocketAddr,
-    // Ends with the proxy, and with it every connection.
+    // Dropping it ends every connection.
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -185,11 +185,11 @@ struct Shared {
     upstreams: OnceLock<(String, String)>,
     client: Client<HttpConnector, Full<Bytes>>,
     random: Mutex<StdRng>,
-    /// What was exchanged, if somebody wants to know.
+    /// The exchanges, once a test has asked for them.
     exchanges: Mutex<Option<Vec<Exchange>>>,
     kills: AtomicUsize,
     faults: AtomicUsize,
-    /// An operation that the proxy cannot follow: the test would not test what it says.
+    /// Set by an operation that the proxy does not know: the test would miss its faults.
     puzzled: AtomicBool,
 }
 
@@ -209,7 +209,7 @@ impl Peer {
     }
 }
 
-/// The connection ends here.
+/// Ends the connection without a response.
 #[derive(Debug)]
 struct Dropped;
 
@@ -249,7 +249,7 @@ impl Proxy {
         }
     }
 
-    /// The gateway's flags that send its functions here, with their posts or without.
+    /// The gateway's flags that direct its functions to the proxy, with their posts or without.
     pub fn flags(&self, with_posts: bool) -> Vec<String> {
         let dynamodb = format!("AWS_ENDPOINT_URL_DYNAMODB=http://{}", self.dynamodb);
         let posts = format!(
@@ -263,7 +263,7 @@ impl Proxy {
             .collect()
     }
 
-    /// Names the tables and the gateway, once they run.
+    /// Sets the addresses of the tables and of the gateway, once they run.
     pub fn forward_to(&self, dynamodb: &str, gateway_port: u16) {
         let gateway = format!("http://127.0.0.1:{gateway_port}");
         self.shared
@@ -272,18 +272,18 @@ impl Proxy {
             .unwrap();
     }
 
-    /// From now on.
+    /// Replaces the rules.
     pub fn rules(&self, rules: impl FnMut(&Call) -> Fault + Send + 'static) {
         *self.shared.rules.lock().unwrap() = Box::new(rules);
     }
 
-    /// From now on everything works.
+    /// Removes all rules: every call works.
     pub fn heal(&self) {
         self.rules(|_| Fault::None);
     }
 
-    /// What was exchanged since the last time this was asked. From the first time on, DynamoDB is asked to say what
-    /// each call consumes.
+    /// Returns the exchanges since the last call of this method. The first call starts the recording, in which DynamoDB
+    /// reports the consumed capacity of each call.
     pub fn exchanges(&self) -> Vec<Exchange> {
         let kept = self.shared.exchanges.lock().unwrap().replace(Vec::new());
         kept.unwrap_or_default()
@@ -322,7 +322,7 @@ async fn listen(shared: &Arc<Shared>) -> SocketAddr {
             let service = service_fn(move |request| {
                 let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
                 async move {
-                    // On a task of its own: what has begun is finished, even when the caller is killed meanwhile.
+                    // On its own task: a call that has begun is finished, even if the caller is killed meanwhile.
                     tokio::spawn(handle(shared, peer, request))
                         .await
                         .unwrap_or(Err(Dropped))
@@ -414,7 +414,7 @@ fn later(shared: Arc<Shared>, time: Duration, head: Parts, call: Call, body: Byt
     });
 }
 
-/// What the call is, by what DynamoDB's request or the path says.
+/// The kind of a call, by DynamoDB's request or by the method.
 fn kind(head: &Parts, body: &Value) -> Kind {
     let Some(operation) = operation(head) else {
         return match head.method {
@@ -446,7 +446,7 @@ fn operation(head: &Parts) -> Option<&str> {
         .next()
 }
 
-/// An error as the service itself words it.
+/// An error in the service's own form.
 fn answer(kind: Kind, status: u16, error: &str) -> Response<Full<Bytes>> {
     let response = Response::builder().status(status);
     let response = match kind {
@@ -495,7 +495,7 @@ impl Shared {
         request.headers_mut().remove("host");
         request.headers_mut().remove("content-length");
         let response = self.client.request(request).await.map_err(|error| {
-            // At the end of a test the gateway stops while its functions still call.
+            // At the end of a test the gateway may stop while its functions still make calls.
             eprintln!("the proxy cannot reach {upstream}: {error}");
             Dropped
         })?;
@@ -516,7 +516,7 @@ impl Shared {
             let mut request = call.body.clone();
             request["ReturnConsumedCapacity"] = json!("TOTAL");
             if !request["ConditionExpression"].is_null() {
-                // A write whose condition fails consumes what the row in its way would, and no other answer has that.
+                // A write whose condition fails consumes the capacity of the existing row, which only this setting returns.
                 request["ReturnValuesOnConditionCheckFailure"] = json!("ALL_OLD");
             }
             body = request.to_string().into();
@@ -539,9 +539,9 @@ impl Shared {
         Ok(response)
     }
 
-    /// Kills the process that calls, without notice.
+    /// Kills the calling process with SIGKILL.
     fn kill(&self, call: &Call) {
-        // It may have ended of itself, or been killed at another of its calls.
+        // The process may have ended, or been killed at another of its calls.
         if let Some(process) = call.peer.process()
             && kill(process.pid, Signal::SIGKILL).is_ok()
         {
@@ -563,7 +563,7 @@ impl Shared {
         let limit = call.body["Limit"]
             .as_u64()
             .and_then(|n| usize::try_from(n).ok());
-        // A page cut by its bytes, or one with filtered rows, is left whole: it is not worth the trouble.
+        // A page with filtered rows, or limited by its bytes, is returned whole: tearing it would need more code than it proves.
         let is_plain = |page: &Value| {
             page["Count"] == page["ScannedCount"]
                 && (limit.is_some() || page["LastEvaluatedKey"].is_null())
@@ -598,7 +598,7 @@ impl Shared {
             if Some(items.len()) == limit
                 && let Some(last) = items.last()
             {
-                // The room need not be among the attributes asked for; it is the condition's only text.
+                // The room may be missing in the projection. It is the only text value of the condition.
                 let values = call.body["ExpressionAttributeValues"].as_object();
                 let room = values
                     .into_iter()

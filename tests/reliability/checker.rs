@@ -1,7 +1,7 @@
-//! The promises, held against what happened.
+//! Compares the promises with the record of a run.
 //!
-//! Nothing here knows how the server works, nor what the test intended: it reads the frames of every client in the
-//! order of the record, and the log as it is stored.
+//! The checker does not know how the server works, nor what the test does. It reads the frames of every client in the
+//! order of the record, and the stored log.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::record::{Event, What};
 
-/// A message, as the log or a frame has it.
+/// A message, from the log or from a frame.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) seq: u64,
@@ -38,7 +38,7 @@ impl Entry {
         }
     }
 
-    /// A `message`, alone or in a `joined` or `history`, which says the epoch for all of its messages.
+    /// A `message`, alone or in a `joined` or `history`, which names the epoch once for all of its messages.
     fn shown(frame: &Value, around: &Value) -> Entry {
         let epoch = frame["epoch"].as_str().or(around["epoch"].as_str());
         Entry {
@@ -52,28 +52,28 @@ impl Entry {
     }
 }
 
-/// What the run was like, as far as promises depend on it.
+/// The circumstances of a run on which promises depend.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Promises {
-    /// The test removes entries: a position may be lost, and stored entries are what is left of them.
+    /// The test removes entries: a position may be lost, and acknowledged messages may be missing in the log.
     pub(crate) trimmed: bool,
-    /// How long the index of members may still show somebody who has left.
+    /// The longest time for which the index of members may show a member that has left.
     pub(crate) lag: Duration,
 }
 
-/// A message that somebody wanted to publish, under whatever number of tries.
+/// A message that a member has tried to publish, once or several times.
 #[derive(Debug)]
 struct Wanted {
     user: String,
     room: String,
     data: Value,
     tries: usize,
-    /// The highest number of the room that anybody had seen before the first try.
+    /// The highest number of the room that any client had seen before the first try.
     floor: u64,
     first_try: Instant,
 }
 
-/// A message by its sender and id, or by its words alone.
+/// The key of a message: its sender and id, or its data alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     Id(String, String),
@@ -89,24 +89,24 @@ impl Key {
     }
 }
 
-/// What a member has of a room.
+/// The messages that a member has of a room.
 #[derive(Debug, Default)]
 struct View {
-    /// It is in, or about to be.
+    /// It is a member, or has asked to be.
     is_in: bool,
     left_at: Option<Instant>,
-    /// Everything after this is due to it.
+    /// It must receive every message after this number.
     from: u64,
     epoch: String,
     seen: BTreeSet<u64>,
-    /// The join that was sent last.
+    /// The last join that was sent.
     since: Value,
     floor_at_join: u64,
     /// The head of a resume whose messages have not all come yet.
     due: Option<u64>,
 }
 
-/// The rooms that anybody published to or joined.
+/// All rooms that a client has published to or joined.
 pub(crate) fn rooms(events: &[Event]) -> BTreeSet<String> {
     let room = |event: &Event| match &event.what {
         What::Connecting(room) | What::Settled(room) | What::Written { room, .. } => {
@@ -117,7 +117,7 @@ pub(crate) fn rooms(events: &[Event]) -> BTreeSet<String> {
     events.iter().filter_map(room).collect()
 }
 
-/// Every broken promise, in words.
+/// Describes every broken promise.
 pub(crate) fn violations(
     events: &[Event],
     logs: &BTreeMap<String, Vec<Entry>>,
@@ -144,9 +144,9 @@ struct Check<'a> {
     promises: &'a Promises,
     broken: Vec<String>,
     wanted: HashMap<Key, Wanted>,
-    /// The highest number that anybody has seen, by room and epoch.
+    /// The highest number that any client has seen, by room and epoch.
     highest: HashMap<(String, String), u64>,
-    /// The last publish of each connection: a member asks one thing at a time.
+    /// The last publish of each connection. A member waits for each answer before it sends the next frame.
     asked: HashMap<usize, Key>,
     views: BTreeMap<(usize, String), View>,
 }
@@ -155,7 +155,7 @@ impl Check<'_> {
     fn event(&mut self, event: &Event) {
         match &event.what {
             What::Connecting(room) => {
-                // A new connection is in no other room until it asks.
+                // A new connection is in no other room until it joins one.
                 for ((member, _), view) in &mut self.views {
                     view.is_in &= *member != event.member;
                 }
@@ -185,9 +185,9 @@ impl Check<'_> {
         view
     }
 
-    /// The highest number of the room seen by anybody, in whatever epoch it is in.
+    /// The highest number of the room that any client has seen, in its latest epoch.
     fn floor(&self, room: &str) -> u64 {
-        // With a second epoch, numbers of the first say nothing.
+        // Numbers of an earlier epoch are not comparable.
         let mut epochs = self.highest.iter().filter(|((of, _), _)| of == room);
         match (epochs.next(), epochs.next()) {
             (Some((_, highest)), None) => *highest,
@@ -256,7 +256,7 @@ impl Check<'_> {
                 view.left_at = Some(event.at);
             }
             Some("error") if frame["temporary"] != true => {
-                // The members of these tests ask for nothing that is wrong.
+                // The members of these tests send only valid frames.
                 self.broken
                     .push(format!("{who} is refused for good: {frame}"));
             }
@@ -354,7 +354,7 @@ impl Check<'_> {
                     "{who} resumed {room} from {since} and is told that its position is lost: {joined}"
                 ));
             }
-            // What came between a first join and its answer counts; what is of an older epoch does not.
+            // Messages between a first join and its answer count; messages of an older epoch do not.
             if !since.is_null() && epoch != view.epoch {
                 view.seen.clear();
             }
@@ -370,7 +370,7 @@ impl Check<'_> {
         }
     }
 
-    /// The messages of an answer: true to the log, and without a hole among them.
+    /// Checks the messages of an answer: equal to the log, and without a gap.
     fn page(&mut self, who: &str, room: &str, answer: &Value) -> Vec<Entry> {
         let entries: Vec<Entry> = answer["messages"]
             .as_array()
@@ -399,7 +399,7 @@ impl Check<'_> {
         let view = self.views.get(&(event.member, room.to_owned()));
         match view {
             Some(view) if view.is_in => {}
-            // The index may still have shown it there.
+            // The index may still have shown the member in this room.
             Some(View {
                 left_at: Some(left_at),
                 ..
@@ -427,7 +427,7 @@ impl Check<'_> {
         let mut found = log
             .iter()
             .filter(|entry| entry.seq == seq && !entry.is_beginning);
-        // Of a trimmed log, the same number may have been given again in a later epoch.
+        // After a trim, a later epoch may have given the same number again.
         found.find(|entry| !self.promises.trimmed || entry.epoch == epoch)
     }
 
@@ -439,7 +439,7 @@ impl Check<'_> {
         view.seen.extend(entries.iter().map(|entry| entry.seq));
     }
 
-    /// Whoever has seen n can be sure that 1…n are stored.
+    /// A client that has seen n proves that 1…n are stored.
     fn see_up_to(&mut self, room: &str, epoch: &str, seq: u64) {
         let highest = self
             .highest
@@ -448,7 +448,7 @@ impl Check<'_> {
         *highest = (*highest).max(seq);
     }
 
-    /// A resume has all its messages: together with what came before, that is everything.
+    /// A resume is complete: together with the earlier messages, the member has everything.
     fn complete(&mut self, member: usize, who: &str, room: &str) {
         let Some(view) = self.views.get_mut(&(member, room.to_owned())) else {
             return;
@@ -484,7 +484,7 @@ impl Check<'_> {
         }
     }
 
-    /// The log by itself, and against what was sent.
+    /// Checks the log itself, and compares it with the sent messages.
     fn stored(&mut self) {
         for (room, log) in self.logs {
             let messages: Vec<&Entry> = log.iter().filter(|entry| !entry.is_beginning).collect();
@@ -520,7 +520,7 @@ impl Check<'_> {
             }
             for (key, seqs) in copies {
                 let most = match (&key, self.wanted.get(&key)) {
-                    // Without an id, a second try is a second message.
+                    // Without an id, a resend is another message.
                     (Key::Words(_), Some(wanted)) => wanted.tries,
                     _ => 1,
                 };

@@ -1,4 +1,4 @@
-//! A checker that finds nothing proves nothing: each promise is broken here by hand, in a record that keeps them all.
+//! Proves that the checker finds violations: each test breaks one promise by hand, in a record that keeps them all.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ fn message(seq: u64) -> Value {
     json!({"type": "message", "room": "lobby", "epoch": "E", "seq": seq, "id": format!("a-{seq}"), "from": "alice", "data": seq})
 }
 
-/// Alice says three things. Bob hears the first, leaves and comes back for the others.
+/// Alice publishes three messages. Bob receives the first, leaves, and resumes for the others.
 fn good() -> (Vec<Event>, Logs) {
     let mut events = Vec::new();
     for member in 0..2 {
@@ -110,7 +110,7 @@ fn frame<'a>(events: &'a mut [Event], kind: &str, nth: usize) -> &'a mut Value {
         .unwrap()
 }
 
-/// A way to break a promise, and what the checker is to say.
+/// A change that breaks a promise, and the checker's message.
 type Breach = (&'static str, fn(&mut Vec<Event>, &mut Logs));
 
 #[test]
@@ -199,7 +199,7 @@ fn who_has_left_may_be_shown_by_an_index_that_lags_and_no_longer() {
     let at = left.at;
     events.truncate(6);
     events.push(left);
-    // Published a while after.
+    // Published some time later.
     let later = |after: Duration, mut event: Event| {
         event.at = at + after;
         event

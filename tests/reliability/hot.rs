@@ -1,4 +1,4 @@
-//! A room that more want to write to than it can take.
+//! A room with more writers than it can take.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::run::Run;
 use kit::proxy::{Fault, Kind};
 use kit::root;
 
-/// The deployment, with a publish that has this long.
+/// The deployment with another timeout of publish.
 fn with_timeout(seconds: u32) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(root().join("terraform")).unwrap() {
@@ -66,7 +66,7 @@ fn who_never_wins_a_slot_is_told_to_slow_down_before_time_is_up() {
     let mut bob = Member::new(&run, "bob", "hot");
     let first = alice.publish("hot");
     let epoch = first["epoch"].as_str().unwrap().to_owned();
-    // Whatever slot alice's message is put to, somebody else's is there a moment before.
+    // Another entry takes each number just before alice's message does.
     let rival = run.gateway.dynamodb.clone();
     let (slots, taken) = std::sync::mpsc::channel();
     run.proxy.rules(move |call| {
@@ -116,7 +116,7 @@ fn who_never_wins_a_slot_is_told_to_slow_down_before_time_is_up() {
     run.check(&Promises::default());
 }
 
-/// Writes an entry past the proxy, as another function would.
+/// Writes an entry without the proxy, as another function would.
 fn put_if_free(dynamodb: &str, item: &serde_json::Value) -> bool {
     let request = json!({
         "TableName": crate::run::MESSAGES,

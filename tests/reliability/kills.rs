@@ -1,4 +1,4 @@
-//! The process of a publish is killed, wherever it may be, and the client sends the same frame again.
+//! The process of a publish is killed at any point, and the client sends the same frame again.
 
 use std::thread;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::run::Run;
 use crate::seeds::{number, seeds};
 use kit::proxy::{Call, Fault, Kind, Tear};
 
-/// Kills of the run with chance, unless `ROOMCHAT_KILLS` says otherwise.
+/// The number of random kills, unless `ROOMCHAT_KILLS` names another.
 const KILLS: u64 = 40;
 
-/// What a publish has called for when it is killed, and whether that is done, not done, or done later.
+/// The call at which a publish is killed, and whether the call is forwarded, not forwarded, or forwarded later.
 fn ways() -> [Fault; 3] {
     [
         Fault::KillBefore,
@@ -39,7 +39,7 @@ fn a_publish_killed_at_each_of_its_calls_is_stored_once_and_reaches_everybody() 
             Kind::Append,
             Kind::Post,
         ] {
-            // The n-th call of this kind, until there are no more.
+            // Kills at the n-th call of this kind, until a publish makes fewer.
             for n in 1.. {
                 let before = run.proxy.kills();
                 let this = fault.clone();
@@ -54,7 +54,7 @@ fn a_publish_killed_at_each_of_its_calls_is_stored_once_and_reaches_everybody() 
                 });
                 let ack = alice.publish("ward");
                 for other in &mut others {
-                    // Without any resume: the second try reaches those whom the first one did not.
+                    // Without a resume: the second try reaches the members that the first did not.
                     let frames = other.drain();
                     assert!(
                         frames.iter().any(|frame| frame["seq"] == ack["seq"]),

@@ -1,8 +1,8 @@
-//! What is promised of messages, with everything going wrong that can: the real gateway, the real functions and a real
-//! database engine, and between them a proxy that loses, delays, refuses and kills.
+//! The promises about messages, under every fault that the tests can inject. The gateway, the functions and the database
+//! engine are real; a proxy between them loses, delays and refuses calls, and kills processes.
 //!
-//! One checker compares what every client saw with what is stored. A failure prints its seed; `ROOMCHAT_SEED=…` runs
-//! it again, `ROOMCHAT_SEEDS=n` runs n fresh ones, `ROOMCHAT_KILLS=n` kills that many processes.
+//! One checker compares the frames of every client with the stored log. A failure prints its seed; `ROOMCHAT_SEED=…` runs
+//! it again, `ROOMCHAT_SEEDS=n` runs n new seeds, `ROOMCHAT_KILLS=n` kills n processes.
 
 #![allow(
     clippy::unwrap_used,

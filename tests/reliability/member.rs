@@ -1,7 +1,7 @@
-//! A client that keeps the protocol's rules, as short as they allow.
+//! A client that keeps the rules of PROTOCOL.md, and does nothing beyond them.
 //!
-//! It asks one thing at a time, asks again with the same words when told to or when nobody knows, drops what it has,
-//! and resumes from the last number up to which it has everything.
+//! It waits for each answer, resends the same frame when told to or when the outcome is uncertain, ignores duplicates,
+//! and resumes from the last number up to which it has every message.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread::sleep;
@@ -13,13 +13,13 @@ use crate::record::What;
 use crate::run::Run;
 use kit::Client;
 
-/// Only reached when something hangs in a circle.
+/// The most tries of one frame. Only reached when a retry never ends.
 const TRIES: usize = 300;
 
-/// A pause between two tries whose answer names none.
+/// The pause between two tries, if the answer names none.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Up to where a member has everything of a room, and what it has beyond.
+/// The number up to which a member has every message of a room, and the numbers it has beyond.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Position {
     pub(crate) epoch: String,
@@ -38,7 +38,7 @@ impl Position {
         self.beyond = self.beyond.split_off(&self.seq);
     }
 
-    /// The last number seen, with or without what lies before it.
+    /// The highest number seen.
     fn last(&self) -> u64 {
         self.beyond.last().copied().unwrap_or(self.seq)
     }
@@ -81,7 +81,7 @@ impl<'a> Member<'a> {
             .note(self.number, &self.user, self.connection, what);
     }
 
-    /// Opens a connection, until one is accepted.
+    /// Tries to connect until a connection is accepted.
     pub(crate) fn connect(&mut self, room: &str) {
         self.rooms.entry(room.to_owned()).or_default();
         for _ in 0..TRIES {
@@ -103,7 +103,7 @@ impl<'a> Member<'a> {
         panic!("{}: no handshake is accepted", self.user);
     }
 
-    /// Ends the connection without a word, as a lost network does.
+    /// Ends the connection without a close frame, as a lost network does.
     pub(crate) fn drop_connection(&mut self) {
         self.socket = None;
     }
@@ -122,7 +122,7 @@ impl<'a> Member<'a> {
         self.socket().send(frame);
     }
 
-    /// The next frame. What it says of a room's numbers is remembered.
+    /// Receives the next frame and remembers the number of its message.
     pub(crate) fn receive(&mut self) -> Value {
         let frame = self.socket().receive();
         self.note(What::Received(frame.clone()));
@@ -131,7 +131,7 @@ impl<'a> Member<'a> {
             frame["room"].as_str(),
             frame["seq"].as_u64(),
         ) {
-            // A room it has left may still be heard of, and one that has begun anew is found out by the next resume.
+            // A message of a room that it has left is ignored. A new epoch is found by the next resume.
             if let Some(position) = self.rooms.get_mut(room)
                 && (position.epoch.is_empty() || position.epoch == frame["epoch"])
             {
@@ -141,8 +141,8 @@ impl<'a> Member<'a> {
         frame
     }
 
-    /// The answer of this type to a frame, which is sent again for as long as that may help; or the error that says it
-    /// does not.
+    /// Sends a frame, again and again while its failures are temporary, and returns the answer of this type or the error that
+    /// is final.
     pub(crate) fn try_ask(&mut self, frame: &Value, answer: &str) -> Result<Value, Value> {
         for _ in 0..TRIES {
             self.send(frame);
@@ -172,7 +172,7 @@ impl<'a> Member<'a> {
             .unwrap_or_else(|error| panic!("{}: {frame} is refused: {error}", self.user))
     }
 
-    /// Joins from now on, with the last few messages if asked for.
+    /// Joins a room without a position, with the last messages if `history` asks for them.
     pub(crate) fn join(&mut self, room: &str, history: Option<u64>) -> Value {
         self.rooms.insert(room.to_owned(), Position::default());
         let mut frame = json!({"action": "join", "room": room});
@@ -197,7 +197,7 @@ impl<'a> Member<'a> {
         self.rooms.insert(room.to_owned(), position);
     }
 
-    /// Joins from where it is: gets what it has missed, or is told that it cannot.
+    /// Resumes a room from its position: receives the missed messages, or learns that they are lost.
     pub(crate) fn resume(&mut self, room: &str) -> Value {
         let Position { epoch, seq, .. } = self.rooms[room].clone();
         let frame = json!({"action": "join", "room": room, "since": {"epoch": epoch, "seq": seq}});
@@ -221,7 +221,7 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// Reads on from where it is to the room's end.
+    /// Reads the log page by page, from its position to the end.
     pub(crate) fn fill(&mut self, room: &str) {
         loop {
             let after = self.rooms[room].seq;
@@ -239,7 +239,7 @@ impl<'a> Member<'a> {
         self.rooms.remove(room);
     }
 
-    /// A fresh id, and words nobody else says.
+    /// A new id, and data that no other message has.
     pub(crate) fn new_message(&mut self) -> (String, String) {
         self.ids += 1;
         let id = format!("m{}-{}", self.number, self.ids);
@@ -247,7 +247,7 @@ impl<'a> Member<'a> {
         (id, data)
     }
 
-    /// A publish with what this member has seen so far, for as many tries as it takes.
+    /// A publish frame whose `after` is the last number that this member has seen. Resends use the same frame.
     pub(crate) fn publish_frame(&self, room: &str, id: Option<&str>, data: &str) -> Value {
         let mut frame = json!({"action": "publish", "room": room, "data": data, "after": self.rooms[room].last()});
         if let Some(id) = id {
@@ -256,14 +256,14 @@ impl<'a> Member<'a> {
         frame
     }
 
-    /// Publishes something new, until it is acknowledged.
+    /// Publishes a new message until it is acknowledged.
     pub(crate) fn publish(&mut self, room: &str) -> Value {
         let (id, data) = self.new_message();
         let frame = self.publish_frame(room, Some(&id), &data);
         self.ask(&frame, "ack")
     }
 
-    /// Takes in whatever has been sent to it: frames to one client keep their order.
+    /// Receives every frame on its way: frames to one client keep their order, so a ping's answer comes last.
     pub(crate) fn drain(&mut self) -> Vec<Value> {
         self.send(&json!({"action": "ping"}));
         let mut frames = Vec::new();
@@ -276,7 +276,7 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// Connects again if need be, and resumes in every room. To be called when nothing is under way any more.
+    /// Reconnects if necessary, and resumes every room. Must be called after all publishes have ended.
     pub(crate) fn settle(&mut self) {
         let rooms: Vec<String> = self.rooms.keys().cloned().collect();
         if let (false, Some(room)) = (self.is_connected(), rooms.first()) {

@@ -1,4 +1,4 @@
-//! Who is in stays in: nobody is taken out of a room by mistake.
+//! Members stay members: nobody is removed from a room by mistake.
 
 use std::thread;
 
@@ -11,8 +11,8 @@ use kit::proxy::{Fault, Gate, Kind};
 fn a_member_whose_handshake_still_runs_is_not_pruned() {
     let run = Run::start(0, &[]);
     let mut alice = Member::new(&run, "alice", "lobby");
-    // $connect has written its row and does not know it yet: to a post and to the question after it, the connection is
-    // as good as gone.
+    // $connect has written its row and has not answered. Until it has, PostToConnection and GetConnection answer 410 for the
+    // connection.
     let gate = Gate::new();
     let held = gate.clone();
     run.proxy.rules(move |call| {
@@ -33,7 +33,7 @@ fn a_member_whose_handshake_still_runs_is_not_pruned() {
         gate.open();
         let mut bob = joining.join().unwrap();
         run.proxy.heal();
-        // It is a member by its handshake alone: it hears and may speak.
+        // A member by its handshake alone: it receives messages and may publish.
         let ack = alice.publish("lobby");
         assert_eq!(ack["delivered"], 1);
         let heard = bob.drain();
@@ -52,7 +52,7 @@ fn a_member_whose_handshake_still_runs_is_not_pruned() {
 
 #[test]
 fn a_member_that_is_wrongly_said_to_be_gone_is_asked_and_stays() {
-    // No row is too young here, so nothing but the question keeps it.
+    // The grace period is zero here, so only the GetConnection keeps the row.
     let run = Run::start(0, &["--env", "PRUNE_GRACE_SECONDS=0"]);
     let mut alice = Member::new(&run, "alice", "lobby");
     let mut bob = Member::new(&run, "bob", "lobby");

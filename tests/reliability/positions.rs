@@ -1,4 +1,4 @@
-//! A client comes back, and what it has missed is still there or it is told that it is not.
+//! A client reconnects: it receives everything it has missed, or is told that this is not possible.
 
 use std::thread;
 use std::time::Duration;
@@ -25,7 +25,7 @@ fn numbers(joined: &Value) -> Vec<u64> {
         .collect()
 }
 
-/// What is stored of the room: the numbers of its messages.
+/// The numbers of the room's stored messages.
 fn stored(run: &Run, room: &str) -> Vec<u64> {
     run.log(room)
         .iter()
@@ -41,7 +41,7 @@ fn a_position_before_the_oldest_entry_is_lost_and_the_last_one_before_it_is_not(
     for _ in 0..6 {
         alice.publish("lobby");
     }
-    // As deleted by time, whole or in part: the entries at the beginning, in no order.
+    // As after the expiry of all or some entries: DynamoDB deletes them in any order.
     run.delete("lobby", 1);
     run.expire("lobby", 2);
     run.delete("lobby", 3);
@@ -63,7 +63,7 @@ fn a_position_before_the_oldest_entry_is_lost_and_the_last_one_before_it_is_not(
         assert_eq!(joined["recovered"], true, "since {since}: {joined}");
         assert_eq!(numbers(&joined), missed);
     }
-    // Nobody can have seen what is not there yet.
+    // No client can have seen a number that does not exist yet.
     assert_eq!(resume(7)["recovered"], false);
     run.check(&TRIMMED);
 }
@@ -79,11 +79,11 @@ fn a_new_epoch_is_never_spliced_to_an_old_position() {
     bob.drain();
     bob.drop_connection();
     let before = bob.rooms["lobby"].epoch.clone();
-    // The beginning of the log, too.
+    // The row that begins the log is deleted too.
     for seq in 0..=4 {
         run.delete("lobby", seq);
     }
-    // The new log grows past the old position.
+    // The new log grows beyond the old position.
     for n in 1..=6 {
         let frame = json!({"action": "publish", "room": "lobby", "id": format!("new-{n}"), "data": format!("new {n}")});
         assert_eq!(alice.ask(&frame, "ack")["seq"], n);
@@ -138,7 +138,7 @@ fn a_room_whose_entries_have_all_expired_goes_on() {
         second["seq"].as_u64().unwrap(),
         first["seq"].as_u64().unwrap() + 1
     );
-    // Whatever is expired is not shown.
+    // Expired entries are not shown.
     let joined = bob.join("lobby", Some(50));
     assert_eq!(
         numbers(&joined),
@@ -170,9 +170,9 @@ fn who_joins_an_empty_room_can_resume_from_there() {
 #[test]
 fn who_joins_while_the_first_message_is_written_knows_where_it_stands() {
     let run = Run::start(0, &[]);
-    // A join reads the log from both its ends, and the first message may come between.
+    // A join reads both ends of the log, and the first message may be written between the two reads.
     for (room, newest_first) in [("early", false), ("late", true)] {
-        // By the handshake alone: no join has begun the log.
+        // A member by its handshake alone: no join has begun the log.
         let mut alice = Member::unconnected(&run, "alice");
         let mut bob = Member::unconnected(&run, "bob");
         alice.connect(room);
@@ -192,7 +192,7 @@ fn who_joins_while_the_first_message_is_written_knows_where_it_stands() {
         });
         thread::scope(|scope| {
             let joining = scope.spawn(|| bob.join(room, None));
-            // Side by side: one end is read now, the other after the message.
+            // In parallel: one end is read before the message is written, the other after it.
             late.reached();
             early.reached();
             let ack = alice.publish(room);
@@ -254,10 +254,10 @@ fn a_page_that_is_read_while_others_write_has_no_hole() {
     ];
     let mut torn = 0;
     for (frame, answer) in &pages {
-        // Which of the reads is the one that fetches the messages is the function's own affair: each in turn is torn.
+        // The test does not know which read fetches the messages, so it tears each in turn.
         for nth in 0..4 {
             let gate = Gate::new();
-            // It passes the next number before it is written, and sees the one after.
+            // The read passes the next number before it is written, and sees the number after it.
             let tear = Tear::Without(gate.clone(), vec![alice.rooms["lobby"].seq + 1]);
             let mut reads = 0;
             run.proxy.rules(move |call| {

@@ -1,7 +1,7 @@
-//! What happened in a run: every frame of every client, in the order in which this process saw it.
+//! The record of a run: every frame of every client, in the order in which this process saw it.
 //!
-//! A frame is noted before it is sent and after it is received. So when one event stands before another here, what it
-//! is about happened before, too.
+//! A frame is recorded before it is sent and after it is received. So if one event stands before another here, the first
+//! really happened before the second.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,10 +13,10 @@ use serde_json::Value;
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
     pub(crate) at: Instant,
-    /// Which member of the test; two may have the same user.
+    /// The member of the test. Two members may have the same user.
     pub(crate) member: usize,
     pub(crate) user: String,
-    /// Which of the run's connections.
+    /// The number of the connection in this run.
     pub(crate) connection: usize,
     pub(crate) what: What,
 }
@@ -27,9 +27,9 @@ pub(crate) enum What {
     Connecting(String),
     Sent(Value),
     Received(Value),
-    /// The member is sure to have all of this room: its resume began after everybody's last publish was answered.
+    /// The member must have all of this room now: its resume began after every last publish was answered.
     Settled(String),
-    /// Not a member but the test itself has written an entry to a room's log.
+    /// The test itself, and not a member, has written an entry to the log of a room.
     Written {
         room: String,
         data: Value,

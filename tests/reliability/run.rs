@@ -1,4 +1,4 @@
-//! A gateway, the proxy its functions call through, and the record of what its clients see.
+//! A gateway, the proxy between its functions and their services, and the record of its clients' frames.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,7 +27,7 @@ impl Run {
         Run::start_with(&root().join("terraform"), seed, true, flags)
     }
 
-    /// Posts go straight to the gateway: thousands of them, in a test of something else.
+    /// Starts without a proxy for posts, for tests of something else that make thousands of posts.
     pub(crate) fn start_without_posts(seed: u64, flags: &[&str]) -> Run {
         Run::start_with(&root().join("terraform"), seed, false, flags)
     }
@@ -63,7 +63,7 @@ impl Run {
         Run::start(seed, &flags)
     }
 
-    /// What is stored of a room, read past the proxy.
+    /// Reads the stored log of a room, without the proxy.
     pub(crate) fn log(&self, room: &str) -> Vec<Value> {
         let mut items = Vec::new();
         let mut start = Value::Null;
@@ -86,7 +86,7 @@ impl Run {
         }
     }
 
-    /// Removes an entry, as the passing of time does.
+    /// Deletes an entry, as its expiry does.
     pub(crate) fn delete(&self, room: &str, seq: u64) {
         self.gateway.dynamodb(
             "DeleteItem",
@@ -94,7 +94,7 @@ impl Run {
         );
     }
 
-    /// Lets an entry's time pass without removing it.
+    /// Makes an entry expired without deleting it.
     pub(crate) fn expire(&self, room: &str, seq: u64) {
         self.gateway.dynamodb(
             "UpdateItem",
@@ -107,7 +107,7 @@ impl Run {
         );
     }
 
-    /// Compares what the clients saw with what is stored.
+    /// Compares the frames of the clients with the stored log.
     pub(crate) fn check(&self, promises: &Promises) {
         assert!(
             !self.proxy.is_puzzled(),
@@ -137,7 +137,7 @@ impl Run {
         );
     }
 
-    /// How often each type of frame was received, to see that a test does what it says.
+    /// Counts the received frames of a type, to see that a test exercises what it claims.
     pub(crate) fn received(&self, kind: &str) -> usize {
         let events = self.record.events();
         let is_it = |what: &What| matches!(what, What::Received(frame) if frame["type"] == kind);
@@ -145,7 +145,7 @@ impl Run {
     }
 }
 
-/// Whether an entry's time has passed: it counts as trimmed, deleted or not.
+/// Whether an entry has expired. It counts as trimmed then, deleted or not.
 fn is_expired(item: &Value) -> bool {
     let expires: u64 = item["expiresAt"]["N"].as_str().unwrap().parse().unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -154,7 +154,7 @@ fn is_expired(item: &Value) -> bool {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // What the gateway's end makes the functions do is no part of the test.
+        // The calls that the functions make while the gateway stops are not part of the test.
         self.proxy.heal();
         if std::thread::panicking() {
             eprintln!("--- seed {} ---", self.seed);

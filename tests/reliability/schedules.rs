@@ -1,5 +1,5 @@
-//! Members come and go, speak and drop, in any order, over an index that lags and calls that fail. In the end everybody
-//! has everything.
+//! Members join, leave, publish and disconnect in any order, with an index that lags and calls that fail. In the end every
+//! member has every message.
 
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -20,10 +20,10 @@ const MEMBERS: usize = 6;
 const STEPS: usize = 25;
 const ROOMS: [&str; 3] = ["red", "green", "blue"];
 
-/// The index lags by up to so much.
+/// The longest lag of the index.
 const LAG: Duration = Duration::from_millis(400);
 
-/// Calls fail now and then, posts among them.
+/// Random faults of all calls, posts included.
 fn weather(seed: u64) -> impl FnMut(&Call) -> Fault + Send + 'static {
     let mut random = StdRng::seed_from_u64(seed);
     move |call| {
@@ -50,13 +50,13 @@ fn weather(seed: u64) -> impl FnMut(&Call) -> Fault + Send + 'static {
     }
 }
 
-/// What one member does.
+/// The random actions of one member.
 fn live(member: &mut Member<'_>, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     for _ in 0..STEPS {
         let mine: Vec<String> = member.rooms.keys().cloned().collect();
         if !member.is_connected() {
-            // Some time passes, or none, and it comes back to one of its rooms, then to the others.
+            // After a random pause it reconnects to one of its rooms, and resumes the others.
             thread::sleep(Duration::from_millis(random.random_range(0..100)));
             member.connect(mine.choose(&mut random).unwrap());
             for room in &mine {
@@ -118,7 +118,7 @@ fn whatever_happens_everybody_has_everything_in_the_end() {
             lag: LAG,
             ..Promises::default()
         });
-        // It was a run with something in it.
+        // The run must contain messages in every room.
         let spoken: BTreeSet<&str> = ROOMS
             .into_iter()
             .filter(|room| !run.log(room).is_empty())

@@ -1,8 +1,8 @@
-//! Where chance comes from.
+//! The seeds of random tests.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The seeds of a test: its own few, `ROOMCHAT_SEEDS=n` fresh ones, or the one of `ROOMCHAT_SEED`.
+/// The seeds of a test: its fixed ones, n new ones with `ROOMCHAT_SEEDS=n`, or the seed in `ROOMCHAT_SEED`.
 pub(crate) fn seeds(own: &[u64]) -> Vec<u64> {
     if let Some(seed) = number("ROOMCHAT_SEED") {
         return vec![seed];
@@ -16,7 +16,7 @@ pub(crate) fn seeds(own: &[u64]) -> Vec<u64> {
     (first..first + count).collect()
 }
 
-/// A number in the environment.
+/// Reads a number from an environment variable.
 pub(crate) fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
     Some(

@@ -1,4 +1,4 @@
-//! Many write to one room at once, over a database that throttles, loses replies and reads no snapshots.
+//! Many members write to one room in parallel, while the table throttles, loses responses and reads no snapshots.
 
 use std::sync::Barrier;
 use std::thread;
@@ -13,7 +13,7 @@ use crate::run::Run;
 use crate::seeds::seeds;
 use kit::proxy::{Call, Fault, Gate, Kind, Tear};
 
-/// A bad day of the table: each call of a kind that can fail does so now and then.
+/// Random faults of the table's calls.
 fn bad_day(seed: u64) -> impl FnMut(&Call) -> Fault + Send + 'static {
     let mut random = StdRng::seed_from_u64(seed);
     move |call| {
@@ -90,7 +90,7 @@ fn the_same_message_over_several_sockets_at_once_is_stored_once() {
                     scope.spawn(move || {
                         let say = |round| {
                             start.wait();
-                            // What it has seen is what every twin has seen at least: their own ids are all later.
+                            // Every writer with this id has seen at least these messages, and its own messages come later.
                             let frame = serde_json::json!({
                                 "action": "publish", "room": "hot", "id": format!("same-{round}"),
                                 "data": format!("the same {round}"), "after": round,
@@ -139,7 +139,7 @@ fn without_an_id_a_lost_reply_doubles_nothing_that_was_sent_once() {
     let run = Run::start(0, &[]);
     let mut alice = Member::new(&run, "alice", "quiet");
     let mut bob = Member::new(&run, "bob", "quiet");
-    // The reply is lost, and the SDK's second try meets the first one's row.
+    // The response is lost, and the SDK's second try finds the row of the first.
     let mut replies = 0;
     run.proxy.rules(move |call| {
         if call.kind == Kind::Append {
@@ -172,7 +172,7 @@ fn an_earlier_copy_in_the_hole_of_a_torn_read_is_found() {
         noise.publish("hot");
     }
     let frame = first.publish_frame("hot", Some("once"), "once");
-    // The second try reads up to 3, passes 4 before it is written, and sees 5.
+    // The second try reads up to 3, reads past 4 before it is written, and sees 5.
     let read = Gate::new();
     let mut torn = Some(Fault::Tear(Tear::Without(read.clone(), vec![4])));
     run.proxy.rules(move |call| {
@@ -211,7 +211,7 @@ fn a_write_of_which_nothing_is_heard_is_looked_up_before_it_is_acknowledged() {
     let mut bob = Member::new(&run, "bob", "quiet");
     let late = Fault::LateRequest(Duration::from_millis(500));
     for fault in [Fault::LostRequest, Fault::LostReply, late] {
-        // As many in a row as the SDK tries, and so many that the client is told to try again.
+        // As many failures in a row as the SDK tries, so that the client is told to try again.
         for in_a_row in [3, 9] {
             let mut left = in_a_row;
             let fault = fault.clone();

@@ -1,4 +1,4 @@
-//! What the functions that the bench compares with share: a start as people write it.
+//! The start that the compared functions share, written as in many handlers.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What a test or a person does to a running gateway: its status, its time, its trace.
+//! The admin endpoint of a running gateway, its clock, and its log.
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -62,7 +62,7 @@ fn hours_pass_in_a_moment() {
     let gateway = probe(&[]);
     let mut idle = gateway.connect("/prod");
     let mut busy = gateway.connect("/prod");
-    // Ten minutes of silence end a connection, two hours any.
+    // Ten minutes without traffic end a connection, two hours end any.
     let pass = |seconds: u32| gateway.admin("POST", "/clock", &json!({ "advance": seconds }));
     pass(599);
     busy.ask(&json!({"action": "probe"}));
@@ -73,9 +73,9 @@ fn hours_pass_in_a_moment() {
         busy.ask(&json!({"action": "probe"}));
         pass(550);
     }
-    // Traffic does not help any more.
+    // Traffic does not extend it beyond that.
     assert_eq!(busy.closed().unwrap().code, CloseCode::Away);
-    // Five minutes without work end a process. The last may still be at its $disconnect.
+    // Five minutes without work end a process. The last one may still run $disconnect.
     eventually("no process is left", || {
         pass(301);
         gateway.children().is_empty().then_some(())
@@ -99,7 +99,7 @@ fn a_functions_time_can_be_moved() {
     let mut client = gateway.connect("/prod");
     client.send(&json!({"action": "probe", "do": "hang"}));
     gateway.wait_for_line("HANGING");
-    // The integration's limit, then the function's.
+    // The timeout of the integration, then that of the function.
     gateway.admin("POST", "/clock", &json!({"advance": 30}));
     let frame = client.receive();
     assert_eq!(frame["message"], "Endpoint request timed out", "{frame}");

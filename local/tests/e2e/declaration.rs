@@ -1,4 +1,4 @@
-//! Terraform is the one place that says what there is.
+//! Terraform is the only declaration of routes, functions and tables.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub(crate) fn copy_of_terraform() -> TempDir {
     copy
 }
 
-/// Replaces text in a file, which must hold it.
+/// Replaces a text in a file. The file must contain it.
 pub(crate) fn edit(path: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(path).unwrap();
     assert!(
@@ -31,7 +31,7 @@ pub(crate) fn edit(path: &Path, from: &str, to: &str) {
     fs::write(path, text.replacen(from, to, 1)).unwrap();
 }
 
-/// One line in the map of routes.
+/// Adds one line to the map of routes.
 fn add_route(terraform: &Path, line: &str) {
     edit(
         &terraform.join("locals.tf"),
@@ -63,7 +63,7 @@ fn one_line_in_the_map_of_routes_makes_a_route() {
         (&json!("ack"), &json!(1))
     );
     assert_eq!(bob.receive()["data"], "HI");
-    // Everybody who lists the actions knows it.
+    // The list of actions contains it.
     let error = alice.ask(&json!({"action": "whisper"}));
     assert!(
         error["message"].as_str().unwrap().contains("shout"),
@@ -184,7 +184,7 @@ fn a_package_that_is_named_is_what_runs() {
     );
     let gateway = Gateway::start_with(terraform.path(), &[]);
     let mut alice = gateway.join("lobby", "alice");
-    // There is a binary of that name, too.
+    // A program of that name exists too.
     let event = alice.ask(&json!({"action": "dance"}));
     assert_eq!(event["requestContext"]["routeKey"], "$default");
 }

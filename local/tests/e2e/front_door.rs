@@ -1,4 +1,4 @@
-//! Who gets in: authorizers, API keys, signatures. And what answers without a function: mocks.
+//! Authorizers, API keys and signatures, and mock integrations, which answer without a function.
 
 use std::net::TcpStream;
 use std::time::SystemTime;
@@ -20,7 +20,7 @@ fn front_door(flags: &[&str]) -> Gateway {
 
 const WHO: [(&str, &str); 1] = [("X-Who", "alice")];
 
-/// The client, or the status and the body that refused it.
+/// Connects; an error is the status and the body of the refusal.
 fn handshake(
     gateway: &Gateway,
     path: &str,
@@ -46,7 +46,7 @@ fn enter(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> Result<Clie
     handshake(gateway, path, headers).map_err(|(status, _)| status)
 }
 
-/// A plain HTTP call with these headers: status, `x-amzn-errortype` and body.
+/// Sends an HTTP request with these headers: status, `x-amzn-errortype` and body.
 fn call(
     gateway: &Gateway,
     method: &str,
@@ -69,7 +69,7 @@ fn call(
     (response.status().as_u16(), name.unwrap_or_default(), body)
 }
 
-/// The JSON behind `marker` in the first printed line that has it.
+/// The JSON after `marker` in the first printed line that contains it.
 fn printed(gateway: &Gateway, marker: &str) -> Value {
     let line = gateway.wait_for_line(marker);
     let (_, json) = line.split_once(marker).unwrap();
@@ -97,7 +97,7 @@ fn the_authorizers_answer_decides_the_handshake() {
     }
     let (status, body) = handshake(&gateway, "/prod?do=deny", &WHO).err().unwrap();
     assert_eq!((status, body.as_str()), (403, r#"{"message":"Forbidden"}"#));
-    // Who is refused reaches no $connect.
+    // A refused client does not reach $connect.
     let connected = gateway.output();
     let connected = connected.iter().filter(|line| line.contains("CONNECT {"));
     assert_eq!(
@@ -138,7 +138,7 @@ fn without_every_identity_source_nobody_is_asked() {
             .iter()
             .any(|line| line.contains("AUTHORIZING"))
     );
-    // A header's name has no case.
+    // Names of headers are case-insensitive.
     assert!(enter(&gateway, "/prod?do=allow", &[("x-wHO", "a")]).is_ok());
 }
 
@@ -171,7 +171,7 @@ fn an_authorizer_is_asked_as_on_aws() {
     assert_eq!(event["headers"]["X-Who"], "alice");
     assert_eq!(event["headers"]["Upgrade"], "websocket");
     let connect = printed(&gateway, " CONNECT ");
-    // The same request, but for what the authorizer has said.
+    // The same request, except for the authorizer's context.
     let mut context = connect["requestContext"].clone();
     context
         .as_object_mut()
@@ -251,7 +251,7 @@ fn mocks_answer_from_their_templates() {
         ask(json!({"action": "mock", "status": 418})),
         "short and stout"
     );
-    // No response is for this one, no object is made of that, and the connection lives on.
+    // No response matches the first, the second is not an object, and the connection stays open.
     for status in [json!(500), json!("no"), json!(null)] {
         let frame = ask(json!({"action": "mock", "status": status}));
         assert!(
@@ -259,7 +259,7 @@ fn mocks_answer_from_their_templates() {
             "{frame}"
         );
     }
-    // Without a route response there is no answer: the next frame is another request's.
+    // Without a route response there is no answer: the next frame answers another request.
     client.send(&json!({"action": "quiet", "status": 200}));
     client.send(&json!({"action": "mock", "status": 418}));
     assert_eq!(client.receive_text(), "short and stout");
@@ -340,7 +340,7 @@ fn what_cannot_stand_at_the_door_is_said_at_the_start() {
     );
 }
 
-/// The headers that sign a request with the functions' secret.
+/// The headers of a request that is signed with the functions' secret.
 fn signed(
     gateway: &Gateway,
     method: &str,
@@ -371,7 +371,7 @@ fn signed(
 
 #[test]
 fn calls_of_the_management_api_are_signed_if_it_is_asked_for() {
-    // The functions' own calls are the Rust SDK's.
+    // The functions make their calls with the Rust SDK.
     let gateway = Gateway::start(&["--check-signatures"]);
     let mut alice = gateway.join("lobby", "alice");
     let mut bob = gateway.join("lobby", "bob");
@@ -408,7 +408,7 @@ fn calls_of_the_management_api_are_signed_if_it_is_asked_for() {
         let (status, name, _) = post(&headers, body);
         assert_eq!((status, name.as_str()), (403, "InvalidSignatureException"));
     }
-    // Nothing of that reached anybody; what is too large or not there is still said to be so.
+    // No client has received any of it. Too large bodies and unknown connections still get their own errors.
     bob.has_received_all();
     let large = "x".repeat(128 * 1024 + 1);
     assert_eq!(

@@ -1,7 +1,7 @@
-//! Anything at all, at every door: the gateway goes on, and nobody gets what is another's.
+//! Random input at every interface: the gateway keeps working, and no client receives another's data.
 //!
-//! Two witnesses talk through the gateway after each case; whatever reaches them that is not for them is found. Strangers
-//! mark what they send. `ROOMCHAT_FUZZ_CASES` asks for more than the few cases of a usual run.
+//! After each case two witnesses exchange messages through the gateway, and notice every frame that is not for them. The
+//! random input is marked. `ROOMCHAT_FUZZ_CASES` sets the number of cases, of which a usual run has few.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -18,7 +18,7 @@ use kit::{Client, Gateway, root};
 const STRANGER: &str = "STRANGER";
 const WITNESS: &str = "WITNESS";
 
-/// How long a stranger waits for an answer. Many get none.
+/// The longest wait for an answer to random input. Much of it gets none.
 const STRANGERS_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Runs a property against one gateway with its witnesses.
@@ -81,7 +81,7 @@ impl Scene {
         }
     }
 
-    /// Both get their own, in order and nothing else.
+    /// Both witnesses receive their own messages, in order, and nothing else.
     fn testify(&mut self) -> TestCaseResult {
         self.spoken += 1;
         let words = format!("{WITNESS} {}", self.spoken);
@@ -105,7 +105,7 @@ impl Scene {
         Ok(())
     }
 
-    /// No event that any function has seen holds what another connection has sent.
+    /// No event contains data that another connection has sent.
     fn events_belong_to_their_connections(&self) {
         self.gateway.at_rest();
         let mut seen = 0;
@@ -123,7 +123,7 @@ impl Scene {
         assert_eq!(self.gateway.errors(), [""; 0], "a part of it has panicked");
     }
 
-    /// What a stranger's bytes are answered with.
+    /// The answer to random bytes.
     fn send(&self, port: u16, bytes: &[u8]) -> Vec<u8> {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let mut answer = Vec::new();
@@ -132,7 +132,7 @@ impl Scene {
     }
 }
 
-/// Writes, reads what comes, says that nothing more will, and reads to the end. Either side may cut it short.
+/// Writes, reads, closes the sending side, and reads to the end. Either side may end it earlier.
 fn exchange(mut stream: &TcpStream, bytes: &[u8], answer: &mut Vec<u8>) {
     stream.set_read_timeout(Some(STRANGERS_PATIENCE)).unwrap();
     let _ = stream.write_all(bytes);
@@ -141,7 +141,7 @@ fn exchange(mut stream: &TcpStream, bytes: &[u8], answer: &mut Vec<u8>) {
     let _ = stream.read_to_end(answer);
 }
 
-/// Nothing of a witness is in it.
+/// Checks that an answer contains no data of a witness.
 fn harmless(answer: &[u8]) -> TestCaseResult {
     let text = String::from_utf8_lossy(answer);
     prop_assert!(!text.contains(WITNESS), "{}", text);
@@ -156,7 +156,7 @@ fn method() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Bytes that a header may hold, and some that it may not.
+/// Bytes that a header may contain, and some that it may not.
 fn header_value() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         4 => vec(0x20_u8..=0x7e, 0..40),
@@ -243,7 +243,7 @@ fn any_handshake() {
     });
 }
 
-/// A frame, not always one that a client may send.
+/// A frame, valid or not.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
         4 => select(vec![0x81_u8, 0x01, 0x00, 0x80, 0x89, 0x8a]),
@@ -256,7 +256,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
         1 => vec(any::<u8>(), 0..200),
         1 => select(vec![32_768_usize, 32_769, 70_000]).prop_map(|bytes| vec![b'x'; bytes]),
     ];
-    // What the header says of the length, if it does not tell the truth.
+    // The length in the header, if it is wrong.
     let lie = prop_oneof![9 => Just(None), 1 => any::<u64>().prop_map(Some)];
     let masked = prop_oneof![12 => Just(true), 1 => Just(false)];
     (first, payload, lie, masked, any::<[u8; 4]>()).prop_map(
@@ -298,7 +298,7 @@ fn any_frames() {
 
 #[test]
 fn any_management_call() {
-    /// What becomes of the id of an open connection on its way into a path.
+    /// Ways in which the id of an open connection is written into a path.
     #[derive(Debug, Clone)]
     enum Id {
         Own,
@@ -377,7 +377,7 @@ fn any_call_of_the_runtime_api() {
     let length = prop_oneof![5 => Just(None), 1 => any::<usize>().prop_map(Some)];
     let calls = (method(), path, headers(), length, body);
     check(&calls, |scene, (method, path, headers, length, body)| {
-        // A process that does nothing: it is the first to have asked for an event, so no stranger gets one.
+        // A process that does nothing. It has asked for an event first, so random input never gets one.
         let mut stranger = scene.gateway.connect(&format!("/prod?who={STRANGER}"));
         let seen = stranger.ask(&json!({"action": "probe", "do": "environment"}));
         let runtime = seen["environment"]["AWS_LAMBDA_RUNTIME_API"]
@@ -385,7 +385,7 @@ fn any_call_of_the_runtime_api() {
             .unwrap();
         let (_, port) = runtime.rsplit_once(':').unwrap();
         scene.gateway.at_rest();
-        // What waits behind a request for an event hides from the server that its sender has gone, and the event with it.
+        // Bytes after a request for an event hide the end of the connection from the server, and the event would be lost.
         let body = if path.ends_with("/next") {
             Vec::new()
         } else {

@@ -1,4 +1,4 @@
-//! Starting, stopping, and what is kept.
+//! Start, stop, and the data that is kept.
 
 use serde_json::json;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use kit::{Gateway, eventually};
 
 fn is_running(pid: u32) -> bool {
-    // A zombie has ended.
+    // A zombie counts as ended.
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
@@ -34,7 +34,7 @@ fn ctrl_c_closes_clients_ends_functions_and_keeps_the_tables() {
             "process {child} has outlived the gateway"
         );
     }
-    // $disconnect has run for alice; the ghost, of whom nobody knew, is still there to be pruned.
+    // $disconnect has run for alice. The row of the lost connection is still there, and is pruned later.
     let gateway = Gateway::start(&flags);
     let rows = gateway.rows();
     assert_eq!(rows.len(), 1, "{rows:?}");
@@ -92,7 +92,7 @@ fn an_idle_connection_and_an_old_one_are_closed() {
 
     let gateway = Gateway::start(&["--max-lifetime", "1"]);
     let mut alice = gateway.join("lobby", "alice");
-    // Traffic does not help.
+    // Traffic does not extend the lifetime.
     let closed = eventually("the end of its life", || {
         let sent = alice.socket.send(r#"{"action":"ping"}"#.into());
         match sent.and_then(|()| alice.read()) {
@@ -147,7 +147,7 @@ fn a_terminal_that_has_stopped_does_not_stop_the_service() {
         std::io::BufRead::lines(std::io::BufReader::new(process.stdout.take().unwrap()));
     let url = lines.next().unwrap().unwrap();
     let url = url.split_whitespace().nth(1).unwrap().to_owned();
-    // From here on nobody reads, and a pipe holds 64 KB.
+    // From here on the output is not read, and a pipe holds 64 KB.
     let (mut socket, _) =
         tokio_tungstenite::tungstenite::connect(format!("{url}?room=lobby")).unwrap();
     for _ in 0..200 {

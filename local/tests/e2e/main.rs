@@ -1,4 +1,4 @@
-//! The real gateway, the real function binaries, a real database engine and real WebSocket clients, end to end.
+//! The gateway end to end: as a process, with real functions, a real database engine and real WebSocket clients.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What the command line answers when something is wrong: one sentence, exit code 2, nothing started.
+//! Errors of the command line: one sentence, exit code 2, and nothing is started.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -156,7 +156,7 @@ fn the_documentation_names_every_flag_and_no_other() {
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8(output.stdout).unwrap();
     let documentation = std::fs::read_to_string(root().join("docs/local.md")).unwrap();
-    // What follows other programs' flags there belongs to them.
+    // Other programs' flags stand there too, in their own commands.
     let table = documentation.split("## Watching").next().unwrap();
     assert_eq!(long_flags(table), long_flags(&help));
 }

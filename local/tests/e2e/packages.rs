@@ -1,4 +1,4 @@
-//! Where a function's program comes from, when Terraform or somebody else zips it.
+//! Packages of functions that Terraform zips, or that lie in a bucket.
 
 use std::fs;
 use std::path::Path;
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::runtimes::{Deployment, ask};
 
-/// A Node.js function that imports what Lambda brings, here a stand-in beside the package or in NODE_PATH.
+/// A Node.js function that imports a module of Lambda's runtime. A stand-in for it lies beside the package or in NODE_PATH.
 const IMPORTS: &str = r#"import { name } from "@aws-sdk/stand-in";
 import fs from "node:fs";
 export const handler = async () => ({ statusCode: 200, body: JSON.stringify([name, fs.readdirSync(".").sort()]) });"#;
 
-/// A deployment whose package is declared otherwise.
+/// A deployment with another declaration of its package.
 fn packaged(archive: &str, runtime: &str) -> Deployment {
     let deployment = Deployment::new(&[("packed", runtime, "index.handler")], "")
         .file("index.mjs", IMPORTS)
@@ -45,7 +45,7 @@ fn answers(deployment: &Deployment, expected: &Value) {
 
 #[test]
 fn an_archive_holds_what_its_zip_would() {
-    // The SDK is found beside the source, what would not be in the zip is not there.
+    // The SDK is found beside the source. Files that would not be in the zip are missing.
     answers(
         &packaged(
             "source_file = \"${path.module}/source/index.mjs\"",
@@ -89,7 +89,7 @@ fn a_zip_in_a_bucket_is_the_file_it_was_uploaded_from() {
     ) + "resource \"aws_s3_object\" \"package\" {\n bucket = \"packages\"\n key = \"package.zip\"\n source = data.archive_file.package.output_path\n}\n";
     fs::write(&main, text).unwrap();
     let gateway = deployment.start(&[]);
-    // The archive's sources are elsewhere, its zip is here.
+    // The sources of the archive are missing, but its zip exists.
     let mut client = gateway.connect("/prod");
     assert_eq!(
         ask(&mut client, "packed"),

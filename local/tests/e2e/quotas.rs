@@ -1,10 +1,10 @@
-//! AWS's quotas, kept when asked for.
+//! AWS's quotas, enforced with `--quota`.
 
 use serde_json::json;
 
 use kit::{Gateway, eventually, root};
 
-/// Time hardly passes for the throttles, so that no bucket fills by itself.
+/// A clock that hardly moves, so that no bucket refills.
 const STANDSTILL: [&str; 4] = ["--timeout-scale", "0.000001", "--admin-port", "0"];
 
 fn probe(flags: &[&str]) -> Gateway {
@@ -34,7 +34,7 @@ fn messages_and_callbacks_share_the_accounts_bucket() {
     let id = event["requestContext"]["connectionId"].as_str().unwrap();
     assert_eq!(gateway.management("POST", id, "last").0, 200);
     assert_eq!(client.receive_text(), "last");
-    // Handshake, message and callback were three.
+    // The handshake, the message and the callback were three requests.
     let (status, error_type, _) = gateway.management("POST", id, "too much");
     assert_eq!(
         (status, error_type.as_str()),
@@ -58,13 +58,13 @@ fn a_route_is_throttled_as_terraform_declares() {
     client.ask(&json!({"action": "probe"}));
     let frame = client.ask(&json!({"action": "probe"}));
     assert_eq!(frame["message"], "Too Many Requests", "{frame}");
-    // Other routes have buckets of their own.
+    // Other routes have their own buckets.
     client.send(&json!({"action": "oneway"}));
     gateway.wait_for_line("ONEWAY");
     pass_a_second(&gateway);
     client.ask(&json!({"action": "probe"}));
 
-    // Declared, but not asked for.
+    // Declared, but not enforced without the flag.
     let gateway = probe(&declared);
     let mut client = gateway.connect("/prod");
     for _ in 0..3 {
@@ -88,7 +88,7 @@ fn a_client_that_does_not_stop_is_cut_off() {
 fn concurrent_invocations_of_all_functions() {
     let gateway = probe(&["--quota", "concurrency=1", "--var", "probe_timeout=60"]);
     let mut client = gateway.connect("/prod");
-    // $connect's own invocation may not be quite over: its process has yet to ask for the next event.
+    // The invocation of $connect may still run: its process has not asked for the next event yet.
     eventually("the function hangs", || {
         let hangs = gateway.output().iter().any(|line| line.contains("HANGING"));
         if !hangs {

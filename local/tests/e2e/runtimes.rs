@@ -1,4 +1,4 @@
-//! Functions written for Lambda's Node.js and Python runtimes. No SDK is needed here; the examples' tests use them.
+//! Functions for Lambda's Node.js and Python runtimes, without an SDK. The tests of the examples use the SDKs.
 
 use std::fs;
 use std::path::Path;
@@ -8,8 +8,7 @@ use tempfile::TempDir;
 
 use kit::{Client, Gateway, eventually};
 
-/// An API with a route for each function, which answers what the function returns. A function is its name, its runtime
-/// and its handler.
+/// An API with a two-way route for each function. A function is given by its name, its runtime and its handler.
 const TERRAFORM: &str = r#"
 locals {
   functions = { FUNCTIONS }
@@ -119,7 +118,7 @@ pub(crate) fn ask(client: &mut Client, function: &str) -> Value {
     client.ask(&json!({ "action": function }))
 }
 
-/// The function fails, and the gateway's log says so.
+/// Checks that the function fails, and that the gateway's log reports it.
 fn fails(gateway: &Gateway, client: &mut Client, function: &str, expected: &str) {
     let answer = ask(client, function);
     assert_eq!(answer["message"], "Internal server error", "{function}");
@@ -130,7 +129,7 @@ fn fails(gateway: &Gateway, client: &mut Client, function: &str, expected: &str)
     });
 }
 
-/// What every handler here answers with.
+/// The answer of every handler here.
 const NODE_ANSWER: &str =
     "const answer = (value) => ({ statusCode: 200, body: JSON.stringify(value) });";
 
@@ -183,7 +182,7 @@ fn node_handlers_of_every_form() {
     for (function, expected) in [
         ("async", json!("async")),
         ("callback", json!("called")),
-        // The answer is sent when the event loop has run empty: the timer counts.
+        // The answer is sent when the event loop is empty, so after the timer.
         ("patient", json!(1)),
         ("promise", json!("promised")),
         ("succeed", json!("succeeded")),
@@ -192,7 +191,7 @@ fn node_handlers_of_every_form() {
         ("common", json!("source")),
         ("returned", json!("returned")),
     ] {
-        // The second time in a process that has run already.
+        // The second time in a warm process.
         for _ in 0..2 {
             assert_eq!(ask(&mut client, function), expected, "{function}");
         }
@@ -243,7 +242,7 @@ fn node_handlers_that_fail() {
     .file("sdk.mjs", "import '@aws-sdk/client-nonsense'; export const handler = async () => {};")
     .file("syntax.js", "exports.handler = async () => {")
     .file("toplevel.js", "throw new Error('in the module');")
-    // On Lambda a .js file is no module unless package.json says so.
+    // On Lambda a .js file is an ES module only if package.json declares it.
     .file("undeclared.js", "export const handler = async () => ({ statusCode: 200, body: '1' });");
     let gateway = deployment.start(&[]);
     let mut client = gateway.connect("/prod");
@@ -289,7 +288,7 @@ fn node_handlers_that_fail() {
     ] {
         fails(&gateway, &mut client, function, expected);
     }
-    // A process that threw is as good as before, one that was left in disorder is not used again.
+    // A process whose handler threw is used again. One with an uncaught error is not.
     fails(&gateway, &mut client, "unhandled", "nobody looks");
     let starts = |function: &str| {
         let output = gateway.output();
@@ -303,7 +302,7 @@ fn node_handlers_that_fail() {
         (starts("unhandled") == 2).then_some(())
     });
     assert_eq!(starts("throws"), 1);
-    // The stack is there for whoever wrote the function.
+    // The log shows the stack trace.
     gateway.wait_for_line("at exports.throws");
 }
 
@@ -448,7 +447,7 @@ def logs(event, context):
     assert!(line.contains("[INFO]\t2"), "{line}");
     gateway.wait_for_line("printed without an end of line and with ünicode");
     assert!(!gateway.output().iter().any(|line| line.contains("unheard")));
-    // A package is read-only on Lambda; here nothing is left in somebody's folder either.
+    // A package is read-only on Lambda. Here nothing may be written to the developer's folder either.
     assert!(!deployment.path().join("source/__pycache__").exists());
 }
 
@@ -488,7 +487,7 @@ def hangs(event, context):
     time.sleep(3600)
 "#,
     )
-    // Not one that a test machine might have.
+    // A module that no test machine has.
     .file(
         "sdk.py",
         "raise ModuleNotFoundError(\"No module named 'boto3'\", name='boto3')",
@@ -530,7 +529,7 @@ def hangs(event, context):
     ] {
         fails(&gateway, &mut client, function, expected);
     }
-    // The traceback shows the function's own lines, and none of the bootstrap's.
+    // The traceback shows the lines of the function, and not those of the bootstrap.
     gateway.wait_for_line("return event[\"nothing of the kind\"]");
     gateway.wait_for_line("raise KeyError('in the module')");
     for line in gateway.output() {

@@ -1,4 +1,4 @@
-//! Many lives in a row: what the gateway holds does not grow with what it has served.
+//! Many connections one after the other: the memory and the open files of the gateway do not grow with their number.
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use kit::{Gateway, eventually, root};
 
-/// Clients at a time.
+/// The number of parallel clients.
 const CLIENTS: usize = 6;
 
-/// How much more the last third of the run may hold than the second: a share of it, and some kilobytes for chance.
+/// The allowed growth from the second third of the run to the last: a share, and some kilobytes for chance.
 const GROWTH: f64 = 1.2;
 const SLACK_KB: f64 = 8192.0;
 
-/// What the gateway's process has resident, in kilobytes.
+/// The resident memory of the gateway's process, in kilobytes.
 fn resident_kb(gateway: &Gateway) -> u64 {
     let status = fs::read_to_string(gateway.proc().join("status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -30,7 +30,7 @@ fn files(gateway: &Gateway) -> usize {
     fs::read_dir(gateway.proc().join("fd")).unwrap().count()
 }
 
-/// A client comes, talks, and goes in one of many ways. It may be cut off at any point: time is short.
+/// Connects a client, sends messages, and disconnects in one of many ways. Timeouts are short, so it may be cut off earlier.
 fn live(gateway: &Gateway, n: usize) -> Option<()> {
     let mut client = gateway.try_connect(&format!("/prod?n={n}")).ok()?;
     let mut id = String::new();
@@ -46,13 +46,13 @@ fn live(gateway: &Gateway, n: usize) -> Option<()> {
     }
     match n % 7 {
         0 | 1 => drop(client),
-        // In the middle of its question.
+        // In the middle of a frame.
         2 => client.socket.send(r#"{"action":"probe"}"#.into()).ok()?,
         3 if !id.is_empty() => {
             gateway.management("DELETE", &id, "");
             while client.read().is_ok() {}
         }
-        // Until it is cut off.
+        // Until the gateway closes the connection.
         4 => while client.read().is_ok() {},
         5 => {
             let _ = gateway.try_connect("/prod?do=status&status=403");
@@ -115,7 +115,7 @@ fn nothing_grows() {
         (status["openConnections"] == 0 && left.iter().all(|count| **count == 0)).then_some(())
     });
     eventually("its files are closed", || {
-        // The connection of the admin endpoint may be among them, and that of the table's engine.
+        // Connections of the admin endpoint and of the engine may be among them.
         (files(&gateway) <= files_before + 2).then_some(())
     });
     assert!(gateway.children().is_empty());

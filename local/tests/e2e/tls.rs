@@ -19,7 +19,7 @@ use kit::{Gateway, PATIENCE, eventually};
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
-/// A gateway in front of a function that answers each message with its event, and the certificate it says to trust.
+/// Starts a gateway with a function that answers each message with its event, and returns the certificate to trust.
 fn gateway() -> (Gateway, CertificateDer<'static>, TempDir) {
     let deployment = Deployment::new(
         &[
@@ -99,7 +99,7 @@ fn tls_and_plain_clients_share_the_port() {
         let stream = tls(&gateway, name, Some(&authority));
         let (mut socket, _) =
             tungstenite::client(url.into_client_request().unwrap(), stream).unwrap();
-        // More than one TLS record.
+        // Longer than one TLS record.
         let padding = "x".repeat(30_000);
         let message = json!({"action": "echo", "padding": padding}).to_string();
         socket.send(Message::text(message)).unwrap();
@@ -109,7 +109,7 @@ fn tls_and_plain_clients_share_the_port() {
             json!(format!("{host}:{}", gateway.port)).to_string()
         );
         socket.close(None).unwrap();
-        // To the end: the closing of TLS is no error either.
+        // Reads to the end: the TLS connection is closed without an error too.
         while socket.read().is_ok() {}
     }
     let mut plain = gateway.connect("/prod");
@@ -135,7 +135,7 @@ fn functions_post_to_the_endpoint_that_their_event_names() {
     let (gateway, _, _folder) = gateway();
     let mut client = gateway.connect("/prod");
     for (function, statuses) in [
-        // Whoever does not trust the gateway does not talk to it: what the first one used was the certificate.
+        // A function that does not trust the gateway cannot call it: so the first one used the certificate.
         ("back", json!([200, "SSLCertVerificationError"])),
         ("nodeback", json!([200])),
     ] {
@@ -154,7 +154,7 @@ fn what_only_begins_like_tls_ends_alone() {
         stream.write_all(bytes).unwrap();
         stream
     };
-    // Garbage, a record that is too large, and one of a version that nobody speaks.
+    // Random bytes, a record that is too large, and one with an unknown version.
     for bytes in [
         &b"\x16GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
         b"\x16\x03\x01\xff\xff rest",
@@ -162,12 +162,12 @@ fn what_only_begins_like_tls_ends_alone() {
     ] {
         let mut stream = begin(bytes);
         let mut rest = Vec::new();
-        // It may be reset with bytes unread, but it ends, and no HTTP comes back.
+        // The connection may be reset with unread bytes, but it ends without an HTTP answer.
         let _ = stream.read_to_end(&mut rest);
         assert!(!rest.starts_with(b"HTTP"), "{rest:?}");
         assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
     }
-    // Handshakes that never end, and a client that leaves in the middle, are in nobody's way.
+    // Unfinished handshakes, and a client that leaves during one, do not block other clients.
     let unfinished: Vec<TcpStream> = (0..20).map(|_| begin(b"\x16\x03\x01")).collect();
     drop(begin(b"\x16\x03\x01"));
     drop(begin(b""));

@@ -1,7 +1,7 @@
-//! A bare loop over the SDK's post: what a fan-out costs at least. It speaks the Runtime API as `publish` does, so that
-//! both are measured in the same way.
+//! A loop that only posts with the SDK: the least that a fan-out can cost. It uses the Runtime API as `publish` does, so
+//! that both are measured in the same way.
 //!
-//! The event names the members by their count, and nothing is read from a table.
+//! The event holds the number of members, and no table is read.
 
 use std::process::ExitCode;
 
@@ -33,7 +33,7 @@ async fn run(config: &SdkConfig) -> Result<(), Error> {
                 .data(body.clone());
             post.send().await.is_ok()
         };
-        // One alone first: a burst would open a TLS connection each.
+        // One post alone first: in a burst each post would open its own TLS connection.
         let mut delivered = usize::from(post(0).await);
         let mut posts = futures::stream::iter(1..members)
             .map(post)

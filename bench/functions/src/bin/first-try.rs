@@ -1,4 +1,4 @@
-//! A chat as people write it first, in one binary; its handler's name says which part it is.
+//! A simple chat as many first versions are, in one program. The name of the handler selects its part.
 //!
 //! `connect` puts a row, `disconnect` deletes it, `one-scan` scans the table for everybody and sends to all at once, as
 //! many as there are; `one-by-one` queries the room and sends to one after the other. No log, no pruning, no retries but

@@ -1,4 +1,4 @@
-//! How a connection ends.
+//! The end of a connection.
 
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -26,7 +26,7 @@ fn disconnect_is_told_how_it_ended() {
         };
         client.socket.close(Some(frame)).unwrap();
         gateway.wait_for_line(&format!("DISCONNECTED {code} '{reason}'"));
-        // The close frame is answered with its own code.
+        // The gateway answers the close frame with the same code.
         assert_eq!(u16::from(client.closed().unwrap().code), code);
     }
 
@@ -37,10 +37,10 @@ fn disconnect_is_told_how_it_ended() {
             .filter(|line| line.contains("DISCONNECTED 1006 ''"))
             .count()
     };
-    // The end of the stream without a close frame.
+    // The stream ends without a close frame.
     drop(gateway.connect("/prod"));
     eventually("it is lost", || (lost() == 1).then_some(()));
-    // A reset: something has come that will never be read.
+    // A reset, because the socket is closed with unread bytes.
     let mut client = gateway.connect("/prod");
     let id = id_of(&mut client);
     assert_eq!(gateway.management("POST", &id, "unread").0, 200);

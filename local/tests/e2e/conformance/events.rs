@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{KEY, bare, probe, raw, upgrade};
 use kit::{Gateway, eventually};
 
-/// The events of a kind that the probe has printed, once there are so many.
+/// Waits until the probe has printed this number of events of a kind, and returns them.
 fn printed(gateway: &Gateway, event_type: &str, count: usize) -> Vec<Value> {
     eventually(event_type, || {
         let output = gateway.output();
@@ -30,7 +30,7 @@ fn keys(value: &Value) -> BTreeSet<&str> {
         .collect()
 }
 
-/// The members every request context has, and their forms.
+/// The members of every request context, and their forms.
 const CONTEXT: [&str; 13] = [
     "apiId",
     "connectedAt",
@@ -207,13 +207,13 @@ fn a_message_event_has_the_fields_of_aws() {
             "stageVariables"
         ])
     );
-    // As it was sent, not as it was understood.
+    // The query as it was sent, not decoded.
     assert_eq!(event["body"], text);
     check_context(&gateway, &event, "MESSAGE", "probe", &["messageId"]);
     let context = &event["requestContext"];
     assert_eq!(context["messageId"].as_str().unwrap().len(), 16);
     assert_eq!(context["identity"], json!({"sourceIp": "127.0.0.1"}));
-    // The connection's own time stays, the request's ids do not.
+    // The time of the connection stays the same; the ids of the request differ.
     let again = ask(&mut client)["requestContext"].clone();
     assert_eq!(context["connectedAt"], again["connectedAt"]);
     assert_eq!(context["connectionId"], again["connectionId"]);

@@ -1,4 +1,4 @@
-//! WebSocket frames, written byte by byte where a library would not.
+//! WebSocket frames, written byte by byte where a library would refuse them.
 
 use std::io::Write as _;
 
@@ -26,7 +26,7 @@ fn write(client: &mut Client, bytes: &[u8]) {
     client.socket.get_mut().write_all(bytes).unwrap();
 }
 
-/// The code of the close frame that these bytes bring.
+/// Sends these bytes, and returns the code of the close frame.
 fn closed_by(gateway: &Gateway, bytes: &[u8]) -> u16 {
     let mut client = gateway.connect("/prod");
     write(&mut client, bytes);
@@ -77,7 +77,7 @@ fn a_message_may_come_in_any_pieces() {
     let gateway = probe(&[]);
     let mut client = gateway.connect("/prod");
     let text = r#"{"action":"probe","x":"ü€😀"}"#;
-    // Cut within characters, with pings between the pieces, some of them empty.
+    // Fragments that split characters, with pings between them, some of them empty.
     let mut bytes = frame(0x01, &[]);
     for piece in text.as_bytes().chunks(3) {
         bytes.extend(frame(0x00, piece));
@@ -111,7 +111,7 @@ fn a_ping_is_answered() {
         client.socket.send(Message::Ping(payload.into())).unwrap();
         assert_eq!(client.read().unwrap(), Message::Pong(payload.into()));
     }
-    // A pong nobody has asked for is no fault.
+    // An unsolicited pong is allowed.
     client.socket.send(Message::Pong("unasked".into())).unwrap();
     id_of(&mut client);
 }
@@ -137,7 +137,7 @@ fn a_ping_is_no_activity() {
     gateway.pass(101);
     assert_eq!(u16::from(pinging.closed().unwrap().code), 1001);
     gateway.wait_for_line("DISCONNECTED 1001 'Going away'");
-    // A message in either direction is.
+    // A message in either direction counts as activity.
     id_of(&mut talking);
     id_of(&mut listening);
 }

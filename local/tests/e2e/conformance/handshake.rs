@@ -1,4 +1,4 @@
-//! The handshake's answer.
+//! The answer to a handshake.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn handshake_statuses() {
         ("do=status&status=400", Some(400)),
         ("do=status&status=401", Some(401)),
         ("do=status&status=500", Some(500)),
-        // No status of a final answer.
+        // A status that cannot end an exchange.
         ("do=status&status=100", Some(502)),
         ("do=status&status=1000", Some(502)),
         ("do=fail", Some(502)),
@@ -44,7 +44,7 @@ fn a_refusal_says_no_more_than_aws() {
         (answer.status, answer.body)
     };
     let json = |message: &str| format!(r#"{{"message":"{message}"}}"#);
-    // The function's own body stays where it is.
+    // The body of the function is not sent to the client.
     assert_eq!(refused("/prod?do=status&status=403"), (403, String::new()));
     assert_eq!(refused("/wrong"), (403, json("Forbidden")));
     assert_eq!(
@@ -66,7 +66,7 @@ fn without_a_connect_route_everybody_is_accepted() {
     let gateway = bare(&["--admin-port", "0"]);
     let mut client = gateway.connect("/prod");
     assert_eq!(client.ask(&json!({}))["requestContext"]["stage"], "prod");
-    // Nor is anybody told of its end.
+    // No function is told of its end either.
     client.leave();
     eventually("it is gone", || {
         let status = gateway.admin("GET", "/status", &Value::Null);
@@ -92,7 +92,7 @@ fn requests_that_are_no_handshake() {
     for path in ["/prod", "/prod/", "/prod/?x=1", "/%70rod"] {
         let answer = answered(path, KEY);
         assert_eq!(answer.status, 101, "{path}");
-        // The key's own answer: RFC 6455, 4.2.2.
+        // The accept value for this key: RFC 6455, 4.2.2.
         for header in [
             "connection: upgrade",
             "upgrade: websocket",
@@ -127,7 +127,7 @@ fn requests_that_are_no_handshake() {
     );
     let post = upgrade("/prod", KEY).replacen("GET", "POST", 1);
     assert_eq!(raw(&gateway, &post).status, 400);
-    // The longest URL and the largest headers, and one byte more.
+    // The longest URL and the largest headers, and ones that are a byte larger.
     let long = |bytes: usize| format!("/prod?x={}", "y".repeat(bytes - "/prod?x=".len()));
     assert_eq!(status(&long(4096), KEY), 101);
     assert_eq!(status(&long(4097), KEY), 414);
@@ -153,7 +153,7 @@ fn only_the_subprotocol_of_the_functions_headers_reaches_the_client() {
         "{spoken}"
     );
     assert!(!spoken.contains("set-cookie"), "{spoken}");
-    // Nobody checks that it was offered.
+    // The gateway does not check that the client offered it.
     let unasked = handshake("do=subprotocol&protocol=unasked");
     assert!(unasked.contains("protocol: unasked\r\n"), "{unasked}");
 }

@@ -1,4 +1,4 @@
-//! How much, and how many at once.
+//! Limits of size and of concurrency.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn limits_of_frames_and_messages() {
     let mut client = gateway.connect("/prod");
     client.send_text(&frame(32_768));
     assert_eq!(client.receive()["body"], frame(32_768));
-    // What the function makes of it is too large to come back, and only that.
+    // Only the answer of the function is too large.
     client.send_fragmented(&frame(4 * 32_768), 32_768);
     assert_eq!(client.receive()["message"], "Internal server error");
     gateway.wait_for_line("message bytes=131072 error=Internal server error");
@@ -41,7 +41,7 @@ fn limits_of_frames_and_messages() {
 fn at_the_concurrency_limit_lambda_refuses() {
     let gateway = probe(&["--var", "concurrency=1", "--var", "probe_timeout=60"]);
     let mut client = gateway.connect("/prod");
-    // $connect's own invocation may not be quite over: its process has yet to ask for the next event.
+    // The invocation of $connect may still run: its process has not asked for the next event yet.
     let mut refused = 0;
     eventually("the function hangs", || {
         let hangs = gateway.output().iter().any(|line| line.contains("HANGING"));
@@ -51,7 +51,7 @@ fn at_the_concurrency_limit_lambda_refuses() {
         }
         hangs.then_some(())
     });
-    // All but the one that hangs.
+    // All except the one that hangs.
     for _ in 1..refused {
         assert!(client.receive_text().contains("Internal server error"));
     }

@@ -1,4 +1,4 @@
-//! `@connections`, as SDKs and hand-made callers use it.
+//! `@connections`, called by SDKs and by hand.
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ fn the_management_api() {
             "{time}"
         );
     }
-    // Largest message, and one byte more.
+    // The largest message, and one that is a byte larger.
     assert_eq!(gateway.management("POST", &id, &"x".repeat(131_072)).0, 200);
     assert_eq!(client.receive_text().len(), 131_072);
     let (status, error_type, _) = gateway.management("POST", &id, &"x".repeat(131_073));
@@ -43,7 +43,7 @@ fn the_management_api() {
     let (status, error_type, body) = gateway.management("POST", "not-an-id", "");
     assert_eq!((status, error_type.as_str()), (400, "BadRequestException"));
     assert_eq!(body, r#"{"message":"Invalid connectionId: not-an-id"}"#);
-    // Another stage, and none.
+    // Another stage, and no stage.
     for prefix in ["/dev", ""] {
         let encoded = id.replace('=', "%3D");
         let (status, error_type, body) =
@@ -56,7 +56,7 @@ fn the_management_api() {
     for method in ["PUT", "PATCH", "OPTIONS"] {
         assert_eq!(gateway.management(method, &id, "").0, 403, "{method}");
     }
-    // Not its caller's fault: nothing is known of an id that never was.
+    // A well-formed id that never existed counts as gone.
     let too_large = "x".repeat(131_073);
     assert_eq!(
         gateway.management("POST", "AAAAAAAAAAAAAAA=", &too_large).0,
@@ -95,7 +95,7 @@ fn a_full_buffer_is_429() {
         (status, error_type.as_str()),
         (429, "LimitExceededException")
     );
-    // It is a slow client, not a dead one: once it reads, it gets everything and can be posted to again.
+    // A slow client is not gone: once it reads, it receives everything and can be posted to again.
     eventually("it reads", || {
         client.receive_text();
         (gateway.management("POST", &id, "last").0 == 200).then_some(())
@@ -148,7 +148,7 @@ fn an_answer_has_the_headers_of_aws() {
         }
         answer
     };
-    // No content type is asked of a caller.
+    // Any content type is accepted.
     let posted = call("POST", "Content-Length: 2\r\n\r\nhi");
     assert_eq!(posted.status, 200);
     for header in ["content-type: application/json", "content-length: 0"] {

@@ -1,5 +1,5 @@
-//! The gateway against what AWS does, with a small function in another language behind APIs of its own: `probe`, and
-//! `bare`, which has no more than it needs.
+//! Compares the gateway with AWS, by a small function in Python behind two APIs: `probe`, and `bare`, which declares only
+//! the necessary.
 //!
 //! | | Assertions | Where |
 //! |---|---|---|
@@ -14,7 +14,7 @@
 //! | 9 | one-way and two-way routes | `routes::what_a_function_returns_reaches_the_client_of_a_two_way_route_only` |
 //! | 10 | frames, binary, sizes | `frames`, `limits::limits_of_frames_and_messages` |
 //! | 11 | concurrent messages | `routes::messages_of_one_client_run_at_the_same_time` |
-//! | 12 | close codes and reasons | `closing`, `crate::admin::hours_pass_in_a_moment`, `crate::chat` for a client that leaves during `$connect` |
+//! | 12 | close codes and reasons | `closing`, `crate::admin::hours_pass_in_a_moment`, `chat` in tests/e2e for a client that leaves during `$connect` |
 //! | 13 | the management API | `management` |
 //! | 14 | percent-encodings | `management::an_id_is_decoded_once` |
 //! | 15 | the Runtime API | `runtime_api` |
@@ -43,7 +43,7 @@ fn bare(flags: &[&str]) -> Gateway {
     Gateway::start_with(&root().join("local/tests/bare"), flags)
 }
 
-/// An HTTP answer: its status, its head in lower case, and its body.
+/// An HTTP response: its status, its head in lower case, and its body.
 struct Answer {
     status: u16,
     head: String,
@@ -82,7 +82,7 @@ fn upgrade(path: &str, headers: &str) -> String {
     )
 }
 
-/// What a well-formed handshake needs besides.
+/// The headers of a well-formed handshake, except Host.
 const KEY: &str = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2FtcGxlLXNhbXBsZS0xNg==\r\n";
 
 fn ask(client: &mut Client, request: Value) -> Value {
@@ -91,7 +91,7 @@ fn ask(client: &mut Client, request: Value) -> Value {
     client.ask(&request)
 }
 
-/// The id of a client's connection, from an event it causes.
+/// The id of a client's connection, from an event of it.
 fn id_of(client: &mut Client) -> String {
     let event = ask(client, json!({}));
     event["requestContext"]["connectionId"]

@@ -1,4 +1,4 @@
-//! From a message to its route, and back.
+//! The route of a message, and its answer.
 
 use serde_json::json;
 
@@ -63,7 +63,7 @@ fn without_a_default_route_what_matches_nothing_is_forbidden() {
         client.send_text(body);
         assert_eq!(client.receive()["message"], "Forbidden", "{body}");
     }
-    // Nothing has run but $connect, and the connection is whole.
+    // Only $connect has run, and the connection still works.
     id_of(&mut client);
     let events = gateway.output().into_iter();
     assert_eq!(
@@ -94,7 +94,7 @@ fn the_gateways_own_frames_are_aws_byte_for_byte() {
             "{frame}"
         );
     };
-    // There is no $default route.
+    // The API has no $default route.
     for request in [
         "not JSON",
         r#"{"action":"nowhere"}"#,
@@ -122,14 +122,14 @@ fn the_gateways_own_frames_are_aws_byte_for_byte() {
             "Internal server error",
         );
     }
-    // More than Lambda takes, and more than a client can be sent.
+    // More than Lambda accepts, and more than a client can receive.
     for bytes in [7 * 1024 * 1024, 128 * 1024 + 1] {
         check(
             &json!({"action": "probe", "do": "large", "bytes": bytes}).to_string(),
             "Internal server error",
         );
     }
-    // A one-way route's failure is told as well.
+    // A failure of a one-way route is reported to the client too.
     check(
         r#"{"action":"oneway","do":"fail"}"#,
         "Internal server error",
@@ -138,7 +138,7 @@ fn the_gateways_own_frames_are_aws_byte_for_byte() {
         r#"{"action":"probe","do":"hang"}"#,
         "Endpoint request timed out",
     );
-    // And the connection lives on.
+    // The connection still works.
     assert_eq!(id_of(&mut client), id);
     gateway.end_at_once();
 }
@@ -147,7 +147,7 @@ fn the_gateways_own_frames_are_aws_byte_for_byte() {
 fn what_a_function_returns_reaches_the_client_of_a_two_way_route_only() {
     let gateway = probe(&[]);
     let mut client = gateway.connect("/prod");
-    // A one-way route's body never comes, whatever its status, nor does an answer that is empty.
+    // The body of a one-way route is never sent, whatever its status. An empty answer is not sent either.
     client.send(&json!({"action": "oneway"}));
     client.send(&json!({"action": "oneway", "do": "status", "status": 500}));
     for empty in [
@@ -158,13 +158,13 @@ fn what_a_function_returns_reaches_the_client_of_a_two_way_route_only() {
     ] {
         client.send(&json!({"action": "probe", "do": "raw", "raw": empty}));
     }
-    // All of them have been answered when this one begins.
+    // All earlier messages have been answered when this one begins.
     eventually("six invocations are over", || {
         let output = gateway.output();
         let over = output.iter().filter(|line| line.contains("REPORT")).count();
         (over >= 7).then_some(())
     });
-    // The two-way one's does, whatever its status, decoded if it is base64.
+    // The body of a two-way route is sent, whatever its status, and decoded if it is base64.
     client.send(&json!({"action": "probe", "do": "status", "status": 500}));
     assert_eq!(client.receive_text(), "told");
     let encoded = r#"{"statusCode":200,"body":"aGk=","isBase64Encoded":true}"#;
@@ -179,7 +179,7 @@ fn messages_of_one_client_run_at_the_same_time() {
     let mut client = gateway.connect("/prod");
     client.send(&json!({"action": "probe", "do": "sleep", "seconds": 1}));
     client.send(&json!({"action": "probe", "do": "sleep", "seconds": 0}));
-    // The second overtakes the first, in a process of its own.
+    // The second message overtakes the first, in another process.
     let quick = client.receive_text();
     let slow = client.receive_text();
     assert_ne!(quick, slow);

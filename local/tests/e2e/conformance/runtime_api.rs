@@ -1,12 +1,12 @@
-//! What a function's process meets.
+//! The environment of a function's process, and the Runtime API.
 
 use serde_json::json;
 
 use super::{ask, bare, id_of, probe, process_of};
 use kit::eventually;
 
-/// A client has its answer before the process asks for more. With one process the next message waits for it instead of
-/// starting another.
+/// Limits each function to one process. A client gets its answer before the process asks for the next event, so otherwise
+/// the next message might start another process.
 const ONE_PROCESS: [&str; 4] = ["--processes", "1", "--admin-port", "0"];
 
 #[test]
@@ -32,7 +32,7 @@ fn a_function_finds_lambdas_environment() {
     ] {
         assert_eq!(environment[name], value, "{name}");
     }
-    // Nothing of the developer's own shell.
+    // No variable of the developer's shell.
     assert_eq!(environment.get("HOME"), None);
     assert_eq!(seen["files"], 1024);
     assert_eq!(environment.get("CARGO"), None);
@@ -88,7 +88,7 @@ fn a_function_that_takes_too_long_is_killed() {
             .all(|pid| !gateway.children().contains(pid))
             .then_some(())
     });
-    // The next one gets a new process.
+    // The next message gets a new process.
     id_of(&mut client);
 }
 
@@ -165,7 +165,7 @@ fn an_error_is_an_error_whatever_its_report_says() {
         );
     }
     gateway.wait_for_line("REPORTED 202");
-    // The process has failed at its task, not at its life.
+    // The invocation has failed, but the process still runs.
     assert_eq!(process_of(&mut client), process);
 }
 
@@ -178,7 +178,7 @@ fn a_response_may_have_six_mebibytes_and_a_hundred_bytes() {
         client.send(&json!({"action": "oneway", "do": "fill", "bytes": bytes}));
         gateway.wait_for_line(&format!("FILLED {bytes} {status}"));
     }
-    // A one-way route's answer is nobody's, but an error is told.
+    // The answer of a one-way route is not sent, but an error is.
     assert_eq!(client.receive()["message"], "Internal server error");
     gateway.wait_for_line("Error Type: Function.ResponseSizeTooLarge");
     id_of(&mut client);
@@ -196,7 +196,7 @@ fn an_answer_after_the_integrations_limit_is_nobodys() {
     gateway.pass(30);
     assert_eq!(client.receive()["message"], "Endpoint request timed out");
     std::fs::write(&gate, "").unwrap();
-    // The process goes on, answers, and is as good as new.
+    // The process goes on, answers, and is used again.
     gateway.at_rest();
     assert_eq!(process_of(&mut client), process);
 }
@@ -244,7 +244,7 @@ fn an_init_that_fails_is_tried_once_more() {
         eventually("two attempts", || (attempts(how) == 2).then_some(()));
         gateway.wait_for_line(error_type);
     }
-    // Ten seconds the first time, the function's timeout the second.
+    // The first Init has ten seconds, the second the function's timeout.
     client.send(&json!({"action": "init-hang"}));
     for (attempt, limit) in [(1, 10), (2, 5)] {
         eventually("it initialises", || {

@@ -1,16 +1,16 @@
-//! Faults of what a function calls, and what makes a run of faults the same as another.
+//! Faults of the calls that functions make, and the reproducibility of a run by its seed.
 
 use serde_json::{Value, json};
 
 use super::{applied, fault, id_of, start};
 use kit::{Client, Gateway, eventually};
 
-/// The repository's own chat: its functions sign their calls with the SDK.
+/// Starts the repository's own chat, whose functions sign their calls with the SDK.
 fn chat(rule: &Value) -> Gateway {
     start("terraform", &json!([rule]), &[])
 }
 
-/// Sends a message whose function is killed.
+/// Publishes a message whose function is killed.
 fn publish_in_vain(gateway: &Gateway, client: &mut Client) {
     let answer = client.ask(&json!({"action": "publish", "data": "hi"}));
     assert_eq!(answer["message"], "Internal server error", "{answer}");
@@ -19,7 +19,7 @@ fn publish_in_vain(gateway: &Gateway, client: &mut Client) {
     gateway.wait_for_line("Runtime.ExitError: Runtime exited: signal: 9");
 }
 
-/// How many of the clients have a message before the answer to a ping.
+/// Counts the clients that have a message before the answer to a ping.
 fn reached(members: &mut [Client]) -> usize {
     members
         .iter_mut()
@@ -39,7 +39,7 @@ fn a_function_is_killed_before_a_call_has_an_effect() {
     let mut members = [gateway.join("lobby", "bob")];
     publish_in_vain(&gateway, &mut alice);
     assert_eq!(reached(&mut members), 0);
-    // The next process is not hurt.
+    // The next process is not affected.
     assert_eq!(alice.publish(&json!("again"))["delivered"], 1);
 }
 
@@ -51,7 +51,7 @@ fn a_function_is_killed_after_a_call_has_had_its_effect() {
     }));
     let mut alice = gateway.join("lobby", "alice");
     let mut members = [gateway.join("lobby", "bob"), gateway.join("lobby", "carol")];
-    // One post goes ahead alone, and it is counted anew in each invocation.
+    // One post is made first, alone, and each invocation counts from one again.
     for _ in 0..2 {
         publish_in_vain(&gateway, &mut alice);
         assert_eq!(reached(&mut members), 1);
@@ -78,11 +78,11 @@ fn a_call_that_waits_and_one_that_hangs() {
     for _ in 0..2 {
         assert_eq!(call(&id, 3), json!([200, 200, 200]));
     }
-    // Who calls without a process of ours is not a function.
+    // A caller that is not a process of the gateway is not a function.
     assert_eq!(gateway.management("POST", &id, "x").0, 200);
     let mut target = gateway.connect("/prod?name=hang");
     let id = id_of(&mut target);
-    // The function waits until Lambda ends it.
+    // The function waits until Lambda stops it.
     assert_eq!(call(&id, 1)["message"], "Internal server error");
     let applied: Vec<String> = applied(&gateway)
         .iter()
@@ -96,7 +96,7 @@ fn a_call_that_waits_and_one_that_hangs() {
     assert_eq!(applied, ["rule=slow", "rule=slow", "rule=never"]);
 }
 
-/// What happens to 60 posts under a seed: the log's lines without the connection, and the frames that arrive.
+/// The faults of 60 posts with a seed: the lines of the log without connections, and the received frames.
 fn run(seed: &str) -> (Vec<String>, Vec<String>) {
     let gateway = start(
         "local/tests/probe",

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use super::{applied, fault, id_of, is_cut, path, probe, said, say, unanswered};
 use kit::{Client, eventually};
 
-/// Leaves with a code of the client's own, which `$disconnect` is told.
+/// Closes the connection with the client's own code, which `$disconnect` gets.
 fn leave(client: &mut Client, code: u16) {
     let frame = CloseFrame {
         code: CloseCode::from(code),
@@ -38,7 +38,7 @@ fn handshakes() {
         let refused = gateway.try_connect(&path(&format!("s{status}")));
         assert_eq!(refused.err(), Some(status));
     }
-    // The function has run, and the client does not know.
+    // The function has run, and the client cannot know it.
     assert_eq!(gateway.try_connect(&path("delivered")).err(), Some(503));
 
     let request = format!(
@@ -60,7 +60,7 @@ fn handshakes() {
     assert!(started.elapsed() >= Duration::from_millis(60));
     assert!(fault(&gateway, "delay").contains(" ms=60 "));
 
-    // Each $connect that was let through ran, and no other.
+    // Exactly the admitted $connects have run.
     let expected = ["cut", "cut1001", "delivered", "slow", "twice", "twice"];
     eventually("what was said", || {
         let mut said = said(&gateway);
@@ -74,7 +74,7 @@ fn handshakes() {
 fn disconnect_before_connect() {
     let gateway = probe(&json!([
         ["connect", "early", {"do": "early"}],
-        // $connect does not begin before the next one's has ended.
+        // Its $connect does not begin before that of the next client has ended.
         ["connect", "early", {"do": "reorder", "first": 1, "ms": 3_600_000}],
     ]));
     std::thread::scope(|scope| {
@@ -91,7 +91,7 @@ fn disconnect_before_connect() {
     };
     eventually("two $connect", || (said(&gateway).len() == 2).then_some(()));
     assert_eq!(disconnected(), 2);
-    // To everybody else it has never been there.
+    // No function of another connection notices it.
     let line = fault(&gateway, "early");
     let id = line.split_whitespace().nth(1).unwrap();
     assert_eq!(gateway.management("GET", id, "").0, 410);
@@ -179,7 +179,7 @@ fn messages() {
     }
     assert_eq!(client.receive_text(), "first");
 
-    // Only what was to reach a function did.
+    // Exactly the messages that no rule dropped have reached a function.
     let expected = [
         "504", "cut3000", "first", "one", "second", "slow", "third", "three",
     ];

@@ -1,7 +1,7 @@
-//! What happens when a fault rule says so: each act at each place it fits.
+//! Each act of a fault rule at each place where it is allowed.
 //!
-//! Each client has a name, which is in its handshake's query, and each rule matches one name: so the cases share a
-//! gateway and do not meet.
+//! Each client has a name, in the query of its handshake, and each rule matches one name. So all cases share one gateway
+//! and do not affect each other.
 
 mod calls;
 mod invocations;
@@ -16,20 +16,20 @@ use tempfile::NamedTempFile;
 
 use kit::{Client, Gateway, root};
 
-/// A gateway of the repository's own deployment or of another folder's, with these rules from a file.
+/// Starts a Terraform folder's deployment with these rules from a file.
 fn start(folder: &str, rules: &Value, flags: &[&str]) -> Gateway {
     let mut file = NamedTempFile::new().unwrap();
     let document = json!({"seed": 7, "rules": rules});
     file.write_all(document.to_string().as_bytes()).unwrap();
     let path = file.path().to_str().unwrap();
     let flags = [&["--faults", path], flags].concat();
-    // The file is read before the gateway is ready.
+    // The gateway reads the file before it is ready.
     let gateway = Gateway::start_with(&root().join(folder), &flags);
     gateway.wait_for_line("Faults ");
     gateway
 }
 
-/// The probe's deployment with these rules, each for the clients of one name: `[[on, name, {do …}], …]`.
+/// Starts the probe's deployment with these rules, each for the clients of one name: `[[on, name, {do …}], …]`.
 fn probe(rules: &Value) -> Gateway {
     let rules: Vec<Value> = rules
         .as_array()
@@ -49,12 +49,12 @@ fn probe(rules: &Value) -> Gateway {
     )
 }
 
-/// Where a client of that name connects, whose `$connect` prints `SAID <name>`.
+/// The path for a client of that name. Its `$connect` prints `SAID <name>`.
 fn path(name: &str) -> String {
     format!("/prod?name={name}&do=say&text={name}")
 }
 
-/// What the log says of the faults that were applied, without times and connections.
+/// The lines of the log about applied faults, without times and connections.
 fn applied(gateway: &Gateway) -> Vec<String> {
     let faults = gateway.output().into_iter();
     faults
@@ -62,12 +62,12 @@ fn applied(gateway: &Gateway) -> Vec<String> {
         .collect()
 }
 
-/// The log's line of the first fault of that act.
+/// The line of the log about the first fault with that act.
 fn fault(gateway: &Gateway, act: &str) -> String {
     gateway.wait_for_line(&format!("do={act} "))
 }
 
-/// What functions have said so far, in the order of the log.
+/// The texts that functions have printed so far, in the order of the log.
 fn said(gateway: &Gateway) -> Vec<String> {
     let lines = gateway.output().into_iter();
     lines
@@ -75,7 +75,7 @@ fn said(gateway: &Gateway) -> Vec<String> {
         .collect()
 }
 
-/// The connection's id, from an event it causes.
+/// The id of a client's connection, from an event of it.
 fn id_of(client: &mut Client) -> String {
     let event = client.ask(&json!({"action": "probe"}));
     event["requestContext"]["connectionId"]
@@ -84,23 +84,23 @@ fn id_of(client: &mut Client) -> String {
         .to_owned()
 }
 
-/// Has the function say something, which comes back as the answer.
+/// Makes the function print a text and answer with it.
 fn say(client: &mut Client, text: &str) {
     client.send(&json!({"action": "probe", "do": "say", "text": text}));
 }
 
-/// The connection ends without a close frame.
+/// Checks that the connection ends without a close frame.
 fn is_cut(client: &mut Client) {
     let end = client.read();
     assert!(end.is_err(), "{end:?}");
 }
 
-/// Sends a request and returns its connection, on which no answer comes.
+/// Sends a request, checks that no answer comes, and returns its connection.
 fn unanswered(gateway: &Gateway, request: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     fault(gateway, "hang");
-    // Long enough for an answer that is on its way; one that is late is not missed for good, only here.
+    // Long enough for an answer that is on its way. A later one would be missed here.
     stream
         .set_read_timeout(Some(Duration::from_millis(300)))
         .unwrap();

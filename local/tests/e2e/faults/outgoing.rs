@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{fault, id_of, is_cut, probe, unanswered};
 use kit::{Client, Gateway};
 
-/// A client whose id is known before any rule has counted.
+/// Opens a client whose id is known before any rule has counted.
 fn open(gateway: &Gateway, name: &str) -> (Client, String) {
     let mut client = gateway.connect(&format!("/prod?name={name}"));
     let id = id_of(&mut client);
@@ -29,7 +29,7 @@ fn gone() -> (u16, String) {
 
 #[test]
 fn frames() {
-    // The first frame of each is the answer that tells its id.
+    // The first frame of each is the answer that contains its id.
     let gateway = probe(&json!([
         ["frame", "lossy", {"do": "drop", "nth": 3}],
         ["frame", "twice", {"do": "duplicate", "nth": 2}],
@@ -75,7 +75,7 @@ fn frames() {
     assert_eq!(post(&gateway, &id, "never seen"), accepted());
     assert_eq!(u16::from(client.closed().unwrap().code), 1012);
 
-    // Only what answers a message of that route.
+    // Only answers to messages of that route.
     let (mut client, id) = open(&gateway, "replies");
     client.send(&json!({"action": "probe"}));
     gateway.wait_for_line(" on=frame route=probe ");
@@ -99,7 +99,7 @@ fn posts() {
         ["post", "s503", {"do": "status", "status": 503, "nth": 1}],
         ["post", "s504", {"do": "status", "status": 504, "deliver": true, "nth": 1}],
     ]));
-    // What the first post is answered with, and what the client has received after a second one.
+    // The answer to the first post, and the frames that the client has received after a second one.
     for (name, answer, received) in [
         ("lossy", accepted(), vec!["two"]),
         ("twice", accepted(), vec!["one", "one", "two"]),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use roomchat_local::deployment::Deployment;
+use roomchat_local::deployment::{Deployment, Wanted};
 use serde_json::{Value, json};
 
 use crate::dynamodb::call;
@@ -38,7 +38,7 @@ pub(crate) const CONCURRENCY: usize = 128;
 /// # Errors
 /// When the declaration cannot be read, or the engine refuses.
 pub(crate) async fn create(places: &Places, engine: &str) -> Result<()> {
-    let declared = Deployment::load(&places.root.join("terraform"), &[])?;
+    let declared = Deployment::load(&places.root.join("terraform"), Wanted::default())?;
     for table in declared.tables {
         call(engine, "CreateTable", &table.create).await?;
     }

@@ -49,6 +49,19 @@ def test_named_files_exist(page):
         assert found, f"{page} names {name}"
 
 
+def test_the_files_of_a_folder_are_in_it():
+    """Rows of ARCHITECTURE.md that begin with folders: a short name in them is a file or folder below one of these."""
+    rows = re.findall(r"^\| (`[^|]+`) \| (.+) \|$", (ROOT / "ARCHITECTURE.md").read_text(), re.M)
+    checked = 0
+    for head, text in rows:
+        folders = [name.rstrip("/") for name in re.findall(r"`([^`]+)`", head) if (ROOT / name).is_dir()]
+        inside = ["/" + file for file in FILES if any(file.startswith(folder + "/") for folder in folders)]
+        for name in re.findall(r"`(\w+/|\w+\.rs)`", text) if folders else []:
+            checked += 1
+            assert any(f"/{name}" in file and (name[-1] == "/" or file.endswith(f"/{name}")) for file in inside), (head, name)
+    assert checked > 20
+
+
 def test_the_test_sees_what_it_should():
     named = re.findall(r"`([\w./-]+)`", (ROOT / "ARCHITECTURE.md").read_text())
     assert "lambdas/chat/src/actions/publish.rs" in named

@@ -24,7 +24,7 @@ resource "aws_lambda_function" "main" {
       } : {},
       # A variable of the AWS SDK, so that the code sets no endpoint.
       contains(keys(each.value.access), "clients") ? { AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = local.management_endpoint } : {},
-      local.identity && each.key != "authorize" ? { AUTH = "required" } : {},
+      local.identity && each.key != "authorize" ? { AUTH_MODE = "required" } : {},
       each.key == "authorize" && nonsensitive(var.auth_secret != null) ? { AUTH_SECRET = var.auth_secret } : {},
       each.value.answers_unknown ? { ACTIONS = join(",", local.actions) } : {},
       each.value.environment,

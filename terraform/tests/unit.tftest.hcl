@@ -605,7 +605,7 @@ run "identity_is_off_unless_wanted" {
   }
   assert {
     condition = alltrue([for function in aws_lambda_function.main :
-      length(setintersection(keys(try(function.environment[0].variables, {})), ["AUTH", "AUTH_SETTINGS", "AUTH_SECRET"])) == 0
+      length(setintersection(keys(try(function.environment[0].variables, {})), ["AUTH_MODE", "AUTH_SETTINGS", "AUTH_SECRET"])) == 0
     ])
     error_message = "without identity no function is told of it"
   }
@@ -649,7 +649,7 @@ run "identity_by_tokens" {
   }
   assert {
     condition = alltrue([for key, function in aws_lambda_function.main :
-      function.environment[0].variables.AUTH == "required" if key != "authorize"
+      function.environment[0].variables.AUTH_MODE == "required" if key != "authorize"
     ])
     error_message = "every function refuses events without a verified user"
   }
@@ -715,7 +715,7 @@ run "identity_by_an_authorizer_of_ones_own" {
     error_message = "API Gateway invokes the function that is named"
   }
   assert {
-    condition     = !contains(keys(aws_lambda_function.main), "authorize") && aws_lambda_function.main["publish"].environment[0].variables.AUTH == "required"
+    condition     = !contains(keys(aws_lambda_function.main), "authorize") && aws_lambda_function.main["publish"].environment[0].variables.AUTH_MODE == "required"
     error_message = "the functions require identity, and ours is not deployed"
   }
 }

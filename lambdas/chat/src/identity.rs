@@ -1,7 +1,7 @@
 //! Who a connection is and what it may do: the context of the authorizer, which comes with every event.
 //!
 //! API Gateway runs the authorizer at the handshake and adds its context to each later event of the connection as
-//! `requestContext.authorizer`, so a right costs no request. Where identity is on (`AUTH=required`) an event without a
+//! `requestContext.authorizer`, so a right costs no request. Where identity is on (`AUTH_MODE=required`) an event without a
 //! verified user is refused.
 
 use std::collections::HashMap;

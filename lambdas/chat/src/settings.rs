@@ -215,16 +215,16 @@ impl Delivery {
     }
 }
 
-/// `AUTH`: `required` where an authorizer stands before `$connect`. Without the variable identity is off.
+/// `AUTH_MODE`: `required` where an authorizer stands before `$connect`. Without the variable identity is off.
 ///
 /// # Errors
 ///
 /// See [`Table::read`]. Any other value is an error: identity must not be off because of a typing mistake.
 pub fn auth(env: Lookup<'_>) -> anyhow::Result<Auth> {
-    match env("AUTH").as_deref() {
+    match env("AUTH_MODE").as_deref() {
         None | Some("") => Ok(Auth::Off),
         Some("required") => Ok(Auth::Required),
-        Some(other) => bail!("AUTH must be \"required\" or not be set, not {other:?}"),
+        Some(other) => bail!("AUTH_MODE must be \"required\" or not be set, not {other:?}"),
     }
 }
 
@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(auth_of("required").unwrap(), Auth::Required);
         for wrong in ["Required", "on", "true", "off"] {
             assert!(
-                message(auth_of(wrong)).starts_with("AUTH must be"),
+                message(auth_of(wrong)).starts_with("AUTH_MODE must be"),
                 "{wrong}"
             );
         }

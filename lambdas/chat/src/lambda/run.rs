@@ -31,7 +31,7 @@ pub async fn main(body: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
 ///
 /// # Errors
 ///
-/// The Runtime API cannot be reached, or `AUTH` is wrong.
+/// The Runtime API cannot be reached, or `AUTH_MODE` is wrong.
 pub async fn serve(function: impl AsyncFn(Request) -> Reply) -> anyhow::Result<()> {
     let auth = settings::auth(&settings::process)?;
     let handler = service_fn(async |event: LambdaEvent<Event>| {

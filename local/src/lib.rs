@@ -27,6 +27,7 @@ mod gateway;
 mod ids;
 mod lambda;
 mod log;
+mod loopback;
 mod options;
 mod query;
 mod stack;

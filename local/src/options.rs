@@ -60,9 +60,12 @@ pub struct Options {
     /// Write the certificate there that makes a client trust this gateway's wss:// and https://, which share the port
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// Refuse calls of @connections, and handshakes under AWS_IAM, that are not signed with the secret "local"
+    /// Refuse calls of @connections, and handshakes under AWS_IAM, that are not signed with the --secret
     #[arg(long)]
     pub(crate) check_signatures: bool,
+    /// The secret of every access key; without it a random one, which --check-signatures prints
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Option<String>,
     /// Let connections age and idle processes wait so many times as fast
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = scale)]
     pub(crate) time_scale: f64,

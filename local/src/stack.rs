@@ -113,18 +113,27 @@ impl Prepared<'_> {
             None => None,
         };
         let store = dynamodb::open(options.data.as_deref())?;
-        dynamodb::create_tables(&store.database, &tables)?;
+        dynamodb::create_tables(&store.database, &tables).with_context(|| match &options.data {
+            Some(directory) => format!("--data {}", directory.display()),
+            None => "cannot make the tables".to_owned(),
+        })?;
+        let secret = match &options.secret {
+            Some(secret) => secret.clone(),
+            None => format!("{:032x}", rand::random::<u128>()),
+        };
         notices.iter().for_each(|notice| log::plain(notice));
         warn_of_open_routes(&api, &kinder_than_aws, options.check_signatures);
 
         let address = listener.local_addr()?;
         let callers = Arc::new(Callers::default());
         let faults = Arc::new(self.faults);
-        // Without a flag for rules, nothing stands between the functions and the engine.
-        let table_faults = (options.faults.is_some() || options.admin_port.is_some())
-            .then(|| (Arc::clone(&faults), Arc::clone(&callers)));
-        let dynamodb =
-            dynamodb::serve(store.database.clone(), dynamodb_listener, table_faults).await?;
+        let dynamodb = dynamodb::serve(
+            store.database.clone(),
+            dynamodb_listener,
+            Arc::clone(&faults),
+            Arc::clone(&callers),
+        )
+        .await?;
         let clock = Arc::new(Clock::start(options.time_scale, options.timeout_scale));
         let quotas = Quotas::new(&options.quota, &api);
         let processes = usize::from(options.processes);
@@ -132,6 +141,7 @@ impl Prepared<'_> {
             function,
             program,
             region: api.region.clone(),
+            secret: secret.clone(),
             overrides: overrides(&api, address, &dynamodb.endpoint, &options.env),
             callers: Arc::clone(&callers),
             clock: Arc::clone(&clock),
@@ -167,8 +177,9 @@ impl Prepared<'_> {
             quotas,
             tables,
             database: store.database.clone(),
-            table_calls: dynamodb.counters.clone(),
+            table_calls: Arc::clone(&dynamodb.counters),
             check_signatures: options.check_signatures,
+            secret: secret.clone(),
             port: address.port(),
             idle_timeout: Duration::from_secs(options.idle_timeout),
             max_lifetime: Duration::from_secs(options.max_lifetime),
@@ -182,6 +193,7 @@ impl Prepared<'_> {
             data: options.data.clone(),
             admin: None,
             faults: None,
+            secret: options.check_signatures.then_some(secret),
         };
         if let Some(listener) = admin_listener {
             addresses.admin = Some(format!("http://{}", listener.local_addr()?));
@@ -363,6 +375,8 @@ struct Addresses {
     admin: Option<String>,
     /// The number of rules, and their seed.
     faults: Option<(usize, u64)>,
+    /// The secret of every access key, where signatures are checked.
+    secret: Option<String>,
 }
 
 impl Addresses {
@@ -376,6 +390,7 @@ impl Addresses {
                 "admin": self.admin,
                 "rules": self.faults.map(|(rules, _)| rules),
                 "seed": self.faults.map(|(_, seed)| seed),
+                "secret": self.secret,
             });
             return log::event("ready", fields);
         }
@@ -391,6 +406,9 @@ impl Addresses {
         }
         if let Some((rules, seed)) = self.faults {
             log::plain(&format!("Faults        {rules} rules, --seed {seed}"));
+        }
+        if let Some(secret) = &self.secret {
+            log::plain(&format!("Secret        {secret} (of any access key)"));
         }
         log::plain("Ready. Ctrl-C stops.");
     }

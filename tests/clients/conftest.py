@@ -24,7 +24,7 @@ def binary():
 @pytest.fixture(scope="session")
 def service(tmp_path_factory):
     authority = tmp_path_factory.mktemp("service") / "authority.pem"
-    flags = ["--port", "0", "--log", "text", "--check-signatures", "--ca-file", authority]
+    flags = ["--port", "0", "--log", "text", "--check-signatures", "--secret", "local", "--ca-file", authority]
     # The tests say more in a second than a person does.
     flags += ["--var", "limits={ per_user = 200, per_room = 0 }"]
     process = subprocess.Popen(

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::gateway::Gateway;
-use crate::log;
+use crate::{log, loopback};
 use status::Status;
 
 /// Makes the service.
@@ -41,13 +41,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn only_this_machine(request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    if !matches!(name, "127.0.0.1" | "localhost") || headers.contains_key(header::ORIGIN) {
+    if loopback::is_foreign(request.headers()) {
         return refuse(
             StatusCode::FORBIDDEN,
             "The admin endpoint is for programs on this machine: call it as 127.0.0.1, and not from a web page.",

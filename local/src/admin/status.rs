@@ -93,11 +93,7 @@ impl Status {
                 .map(|(name, pool)| (name.clone(), pool.status()))
                 .collect(),
             quotas: gateway.quotas.status(),
-            tables: gateway
-                .table_calls
-                .as_ref()
-                .map(|counters| counters.snapshot())
-                .unwrap_or_default(),
+            tables: gateway.table_calls.snapshot(),
             indexes: gateway
                 .tables
                 .iter()

@@ -1,7 +1,6 @@
-//! A front for the engine, where the fault rules about tables apply.
+//! The front before the engine: it refuses web pages, counts calls, and carries out the fault rules about tables.
 //!
-//! Functions reach the engine through it only when faults or the status page are asked for. What no rule is about
-//! passes as it is, in both directions.
+//! A call that no rule matches passes unchanged, in both directions.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -26,14 +25,14 @@ use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 use tokio::time::Instant;
 
-use super::answer::{self, Answer};
 use super::call::{Call, Effect};
 use super::counters::Counters;
 use super::lag::Shadow;
+use super::reply::{self, Reply};
 use crate::faults::{Fault, Faults, Point, Site};
 use crate::lambda::callers::{Caller, Callers};
 use crate::lambda::outbound::Outbound;
-use crate::log;
+use crate::{log, loopback};
 
 /// 16 MB, DynamoDB's largest request.
 const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
@@ -90,11 +89,28 @@ impl Front {
     }
 
     /// Answers one call. Dropped when the caller leaves: whatever waits here then never happens.
-    async fn handle(self: Arc<Front>, request: Request<Incoming>) -> Result<Answer, Unanswered> {
+    async fn handle(self: Arc<Front>, request: Request<Incoming>) -> Result<Reply, Unanswered> {
         let (head, body) = request.into_parts();
+        if loopback::is_foreign(&head.headers) {
+            return Ok(reply::foreign());
+        }
         let body = read(body).await?;
         let call = Call::read(&head.headers, &body);
         let caller = self.callers.of(&head.headers);
+        if !self.faults.is_active() {
+            return self.pass(head, body, call, caller).await;
+        }
+        self.faulty(head, body, call, caller).await
+    }
+
+    /// Answers a call as the fault rules demand.
+    async fn faulty(
+        self: Arc<Front>,
+        head: Parts,
+        body: Bytes,
+        call: Call,
+        caller: Option<Arc<Caller>>,
+    ) -> Result<Reply, Unanswered> {
         let tables: Vec<&str> = call.tables.iter().map(String::as_str).collect();
         let invocation = caller.as_ref().and_then(|caller| caller.invocation());
         let point = Point {
@@ -119,15 +135,13 @@ impl Front {
         let has_effect = match fault {
             Some(Fault::Throttle) => {
                 self.counters.throttled(&call);
-                return Ok(answer::throttled(self.is_on_demand(&call)));
+                return Ok(reply::throttled(self.is_on_demand(&call)));
             }
             Some(Fault::Status { deliver, .. } | Fault::Hang { deliver }) => deliver,
             _ => true,
         };
         let truth = if has_effect {
-            // On a task of its own: what has begun is finished, even if the caller is killed meanwhile.
-            let pass = Arc::clone(&self).pass(head, body, call, caller);
-            Some(tokio::spawn(pass).await.map_err(|_| Unanswered)?)
+            Some(Arc::clone(&self).pass(head, body, call, caller).await?)
         } else {
             None
         };
@@ -136,7 +150,7 @@ impl Front {
             outbound.done().await;
         }
         match (fault, truth) {
-            (Some(Fault::Status { status, .. }), _) => Ok(answer::failed(status)),
+            (Some(Fault::Status { status, .. }), _) => Ok(reply::failed(status)),
             (Some(Fault::Hang { .. }), _) | (_, None) => pending().await,
             (_, Some(answer)) => Ok(answer),
         }
@@ -149,19 +163,32 @@ impl Front {
         })
     }
 
+    /// Has the engine answer a call.
     async fn pass(
         self: Arc<Front>,
         head: Parts,
         body: Bytes,
         call: Call,
         caller: Option<Arc<Caller>>,
-    ) -> Answer {
+    ) -> Result<Reply, Unanswered> {
+        // On a task of its own: a call that has begun is finished, even if the caller is killed meanwhile.
+        let served = tokio::spawn(self.serve_call(head, body, call, caller));
+        served.await.map_err(|_| Unanswered)
+    }
+
+    async fn serve_call(
+        self: Arc<Front>,
+        head: Parts,
+        body: Bytes,
+        call: Call,
+        caller: Option<Arc<Caller>>,
+    ) -> Reply {
         let answer = match self.follow_rules().await {
             Ok(()) => self.ask(&head, body, &call, caller.as_deref()).await,
             Err(error) => {
                 let error = format!("{error:#}");
                 log::line("dynamodb", &error);
-                answer::internal(&error)
+                reply::internal(&error)
             }
         };
         if answer.status() == StatusCode::OK {
@@ -171,7 +198,7 @@ impl Front {
     }
 
     /// Has the call answered by the engine that is to know: the shadow for an index that lags.
-    async fn ask(&self, head: &Parts, body: Bytes, call: &Call, caller: Option<&Caller>) -> Answer {
+    async fn ask(&self, head: &Parts, body: Bytes, call: &Call, caller: Option<&Caller>) -> Reply {
         // Held to the end: the shadow is not copied in the middle of a write.
         let shadow = self.shadow.read().await;
         let Some(shadow) = shadow.as_ref() else {
@@ -203,7 +230,7 @@ impl Front {
                 }
                 answer
             }
-            Effect::PartiQl => answer::invalid(
+            Effect::PartiQl => reply::invalid(
                 "PartiQL statements are refused while a fault rule makes indexes lag: use the operations on items, or \
                  remove the rule",
             ),
@@ -240,9 +267,9 @@ impl Front {
         Ok(())
     }
 
-    async fn send(&self, engine: SocketAddr, head: &Parts, body: Bytes) -> Answer {
+    async fn send(&self, engine: SocketAddr, head: &Parts, body: Bytes) -> Reply {
         let Some(uri) = uri(engine, head) else {
-            return answer::not_found();
+            return reply::not_found();
         };
         let mut request = Request::new(Full::from(body));
         *request.method_mut() = head.method.clone();
@@ -250,14 +277,14 @@ impl Front {
         *request.headers_mut() = head.headers.clone();
         strip(request.headers_mut());
         let Ok(answer) = self.client.request(request).await else {
-            return answer::internal("The database engine cannot be reached");
+            return reply::internal("The database engine cannot be reached");
         };
         let (mut head, body) = answer.into_parts();
         head.version = Version::HTTP_11;
         strip(&mut head.headers);
         match body.collect().await {
-            Ok(body) => Answer::from_parts(head, Full::from(body.to_bytes())),
-            Err(_) => answer::internal("The database engine has ended in the middle of an answer"),
+            Ok(body) => Reply::from_parts(head, Full::from(body.to_bytes())),
+            Err(_) => reply::internal("The database engine has ended in the middle of an answer"),
         }
     }
 }

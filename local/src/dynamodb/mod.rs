@@ -1,16 +1,17 @@
 //! DynamoDB on one machine: dynoxide, a SQLite-backed engine, served on a loopback port inside this process.
 //!
-//! With fault rules or a status page, a front stands before the engine; without, functions reach it directly.
+//! A front stands before the engine: it refuses web pages, counts the calls, and carries out fault rules.
 
-mod answer;
 mod call;
 mod counters;
 mod front;
 mod lag;
+mod reply;
 
 use std::convert::Infallible;
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,9 +35,9 @@ const FILE: &str = "dynamodb.sqlite";
 pub struct DynamoDb {
     /// The URL that SDKs call.
     pub endpoint: String,
-    /// What the front has counted; nothing without one.
-    pub(crate) counters: Option<Arc<Counters>>,
-    front: Option<JoinHandle<Infallible>>,
+    /// The calls that the front has counted.
+    pub(crate) counters: Arc<Counters>,
+    front: JoinHandle<Infallible>,
     engine: Engine,
 }
 
@@ -68,30 +69,53 @@ pub fn open(data: Option<&Path>) -> Result<Store> {
     };
     let name = directory.display();
     let hint = || format!("--data {name}: cannot keep a database there");
-    std::fs::create_dir_all(directory).with_context(hint)?;
-    let lock = File::create(directory.join("lock")).with_context(hint)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(hint)?;
+    let lock = private(&directory.join("lock")).with_context(hint)?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => bail!("--data {name}: another gateway uses that folder"),
         Err(TryLockError::Error(error)) => return Err(error).with_context(hint),
     }
     let path = directory.join(FILE);
-    let path = path
+    // SQLite gives the files beside it the same mode.
+    private(&path).with_context(hint)?;
+    let text = path
         .to_str()
         .ok_or_else(|| anyhow!("the path is not valid UTF-8"))
         .with_context(hint)?;
-    // SQLite opens lazily: a file that is no database shows at the first read.
-    match Database::new(path).and_then(|database| database.table_count().map(|_| database)) {
+    // SQLite opens lazily: a file that is not a database shows at the first read.
+    match Database::new(text).and_then(|database| database.table_count().map(|_| database)) {
         Ok(database) => Ok(Store {
             database,
             _lock: Some(lock),
         }),
-        // The engine's own text speaks of features of the engine.
+        // The engine's own text names features of the engine.
         Err(_) => bail!(
-            "{}: {FILE} is no database of this program, or cannot be written",
-            hint()
+            "--data {name}: {} is not a database of this program, is damaged, or cannot be written",
+            path.display()
         ),
     }
+}
+
+/// Opens a file that only its owner can read, and makes it if it is missing. A symbolic link is refused.
+fn private(path: &Path) -> Result<File> {
+    let open = || -> std::io::Result<File> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(path)?;
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        Ok(file)
+    };
+    open().with_context(|| path.display().to_string())
 }
 
 /// Makes the declared tables that are not there yet.
@@ -155,24 +179,17 @@ fn shape(value: &serde_json::Value) -> Vec<String> {
     entries
 }
 
-/// Serves the database until it is stopped, through a front if there are `faults`.
+/// Serves the database until it is stopped.
 ///
 /// # Errors
 /// When there is no port for the engine behind the front.
 pub async fn serve(
     database: Database,
     listener: TcpListener,
-    faults: Option<(Arc<Faults>, Arc<Callers>)>,
+    faults: Arc<Faults>,
+    callers: Arc<Callers>,
 ) -> Result<DynamoDb> {
     let endpoint = format!("http://{}", listener.local_addr()?);
-    let Some((faults, callers)) = faults else {
-        return Ok(DynamoDb {
-            endpoint,
-            counters: None,
-            front: None,
-            engine: Engine::start(database, listener)?,
-        });
-    };
     let engine = Engine::start_on_free_port(database.clone()).await?;
     let tables = database.table_stats()?;
     let names = tables.iter().map(|table| table.table_name.as_str());
@@ -181,8 +198,8 @@ pub async fn serve(
     let front = Front::new(engine.address, database, faults, callers, counted);
     Ok(DynamoDb {
         endpoint,
-        counters: Some(counters),
-        front: Some(tokio::spawn(Arc::new(front).serve(listener))),
+        counters,
+        front: tokio::spawn(Arc::new(front).serve(listener)),
         engine,
     })
 }
@@ -205,9 +222,16 @@ impl Engine {
     }
 
     async fn start_on_free_port(database: Database) -> Result<Engine> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .context("cannot listen on a port for the database")?;
+        // The engine answers web pages, too. On Linux its address is one of 16 million, which no page can find; other
+        // systems have one loopback address.
+        let [a, b, c] = rand::random();
+        let hidden = Ipv4Addr::new(127, a, b, c);
+        let listener = match TcpListener::bind((hidden, 0)).await {
+            Ok(listener) => listener,
+            Err(_) => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+                .await
+                .context("cannot listen on a port for the database")?,
+        };
         Engine::start(database, listener)
     }
 }
@@ -215,9 +239,7 @@ impl Engine {
 impl DynamoDb {
     /// Finishes what is running and closes the database.
     pub async fn stop(self) {
-        if let Some(front) = self.front {
-            front.abort();
-        }
+        self.front.abort();
         let _ = self.engine.stop.send(());
         let _ = self.engine.server.await;
     }

@@ -1,5 +1,6 @@
 //! The handshake: who may connect, and what `$connect` says of it.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -51,7 +52,7 @@ pub(crate) async fn answer(gateway: Arc<Gateway>, peer: &Peer, mut request: Requ
     if gateway.check_signatures && matches!(gateway.api.access.authorization, Authorization::Iam) {
         let (head, body) = request.into_parts();
         // An upgrade request has no body.
-        if let Err(rejected) = signature::check(&head, b"", &gateway.api.region) {
+        if let Err(rejected) = signature::check(&head, b"", &gateway.api.region, &gateway.secret) {
             return rejected.into_response();
         }
         request = Request::from_parts(head, body);
@@ -81,22 +82,13 @@ pub(crate) async fn answer(gateway: Arc<Gateway>, peer: &Peer, mut request: Requ
         request.uri().query(),
     );
     let upgrade = hyper::upgrade::on(&mut request);
-    let faulty = gateway.faults.is_active().then(|| {
-        let route = gateway.api.routes.get_key_value("$connect");
-        let decide = |(key, route): (&String, _)| {
-            invocations::decide(&gateway, Site::Connect, &client, (key, route))
-        };
-        Handshake(route.map(decide).unwrap_or_default())
-    });
-    if let Some(faulty) = &faulty {
-        faulty.hang().await;
-    }
-
     // On a task of its own: what $connect has begun it finishes, even if the client does not wait for it.
-    let connecting = tokio::spawn(connect(gateway, client, faulty, event, upgrade));
+    let connecting = tokio::spawn(connect(gateway, client, event, upgrade));
     let subprotocol = match connecting.await {
         Ok(Ok(subprotocol)) => subprotocol,
-        Ok(Err(refusal)) => return refusal.into_response(),
+        Ok(Err(Unopened::Refused(refusal))) => return refusal.into_response(),
+        // The client may leave meanwhile.
+        Ok(Err(Unopened::Unanswered)) => return pending().await,
         Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
     };
     let mut response = Response::new(Body::empty());
@@ -119,6 +111,19 @@ pub(crate) async fn answer(gateway: Arc<Gateway>, peer: &Peer, mut request: Requ
 struct Refusal {
     status: StatusCode,
     message: Option<&'static str>,
+}
+
+/// A handshake that opens no connection.
+enum Unopened {
+    Refused(Refusal),
+    /// A fault rule demands that the client gets no answer.
+    Unanswered,
+}
+
+impl From<Refusal> for Unopened {
+    fn from(refusal: Refusal) -> Unopened {
+        Unopened::Refused(refusal)
+    }
 }
 
 impl Refusal {
@@ -191,15 +196,25 @@ fn check(request: &Request) -> Result<String, Refusal> {
 async fn connect(
     gateway: Arc<Gateway>,
     mut client: Client,
-    mut faulty: Option<Handshake>,
     mut event: Value,
     upgrade: OnUpgrade,
-) -> Result<Option<String>, Refusal> {
+) -> Result<Option<String>, Unopened> {
     let serving = gateway.serving.subscribe();
     let opened = gateway.clock.waiting.now();
     if let Err(denied) = authorizer::admit(&gateway, &mut client, &mut event).await {
         refused(&client, json!({ "error": denied.message() }));
-        return Err(Refusal::by_gateway(denied.status(), denied.message()));
+        return Err(Refusal::by_gateway(denied.status(), denied.message()).into());
+    }
+    // Only now: a rule counts the invocations of $connect, and a refused client causes none.
+    let mut faulty = gateway.faults.is_active().then(|| {
+        let route = gateway.api.routes.get_key_value("$connect");
+        let decide = |(key, route): (&String, _)| {
+            invocations::decide(&gateway, Site::Connect, &client, (key, route))
+        };
+        Handshake(route.map(decide).unwrap_or_default())
+    });
+    if faulty.as_ref().is_some_and(Handshake::hangs) {
+        return Err(Unopened::Unanswered);
     }
     // Without a $connect route every connection is accepted.
     let subprotocol = match gateway.api.routes.get("$connect") {
@@ -209,14 +224,12 @@ async fn connect(
                 Ok(answer) if (200..300).contains(&answer.status) => answer.subprotocol,
                 Ok(answer) => {
                     refused(&client, json!({ "status": answer.status }));
-                    return Err(Refusal::by_function(answer.status));
+                    return Err(Refusal::by_function(answer.status).into());
                 }
                 Err(failure) => {
                     refused(&client, json!({ "error": failure.message() }));
-                    return Err(Refusal::by_gateway(
-                        failure.handshake_status(),
-                        failure.message(),
-                    ));
+                    let status = failure.handshake_status();
+                    return Err(Refusal::by_gateway(status, failure.message()).into());
                 }
             }
         }

@@ -1,7 +1,5 @@
 //! Carries out the verdicts of fault rules on invocations. Without rules nothing here runs.
 
-use std::future::pending;
-
 use serde_json::Value;
 
 use super::connections::{Cause, Connection};
@@ -39,11 +37,9 @@ pub(super) fn decide(
 pub(super) struct Handshake(pub(super) Verdict);
 
 impl Handshake {
-    /// Never returns if the client is to get no answer. The client may leave meanwhile.
-    pub(super) async fn hang(&self) {
-        if let Some(Fault::Hang { .. }) = self.0.fault {
-            pending().await
-        }
+    /// Reports whether the client gets no answer.
+    pub(super) fn hangs(&self) -> bool {
+        matches!(self.0.fault, Some(Fault::Hang { .. }))
     }
 
     /// Reports whether `$disconnect` is invoked beside `$connect`, and the connection never opens.

@@ -21,7 +21,7 @@ use super::state::Gateway;
 use super::{frames, signature};
 use crate::faults::{Fault, Point, Site};
 use crate::lambda::outbound::Outbound;
-use crate::{ids, log};
+use crate::{ids, log, loopback};
 
 /// 128 KB, API Gateway's largest message.
 const MAX_POST_BYTES: usize = 128 * 1024;
@@ -42,6 +42,15 @@ pub(crate) async fn handle(gateway: &Gateway, id: &str, request: Request<Body>) 
 
 async fn call(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
+    if loopback::is_foreign(&head.headers) {
+        return error(
+            StatusCode::FORBIDDEN,
+            "ForbiddenException",
+            Some(
+                "@connections is for programs on this machine: call 127.0.0.1, and not from a web page",
+            ),
+        );
+    }
     if !matches!(head.method, Method::POST | Method::GET | Method::DELETE) {
         return error(
             StatusCode::FORBIDDEN,
@@ -53,7 +62,8 @@ async fn call(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
     let message = axum::body::to_bytes(body, MAX_POST_BYTES).await.ok();
     // One that is too large is refused below as what it is: of its signature nothing can be said.
     if let Some(message) = message.as_deref().filter(|_| gateway.check_signatures)
-        && let Err(rejected) = signature::check(&head, message, &gateway.api.region)
+        && let Err(rejected) =
+            signature::check(&head, message, &gateway.api.region, &gateway.secret)
     {
         return rejected.into_response();
     }

@@ -1,7 +1,6 @@
 //! Signature Version 4: whether a request is signed as AWS wants it.
 //!
-//! The secret is always `local`, which is what functions are given, and any access key id will do. What is signed is
-//! checked with `aws-sigv4`, the crate that signs in the AWS SDK for Rust.
+//! All access keys have the same secret, which functions get in their environment. The signature is checked with `aws-sigv4`, the crate that signs in the AWS SDK for Rust.
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 
@@ -21,7 +20,6 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use percent_encoding::percent_decode_str;
 
 use super::responses;
-use crate::account::SECRET;
 
 /// The service whose calls are signed here.
 const SERVICE: &str = "execute-api";
@@ -75,8 +73,13 @@ impl Rejected {
 ///
 /// # Errors
 /// What AWS would say of it.
-pub(crate) fn check(request: &Parts, body: &[u8], region: &str) -> Result<(), Rejected> {
-    check_at(request, body, region, SECRET, SystemTime::now())
+pub(crate) fn check(
+    request: &Parts,
+    body: &[u8],
+    region: &str,
+    secret: &str,
+) -> Result<(), Rejected> {
+    check_at(request, body, region, secret, SystemTime::now())
 }
 
 fn check_at(

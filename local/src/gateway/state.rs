@@ -29,10 +29,11 @@ pub(crate) struct Gateway {
     pub(crate) quotas: Quotas,
     pub(crate) tables: Vec<Table>,
     pub(crate) database: Database,
-    /// There when something stands between the functions and the tables.
-    pub(crate) table_calls: Option<Arc<Counters>>,
+    pub(crate) table_calls: Arc<Counters>,
     /// Whether calls of @connections, and handshakes under AWS_IAM, must be signed.
     pub(crate) check_signatures: bool,
+    /// The secret of every access key.
+    pub(crate) secret: String,
     pub(crate) port: u16,
     /// A connection without a message for that long is closed.
     pub(crate) idle_timeout: Duration,

@@ -206,15 +206,7 @@ async fn read(
         match message {
             Some(Ok(Message::Text(body))) => {
                 connection.touch(clock);
-                // Decided in the order of arrival: from here on the messages overtake each other.
-                let verdict = gateway.faults.is_active().then(|| {
-                    let decide = |route| {
-                        invocations::decide(gateway, Site::Message, &connection.client, route)
-                    };
-                    gateway.api.route(&body).map(decide).unwrap_or_default()
-                });
-                let (gateway, connection) = (Arc::clone(gateway), Arc::clone(connection));
-                tokio::spawn(dispatch(gateway, connection, body, verdict));
+                accept(gateway, connection, body);
             }
             Some(Ok(Message::Binary(_))) => return End::by_gateway(1003, ""),
             Some(Ok(Message::Close(Some(frame)))) => {
@@ -278,32 +270,42 @@ async fn write_waiting(
     Ok(())
 }
 
-/// Takes a message through its route, and its answer back to the client.
+/// Finds the route of a message, and has a task of its own invoke it. Routes, throttles and fault rules see the messages
+/// in the order of arrival.
+fn accept(gateway: &Arc<Gateway>, connection: &Arc<Connection>, body: Utf8Bytes) {
+    let client = &connection.client;
+    let Some((route_key, route)) = gateway.api.route(&body) else {
+        let frame = own_frame("Forbidden", client, &ids::generate());
+        return reply(gateway, connection, frame, None);
+    };
+    let clock = &gateway.clock.working;
+    if !gateway.quotas.admit_request(route_key, clock) {
+        return throttled(gateway, connection, route_key);
+    }
+    connection.admitted();
+    let verdict = gateway
+        .faults
+        .is_active()
+        .then(|| invocations::decide(gateway, Site::Message, client, (route_key, route)));
+    let route_key = route_key.to_owned();
+    let (gateway, connection) = (Arc::clone(gateway), Arc::clone(connection));
+    tokio::spawn(dispatch(gateway, connection, route_key, body, verdict));
+}
+
+/// Invokes the route of a message, and sends the response to the client.
 async fn dispatch(
     gateway: Arc<Gateway>,
     connection: Arc<Connection>,
+    route_key: String,
     body: Utf8Bytes,
     verdict: Option<Verdict>,
 ) {
     let api = &gateway.api;
     let client = &connection.client;
-    let Some((route_key, route)) = api.route(&body) else {
-        reply(
-            &gateway,
-            &connection,
-            own_frame("Forbidden", client, &ids::generate()),
-            None,
-        );
+    let route_key = route_key.as_str();
+    let Some(route) = api.routes.get(route_key) else {
         return;
     };
-    if !gateway
-        .quotas
-        .admit_request(route_key, &gateway.clock.working)
-    {
-        throttled(&gateway, &connection, route_key);
-        return;
-    }
-    connection.admitted();
     let started = Instant::now();
     let event = event::message(api, client, gateway.clock.wall_ms(), route_key, &body);
     let fail = |message| {

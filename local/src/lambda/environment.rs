@@ -140,13 +140,20 @@ impl Environment {
         // A process that has just died has closed nothing here; the wait below finds out.
         let _ = self.runtime.invocations.send(invocation).await;
 
+        let mut status = report::Status::Ended;
         let outcome = tokio::select! {
             biased;
-            answer = &mut answered => answer.unwrap_or_else(|_| {
+            result = &mut answered => result.unwrap_or_else(|_| {
                 Err(FunctionError::new("Runtime.NoResponse", "the function asked for its next event without answering"))
             }),
-            status = self.process.child.wait() => Err(exit_error(status)),
-            () = clock.sleep_until(deadline) => Err(timed_out(function.timeout)),
+            exit = self.process.child.wait() => {
+                status = report::Status::Exited;
+                Err(exit_error(exit))
+            }
+            () = clock.sleep_until(deadline) => {
+                status = report::Status::TimedOut;
+                Err(timed_out(function.timeout))
+            }
         };
         let error = outcome.as_ref().err().cloned();
         caller(outcome.map_err(super::InvokeError::Function));
@@ -154,9 +161,9 @@ impl Environment {
         self.peak_memory_mb = self.peak_memory_mb.max(self.process.peak_memory_mb());
 
         // The environment is busy until it asks for more, and all of that time is the function's.
-        let alive = match error.as_ref().map(|e| e.error_type.as_str()) {
-            Some(EXIT_ERROR | TIMED_OUT) => false,
-            _ => tokio::select! {
+        let alive = match status {
+            report::Status::Exited | report::Status::TimedOut => false,
+            report::Status::Ended => tokio::select! {
                 signal = self.runtime.signals.recv() => matches!(signal, Some(Signal::Ready)),
                 _ = self.process.child.wait() => false,
                 () = clock.sleep_until(deadline) => false,
@@ -176,7 +183,7 @@ impl Environment {
                 function.memory_mb,
                 self.peak_memory_mb,
                 self.init.take(),
-                error.as_ref(),
+                (status, error.as_ref()),
             ),
         );
         if let Some(error) = &error {
@@ -191,8 +198,6 @@ impl Environment {
     }
 }
 
-const EXIT_ERROR: &str = "Runtime.ExitError";
-
 fn timed_out(limit: Duration) -> FunctionError {
     FunctionError::new(
         TIMED_OUT,
@@ -202,7 +207,7 @@ fn timed_out(limit: Duration) -> FunctionError {
 
 fn exit_error(status: std::io::Result<ExitStatus>) -> FunctionError {
     let how = status.map_or_else(|e| e.to_string(), |status| status.to_string());
-    FunctionError::new(EXIT_ERROR, &format!("Runtime exited: {how}"))
+    FunctionError::new("Runtime.ExitError", &format!("Runtime exited: {how}"))
 }
 
 /// A child process and all it has started itself: they end together when this is dropped, without notice, as on Lambda.

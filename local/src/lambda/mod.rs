@@ -23,7 +23,6 @@ use serde::Serialize;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use crate::account::SECRET;
 use crate::clock::Clock;
 use crate::deployment::Function;
 use crate::log;
@@ -78,6 +77,8 @@ pub(crate) struct Spec {
     pub(crate) function: Function,
     pub(crate) program: Program,
     pub(crate) region: String,
+    /// The secret of the process's credentials, and its session token.
+    pub(crate) secret: String,
     /// What this machine sets on top of the declared environment: endpoints, and what the user asked for.
     pub(crate) overrides: BTreeMap<String, String>,
     /// Where its processes are known by what they sign with.
@@ -97,8 +98,8 @@ impl Spec {
         let own = [
             ("_HANDLER", self.function.handler.clone()),
             ("AWS_ACCESS_KEY_ID", access_key_id.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
-            ("AWS_SESSION_TOKEN", SECRET.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", self.secret.clone()),
+            ("AWS_SESSION_TOKEN", self.secret.clone()),
             ("AWS_REGION", self.region.clone()),
             ("AWS_DEFAULT_REGION", self.region.clone()),
             ("AWS_LAMBDA_FUNCTION_NAME", name.clone()),

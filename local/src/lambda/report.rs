@@ -2,7 +2,18 @@
 
 use std::time::Duration;
 
-use super::{FunctionError, TIMED_OUT};
+use super::FunctionError;
+
+/// How an invocation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    /// The process gave a result or an error, whatever the error's type is.
+    Ended,
+    /// The process exited.
+    Exited,
+    /// The function's timeout passed.
+    TimedOut,
+}
 
 /// `REPORT RequestId: …`, tab-separated as on AWS. Init Duration is there after a cold start only.
 pub(super) fn line(
@@ -11,7 +22,7 @@ pub(super) fn line(
     memory_size_mb: u64,
     memory_used_mb: u64,
     init: Option<Duration>,
-    error: Option<&FunctionError>,
+    (status, error): (Status, Option<&FunctionError>),
 ) -> String {
     // Init is billed too, and every started millisecond counts.
     let billed = (duration + init.unwrap_or_default()).as_secs_f64() * 1000.0;
@@ -27,11 +38,12 @@ pub(super) fn line(
             init.as_secs_f64() * 1000.0
         ));
     }
-    if let Some(error) = error {
-        match error.error_type.as_str() {
-            TIMED_OUT => line.push_str("Status: timeout"),
-            error_type => line.push_str(&format!("Status: error\tError Type: {error_type}")),
+    match (status, error) {
+        (Status::TimedOut, _) => line.push_str("Status: timeout"),
+        (_, Some(error)) => {
+            line.push_str(&format!("Status: error\tError Type: {}", error.error_type));
         }
+        (_, None) => {}
     }
     line
 }
@@ -53,7 +65,14 @@ mod tests {
     fn it_has_the_shape_of_lambdas() {
         let ms = Duration::from_micros;
         assert_eq!(
-            line("id", ms(12_340), 128, 24, Some(ms(45_670)), None),
+            line(
+                "id",
+                ms(12_340),
+                128,
+                24,
+                Some(ms(45_670)),
+                (Status::Ended, None)
+            ),
             "REPORT RequestId: id\tDuration: 12.34 ms\tBilled Duration: 59 ms\tMemory Size: 128 MB\tMax Memory Used: 24 MB\tInit Duration: 45.67 ms\t"
         );
         assert_eq!(
@@ -63,9 +82,25 @@ mod tests {
                 128,
                 24,
                 None,
-                Some(&FunctionError::new(TIMED_OUT, ""))
+                (
+                    Status::TimedOut,
+                    Some(&FunctionError::new("Sandbox.Timedout", ""))
+                )
             ),
             "REPORT RequestId: id\tDuration: 3000.00 ms\tBilled Duration: 3000 ms\tMemory Size: 128 MB\tMax Memory Used: 24 MB\tStatus: timeout"
+        );
+        // A function may give its own error any type.
+        let reported = FunctionError::new("Sandbox.Timedout", "");
+        assert!(
+            line(
+                "id",
+                ms(1_000),
+                128,
+                24,
+                None,
+                (Status::Ended, Some(&reported))
+            )
+            .ends_with("\tStatus: error\tError Type: Sandbox.Timedout")
         );
         assert_eq!(
             line(
@@ -74,7 +109,10 @@ mod tests {
                 128,
                 24,
                 None,
-                Some(&FunctionError::new("Runtime.ExitError", ""))
+                (
+                    Status::Exited,
+                    Some(&FunctionError::new("Runtime.ExitError", ""))
+                )
             ),
             "REPORT RequestId: id\tDuration: 1.00 ms\tBilled Duration: 1 ms\tMemory Size: 128 MB\tMax Memory Used: 24 MB\tStatus: error\tError Type: Runtime.ExitError"
         );

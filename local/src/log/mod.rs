@@ -168,14 +168,40 @@ fn json_line(time: &str, kind: &str, mut fields: Value) -> String {
     // Last: what the line itself says of the event stays.
     fields["time"] = time.into();
     fields["event"] = kind.into();
-    fields.to_string()
+    escaped(&fields.to_string(), |c| format!("\\u{:04x}", u32::from(c)))
+}
+
+/// Escapes the characters that a terminal would obey, or that would change the order of what is shown: clients and
+/// functions choose much of a line.
+fn escaped(text: &str, escape: impl Fn(char) -> String) -> String {
+    let is_unsafe = |c: char| {
+        (c.is_control() && c != '\t')
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_unsafe) {
+        return text.to_owned();
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe(c) {
+            escaped.push_str(&escape(c));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+/// Returns a text as a terminal may show it.
+fn shown(text: &str) -> String {
+    escaped(text, |c| c.escape_default().to_string())
 }
 
 /// `12:30:00.123 T0aBceHkDoECIQw= message bytes=64 route=publish`. The text of a function's line stands alone.
 fn text_line(time: &str, kind: &str, fields: &Value, colour: bool) -> String {
     let text = fields.get("text").and_then(Value::as_str);
     if kind == "notice" {
-        return text.unwrap_or_default().to_owned();
+        return shown(text.unwrap_or_default());
     }
     let (dim, hue, end) = if colour {
         ("\u{1b}[2m", hue(kind, fields), "\u{1b}[0m")
@@ -183,14 +209,14 @@ fn text_line(time: &str, kind: &str, fields: &Value, colour: bool) -> String {
         ("", "", "")
     };
     let subject = fields.get("connectionId").or_else(|| fields.get("source"));
-    let subject = subject.and_then(Value::as_str).unwrap_or_default();
+    let subject = shown(subject.and_then(Value::as_str).unwrap_or_default());
     let mut line = format!("{dim}{time}{end} {hue}{subject:<16}{end}");
     if kind != "log" {
         line.push_str(&format!(" {hue}{kind}{end}"));
     }
     if let Some(text) = text {
         line.push(' ');
-        line.push_str(text);
+        line.push_str(&shown(text));
     }
     for (name, value) in fields.as_object().into_iter().flatten() {
         match value {
@@ -199,7 +225,7 @@ fn text_line(time: &str, kind: &str, fields: &Value, colour: bool) -> String {
             Value::String(value) => {
                 line.push_str(&format!(" {dim}{name}={end}{}", value.escape_debug()));
             }
-            value => line.push_str(&format!(" {dim}{name}={end}{value}")),
+            value => line.push_str(&format!(" {dim}{name}={end}{}", shown(&value.to_string()))),
         }
     }
     line
@@ -242,6 +268,33 @@ mod tests {
             json_line("T", "close", fields),
             r#"{"bytes":64,"connectionId":"T0aBceHkDoECIQw=","event":"close","reason":"by\ne","time":"T"}"#
         );
+    }
+
+    #[test]
+    fn no_line_moves_the_terminal() {
+        let evil = "a\u{1b}[2J\u{9b}1m\u{7f}\r\nb\u{202e}c\u{2028}";
+        let inside = json!({"headers": {"X": evil}, "query": {evil: evil}});
+        for (kind, fields) in [
+            (
+                "@connections",
+                json!({"connectionId": evil, "method": evil}),
+            ),
+            ("event", json!({"source": evil, "input": inside})),
+            ("log", json!({"source": "publish", "text": evil})),
+            ("notice", json!({"text": evil})),
+            ("close", json!({"reason": evil, "list": [evil]})),
+        ] {
+            let text = text_line("T", kind, &fields, false);
+            let json = json_line("T", kind, fields.clone());
+            for line in [&text, &json] {
+                let is_unsafe = |c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{2028}');
+                assert!(!line.contains(is_unsafe), "{line:?}");
+            }
+            let read: Value = serde_json::from_str(&json).unwrap();
+            for (name, value) in fields.as_object().unwrap() {
+                assert_eq!(&read[name], value);
+            }
+        }
     }
 
     #[test]

@@ -1,42 +1,66 @@
-//! An event without what it should not be printed with.
+//! Events as the log may show them: without bodies and secrets.
 
 use serde_json::Value;
 
-/// Headers that hold secrets. A browser has no other place for a token than the subprotocol.
-const SECRET_HEADERS: [&str; 5] = [
-    "authorization",
-    "cookie",
-    "x-api-key",
-    "x-amz-security-token",
-    "sec-websocket-protocol",
+/// The headers that hold no secret. A token can be in any other, and a browser's is in the subprotocol.
+const SHOWN_HEADERS: [&str; 14] = [
+    "accept-encoding",
+    "accept-language",
+    "connection",
+    "content-length",
+    "host",
+    "origin",
+    "sec-websocket-extensions",
+    "sec-websocket-version",
+    "upgrade",
+    "user-agent",
+    "x-amzn-trace-id",
+    "x-forwarded-for",
+    "x-forwarded-port",
+    "x-forwarded-proto",
 ];
 
-/// What the names of query parameters hold whose values are secrets.
-const SECRET_WORDS: [&str; 6] = ["token", "key", "secret", "password", "auth", "signature"];
+/// The words in the names of query parameters that hold secrets.
+const SECRET_WORDS: [&str; 11] = [
+    "auth",
+    "code",
+    "credential",
+    "jwt",
+    "key",
+    "pass",
+    "secret",
+    "session",
+    "sig",
+    "ticket",
+    "token",
+];
 
-/// The event with its body's size for the body, and stars for secrets.
+/// The longest value of a query parameter that is shown: tokens and keys are longer.
+const MAX_SHOWN_CHARS: usize = 64;
+
+/// Returns the event with the size of its body in place of the body, and with stars in place of secrets.
 pub(crate) fn redacted(event: &Value) -> Value {
     let mut event = event.clone();
     if let Some(Value::String(body)) = event.get_mut("body") {
         *body = format!("({} bytes)", body.len());
     }
     for map in ["headers", "multiValueHeaders"] {
-        hide(&mut event[map], |name| SECRET_HEADERS.contains(&name));
+        hide(&mut event[map], |name, _| !SHOWN_HEADERS.contains(&name));
     }
     for map in ["queryStringParameters", "multiValueQueryStringParameters"] {
-        hide(&mut event[map], |name| {
-            SECRET_WORDS.iter().any(|word| name.contains(word))
+        hide(&mut event[map], |name, value| {
+            SECRET_WORDS.iter().any(|word| name.contains(word)) || looks_secret(value)
         });
     }
-    // What an authorizer passes on may be anything.
-    hide(&mut event["requestContext"]["authorizer"], |name| {
+    // An authorizer's context may hold anything.
+    hide(&mut event["requestContext"]["authorizer"], |name, _| {
         name != "integrationlatency"
     });
-    hide(&mut event["requestContext"]["identity"], |name| {
+    hide(&mut event["requestContext"]["identity"], |name, _| {
         name == "apikey"
     });
     if let Value::Object(event) = &mut event {
-        // Indexing has made those that were not there.
+        // Indexing has made the maps that were missing.
         event.retain(|_, value| !value.is_null());
         if let Some(Value::Object(context)) = event.get_mut("requestContext") {
             context.retain(|_, value| !value.is_null());
@@ -45,9 +69,21 @@ pub(crate) fn redacted(event: &Value) -> Value {
     event
 }
 
-fn hide(map: &mut Value, is_secret: impl Fn(&str) -> bool) {
+/// Reports whether a value is too long for a name, or has the form of a JWT, whatever its parameter is called.
+fn looks_secret(value: &Value) -> bool {
+    match value {
+        Value::String(text) => {
+            text.chars().count() > MAX_SHOWN_CHARS
+                || (text.starts_with("eyJ") && text.matches('.').count() >= 2)
+        }
+        Value::Array(values) => values.iter().any(looks_secret),
+        _ => false,
+    }
+}
+
+fn hide(map: &mut Value, is_secret: impl Fn(&str, &Value) -> bool) {
     for (name, value) in map.as_object_mut().into_iter().flatten() {
-        if is_secret(&name.to_ascii_lowercase()) {
+        if is_secret(&name.to_ascii_lowercase(), value) {
             *value = "***".into();
         }
     }
@@ -73,6 +109,38 @@ mod tests {
             "body": "(6 bytes)",
         });
         assert_eq!(redacted(&event), expected);
+    }
+
+    #[test]
+    fn a_token_is_hidden_wherever_it_is() {
+        let jwt = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.";
+        let opaque = "k".repeat(65);
+        for header in [
+            "Authorization",
+            "Sec-WebSocket-Protocol",
+            "Cookie",
+            "X-Api-Key",
+            "X-My-Own",
+            "Referer",
+        ] {
+            let mut event = json!({"headers": {}, "multiValueHeaders": {}});
+            event["headers"][header] = jwt.into();
+            event["multiValueHeaders"][header] = json!([jwt]);
+            assert!(!redacted(&event).to_string().contains(jwt), "{header}");
+        }
+        for (name, value) in [
+            ("token", "short"),
+            ("Access_Token", "short"),
+            ("x", jwt),
+            ("x", opaque.as_str()),
+            ("authorization", "short"),
+        ] {
+            let mut event =
+                json!({"queryStringParameters": {}, "multiValueQueryStringParameters": {}});
+            event["queryStringParameters"][name] = value.into();
+            event["multiValueQueryStringParameters"][name] = json!(["", value]);
+            assert!(!redacted(&event).to_string().contains(value), "{name}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::handshake::HandshakeError;
 
 use crate::declaration::edit;
+use crate::faults;
 use kit::{Client, Gateway, PATIENCE, command, root};
 
 fn front_door(flags: &[&str]) -> Gateway {
@@ -372,7 +373,7 @@ fn signed(
 #[test]
 fn calls_of_the_management_api_are_signed_if_it_is_asked_for() {
     // The functions make their calls with the Rust SDK.
-    let gateway = Gateway::start(&["--check-signatures"]);
+    let gateway = Gateway::start(&["--check-signatures", "--secret", "local"]);
     let mut alice = gateway.join("lobby", "alice");
     let mut bob = gateway.join("lobby", "bob");
     let ack = alice.publish(&json!("hi"));
@@ -423,7 +424,8 @@ fn calls_of_the_management_api_are_signed_if_it_is_asked_for() {
 #[test]
 fn a_handshake_under_iam_is_signed_if_it_is_asked_for() {
     let iam = ["--var", "authorization=AWS_IAM"];
-    let gateway = front_door(&[iam.as_slice(), &["--check-signatures"]].concat());
+    let gateway =
+        front_door(&[iam.as_slice(), &["--check-signatures", "--secret", "local"]].concat());
     let enter_with = |headers: &[(String, String)]| {
         let headers: Vec<(&str, &str)> = headers
             .iter()
@@ -449,4 +451,84 @@ fn a_handshake_under_iam_is_signed_if_it_is_asked_for() {
             .contains("--check-signatures")
     );
     assert!(enter(&gateway, "/prod", &[]).is_ok());
+}
+
+#[test]
+fn a_refused_handshake_spends_no_fault_rule() {
+    let rule = json!([{"on": "connect", "do": "status", "status": 503, "first": 1}]);
+    let gateway = faults::start("local/tests/front_door", &rule, &[]);
+    let enter = |query: &str| enter(&gateway, &format!("/prod?do={query}"), &WHO).err();
+    assert_eq!(enter("deny"), Some(403));
+    assert_eq!(enter("fail&text=Unauthorized"), Some(401));
+    assert_eq!(enter("allow"), Some(503));
+    assert_eq!(enter("allow"), None);
+}
+
+#[test]
+fn web_pages_reach_no_connection() {
+    let gateway = front_door(&[]);
+    let mut client = enter(&gateway, "/prod?do=allow", &WHO).unwrap();
+    let event = client.ask(&json!({"action": "echo"}));
+    let id = event["requestContext"]["connectionId"].as_str().unwrap();
+    let path = format!("/prod/@connections/{}", id.replace('=', "%3D"));
+    for method in ["POST", "GET", "DELETE", "OPTIONS"] {
+        for (name, value) in [
+            ("origin", "https://evil.example"),
+            ("origin", "null"),
+            ("host", "rebound.example"),
+            ("host", "rebound.example:3000"),
+        ] {
+            let headers = [(name.to_owned(), value.to_owned())];
+            let (status, error, _) = call(&gateway, method, &path, &headers, "x");
+            let expected = (403, "ForbiddenException");
+            assert_eq!(
+                (status, error.as_str()),
+                expected,
+                "{method} {name}: {value}"
+            );
+        }
+    }
+    // The connection is still there, and a page may open one: browsers are clients.
+    assert_eq!(call(&gateway, "POST", &path, &[], "hello").0, 200);
+    assert_eq!(client.receive_text(), "hello");
+    let page = [WHO[0], ("Origin", "https://chat.example")];
+    assert!(enter(&gateway, "/prod?do=allow", &page).is_ok());
+}
+
+#[test]
+fn no_token_is_logged() {
+    let secrets = [
+        "tok-query",
+        "tok-bearer",
+        "tok-protocol",
+        "tok-cookie",
+        "tok-own",
+    ];
+    for form in ["text", "json"] {
+        let gateway = front_door(&["--log", form, "--verbose"]);
+        let headers = [
+            WHO[0],
+            ("Authorization", "Bearer tok-bearer"),
+            (
+                "Sec-WebSocket-Protocol",
+                "roomchat.v1, roomchat.token.tok-protocol",
+            ),
+            ("Cookie", "session=tok-cookie"),
+            ("X-Own", "tok-own"),
+        ];
+        for query in ["do=allow", "do=deny", "do=fail&text=no"] {
+            let path = format!("/prod?{query}&token=tok-query");
+            let entered = enter(&gateway, &path, &headers);
+            assert_eq!(entered.is_ok(), query == "do=allow", "{query}");
+        }
+        gateway.wait_for_line("***");
+        let lines = gateway.output();
+        // The functions of this test print their events themselves.
+        let printed = |line: &&String| line.contains("AUTHORIZING") || line.contains("CONNECT {");
+        for line in lines.iter().filter(|line| !printed(line)) {
+            let secret = secrets.iter().find(|secret| line.contains(**secret));
+            assert_eq!(secret, None, "{line}");
+        }
+        assert!(lines.iter().filter(|line| line.contains("***")).count() >= 4);
+    }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::faults;
 use kit::{Gateway, eventually, root};
 
 /// A clock that hardly moves, so that no bucket refills.
@@ -71,6 +72,42 @@ fn a_route_is_throttled_as_terraform_declares() {
         let event = client.ask(&json!({"action": "probe"}));
         assert!(event["requestContext"].is_object(), "{event}");
     }
+}
+
+#[test]
+fn a_throttled_message_spends_no_fault_rule() {
+    let rule = json!([{"on": "message", "do": "drop", "nth": 2}]);
+    let throttle = [
+        "--var",
+        "probe_rate=1",
+        "--var",
+        "probe_burst=1",
+        "--quota",
+        "routes",
+    ];
+    let flags = [&STANDSTILL[..], &throttle].concat();
+    let gateway = faults::start("local/tests/probe", &rule, &flags);
+    let mut client = gateway.connect("/prod");
+    client.ask(&json!({"action": "probe"}));
+    for _ in 0..2 {
+        let frame = client.ask(&json!({"action": "probe"}));
+        assert_eq!(frame["message"], "Too Many Requests", "{frame}");
+    }
+    pass_a_second(&gateway);
+    // The second message that is admitted is dropped, and the third is answered.
+    client.send(&json!({"action": "probe", "n": 2}));
+    gateway.wait_for_line("do=drop");
+    pass_a_second(&gateway);
+    let answered = client.ask(&json!({"action": "probe", "n": 3}));
+    assert!(
+        answered["body"].as_str().unwrap().contains("3"),
+        "{answered}"
+    );
+    let dropped = gateway
+        .output()
+        .into_iter()
+        .filter(|line| line.contains("do=drop"));
+    assert_eq!(dropped.count(), 1);
 }
 
 #[test]

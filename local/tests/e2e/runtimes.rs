@@ -452,6 +452,25 @@ def logs(event, context):
 }
 
 #[test]
+fn an_error_of_any_name_leaves_the_process_alive() {
+    let deployment = Deployment::new(&[("named", "python3.11", "index.handler")], "").file(
+        "index.py",
+        "import json\nn = 0\ndef handler(event, context):\n    global n\n    n += 1\n    if n in (2, 3):\n        raise type(['Sandbox.Timedout', 'Runtime.ExitError'][n - 2], (Exception,), {})('mine')\n    return {'statusCode': 200, 'body': json.dumps({'n': n})}\n",
+    );
+    let gateway = deployment.start(&[]);
+    let mut client = gateway.connect("/prod");
+    assert_eq!(ask(&mut client, "named")["n"], 1);
+    for _ in 0..2 {
+        assert_eq!(
+            ask(&mut client, "named")["message"],
+            "Internal server error"
+        );
+    }
+    // A new process would count from one.
+    assert_eq!(ask(&mut client, "named")["n"], 4);
+}
+
+#[test]
 fn python_handlers_that_fail() {
     let deployment = Deployment::new(
         &[

@@ -36,7 +36,7 @@ def gateway(gateway_binary, tmp_path):
 
     def start(folder):
         authority = tmp_path / f"authority-{len(running)}.pem"
-        flags = ["--port", "0", "--log", "text", "--check-signatures", "--ca-file", authority]
+        flags = ["--port", "0", "--log", "text", "--check-signatures", "--secret", "local", "--ca-file", authority]
         process = subprocess.Popen(
             # Few processes: more that load an SDK at once could take a busy machine longer than Lambda's ten seconds.
             [gateway_binary, "--terraform", folder, "--processes", "2", *flags],

@@ -65,9 +65,9 @@ impl Running {
             .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
             .unwrap();
         let front = listener.local_addr().unwrap();
-        let rules = Some((Arc::clone(&faults), Arc::default()));
+        let rules = Arc::clone(&faults);
         let dynamodb = runtime
-            .block_on(serve(database(), listener, rules))
+            .block_on(serve(database(), listener, rules, Arc::default()))
             .unwrap();
         Running {
             runtime,
@@ -235,7 +235,7 @@ fn a_throttled_call_does_nothing_and_says_so_in_dynamodbs_words() {
     assert_eq!(running.stored(), [""; 0]);
     let invented = json!({"TableName": "invented", "Item": item});
     assert_eq!(running.call("PutItem", &invented).0, 400);
-    let counts = running.dynamodb.counters.as_ref().unwrap().snapshot();
+    let counts = running.dynamodb.counters.snapshot();
     let of = |table: &str| counts.get(table).copied();
     let count = |reads, throttles| {
         Some(Counts {
@@ -247,6 +247,105 @@ fn a_throttled_call_does_nothing_and_says_so_in_dynamodbs_words() {
     assert_eq!(of("members"), count(1, 1));
     assert_eq!(of("plain"), count(0, 1));
     assert_eq!(of("invented"), None);
+}
+
+#[test]
+fn web_pages_reach_no_table() {
+    let running = Running::start(&json!([]));
+    let put = |host: &str, origin: &str| {
+        let item = json!({"TableName": "members", "Item": {"id": {"S": "x"}, "room": {"S": "r"}}});
+        let request = String::from_utf8(http("PutItem", &item)).unwrap();
+        let request = request.replace("host: localhost\r\n", &format!("host: {host}\r\n{origin}"));
+        exchange(running.front, request.as_bytes())
+    };
+    for (host, origin) in [
+        ("localhost", "origin: https://evil.example\r\n"),
+        ("localhost", "origin: null\r\n"),
+        ("127.0.0.1", "origin: http://127.0.0.1:3000\r\n"),
+        ("rebound.example", ""),
+        ("rebound.example:80", ""),
+    ] {
+        let answer = put(host, origin);
+        assert_eq!(answer.status, 403, "{host} {origin}");
+    }
+    // A page asks first, by a preflight, and no answer allows anything.
+    let preflight = head(
+        "OPTIONS",
+        "/",
+        &[
+            "origin: https://evil.example",
+            "access-control-request-method: POST",
+        ],
+    );
+    let preflight = [preflight, b"\r\n".to_vec()].concat();
+    let text = String::from_utf8(raw(running.front, &preflight)).unwrap();
+    assert!(text.starts_with("HTTP/1.1 403"), "{text}");
+    assert!(
+        !text.to_ascii_lowercase().contains("access-control"),
+        "{text}"
+    );
+    assert_eq!(running.stored(), [""; 0]);
+    assert_eq!(put("localhost", "").status, 200);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_engine_behind_the_front_is_where_no_page_finds_it() {
+    let addresses = [(); 2].map(|()| Running::start(&json!([])).dynamodb.engine.address.ip());
+    assert_ne!(addresses[0], addresses[1]);
+    for address in addresses {
+        assert!(address.is_loopback() && address != Ipv4Addr::LOCALHOST);
+    }
+}
+
+#[test]
+fn kept_tables_are_for_their_owner_alone() {
+    use std::os::unix::fs::symlink;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("a/b");
+    let store = open(Some(&data)).unwrap();
+    create_tables(&store.database, &[]).unwrap();
+    assert_eq!(mode(&data), 0o700);
+    for entry in std::fs::read_dir(&data).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+    drop(store);
+
+    // A link that somebody else has put there leads to a file that is not ours.
+    let victim = parent.path().join("victim");
+    for name in ["lock", FILE] {
+        let data = parent.path().join(format!("linked-{name}"));
+        std::fs::create_dir(&data).unwrap();
+        std::fs::write(&victim, "precious").unwrap();
+        symlink(&victim, data.join(name)).unwrap();
+        let error = format!("{:#}", open(Some(&data)).err().unwrap());
+        assert!(
+            error.contains(&data.join(name).display().to_string()),
+            "{error}"
+        );
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    // Files of an earlier version are closed to others.
+    let data = parent.path().join("wide");
+    std::fs::create_dir(&data).unwrap();
+    drop(open(Some(&data)).unwrap());
+    std::fs::set_permissions(data.join(FILE), Permissions::from_mode(0o644)).unwrap();
+    drop(open(Some(&data)).unwrap());
+    assert_eq!(mode(&data.join(FILE)), 0o600);
+}
+
+#[test]
+fn a_damaged_database_is_named_with_its_path() {
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().join(FILE);
+    for content in ["this is not a database ".repeat(400), "short".to_owned()] {
+        std::fs::write(&path, content).unwrap();
+        let error = format!("{:#}", open(Some(data.path())).err().unwrap());
+        assert!(error.contains(&path.display().to_string()), "{error}");
+    }
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
         "x-more",
         "authorization",
         "x-amz-target",
-        "origin",
+        "referer",
         "te",
         "expect",
     ]);

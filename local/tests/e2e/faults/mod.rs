@@ -17,7 +17,7 @@ use tempfile::NamedTempFile;
 use kit::{Client, Gateway, root};
 
 /// Starts a Terraform folder's deployment with these rules from a file.
-fn start(folder: &str, rules: &Value, flags: &[&str]) -> Gateway {
+pub(crate) fn start(folder: &str, rules: &Value, flags: &[&str]) -> Gateway {
     let mut file = NamedTempFile::new().unwrap();
     let document = json!({"seed": 7, "rules": rules});
     file.write_all(document.to_string().as_bytes()).unwrap();

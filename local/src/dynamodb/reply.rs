@@ -8,13 +8,13 @@ use http_body_util::Full;
 use serde_json::json;
 
 /// DynamoDB's answers, and nothing is streamed.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Reply = Response<Full<Bytes>>;
 
 /// As many characters as DynamoDB's request ids have.
 const REQUEST_ID_CHARS: usize = 52;
 
 /// A table without the capacity for a call. Which of the two errors it is depends on how the table is billed.
-pub(super) fn throttled(is_on_demand: bool) -> Answer {
+pub(super) fn throttled(is_on_demand: bool) -> Reply {
     if is_on_demand {
         error(
             StatusCode::BAD_REQUEST,
@@ -35,7 +35,7 @@ pub(super) fn throttled(is_on_demand: bool) -> Answer {
 
 /// A failure of the service. 500 and 503 are DynamoDB's own; any other status comes from a machine in front of it,
 /// which says nothing in DynamoDB's words.
-pub(super) fn failed(status: u16) -> Answer {
+pub(super) fn failed(status: u16) -> Reply {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     match status {
         StatusCode::INTERNAL_SERVER_ERROR => internal("Internal server error"),
@@ -48,7 +48,7 @@ pub(super) fn failed(status: u16) -> Answer {
     }
 }
 
-pub(super) fn internal(message: &str) -> Answer {
+pub(super) fn internal(message: &str) -> Reply {
     error(
         StatusCode::INTERNAL_SERVER_ERROR,
         "com.amazonaws.dynamodb.v20120810#InternalServerError",
@@ -56,7 +56,16 @@ pub(super) fn internal(message: &str) -> Answer {
     )
 }
 
-pub(super) fn invalid(message: &str) -> Answer {
+/// A call from a web page, or for another host.
+pub(super) fn foreign() -> Reply {
+    error(
+        StatusCode::FORBIDDEN,
+        "com.amazon.coral.service#AccessDeniedException",
+        "The tables are for programs on this machine: call 127.0.0.1, and not from a web page",
+    )
+}
+
+pub(super) fn invalid(message: &str) -> Reply {
     error(
         StatusCode::BAD_REQUEST,
         "com.amazon.coral.validate#ValidationException",
@@ -65,12 +74,12 @@ pub(super) fn invalid(message: &str) -> Answer {
 }
 
 /// What is no call of DynamoDB's protocol.
-pub(super) fn not_found() -> Answer {
+pub(super) fn not_found() -> Reply {
     let body = "<UnknownOperationException/>\n".to_owned();
     with_headers(StatusCode::NOT_FOUND, HeaderMap::new(), body)
 }
 
-fn error(status: StatusCode, name: &str, message: &str) -> Answer {
+fn error(status: StatusCode, name: &str, message: &str) -> Reply {
     let json = HeaderValue::from_static("application/x-amz-json-1.0");
     let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
     let body = json!({ "__type": name, "message": message }).to_string();
@@ -78,7 +87,7 @@ fn error(status: StatusCode, name: &str, message: &str) -> Answer {
 }
 
 /// Adds what every answer of DynamoDB has. SDKs compare the checksum.
-fn with_headers(status: StatusCode, mut headers: HeaderMap, body: String) -> Answer {
+fn with_headers(status: StatusCode, mut headers: HeaderMap, body: String) -> Reply {
     let mut request_id = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
         .map(|id| id.simple().to_string().to_uppercase())
         .concat();

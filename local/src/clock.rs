@@ -1,27 +1,27 @@
-//! Time that can be moved: a day of a connection's life in a few seconds of a test.
+//! A clock that tests can move: a connection ages a day in a few seconds.
 //!
-//! Only the gateway's own waiting moves. What it tells the functions (`connectedAt`, `requestTimeEpoch`, deadlines) is
-//! the wall time, since they and the tables read the system's clock.
+//! Only the gateway's own waits move. The times that functions get (`connectedAt`, `requestTimeEpoch`, deadlines) are the
+//! system's, since functions and tables read the system's clock.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-/// The two hands of the gateway's time.
+/// The two timelines of the gateway.
 #[derive(Debug)]
 pub(crate) struct Clock {
     started: Instant,
     started_epoch_ms: i64,
-    /// The age and idleness of connections and of processes without work.
+    /// The age and idleness of connections, and of idle processes.
     pub(crate) waiting: Timeline,
-    /// Limits of work that really runs: Init, functions, integrations, throttles. Its speed is a setting of its own,
-    /// since a function does not work a thousand times as fast because a connection ages so.
+    /// The timeouts of work: Init, functions, integrations, throttles. It has its own speed, because a function does not
+    /// run faster when connections age faster.
     pub(crate) working: Timeline,
 }
 
 impl Clock {
-    /// Both hands at their speeds, 1 being that of real time.
+    /// Starts both timelines at their speeds; 1 is the speed of real time.
     pub(crate) fn start(waiting: f64, working: f64) -> Clock {
         Clock {
             started: Instant::now(),
@@ -31,28 +31,28 @@ impl Clock {
         }
     }
 
-    /// Epoch milliseconds: the system's clock at the start and what has passed since, so that it never steps back.
+    /// Returns epoch milliseconds: the system's clock at the start plus the time since, so that it never steps back.
     pub(crate) fn wall_ms(&self) -> i64 {
         let passed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
         self.started_epoch_ms.saturating_add(passed)
     }
 
-    /// Moves both hands forward at once.
+    /// Moves both timelines forward.
     pub(crate) fn advance(&self, by: Duration) {
-        // In this order: the end of a wait begins work, whose limit must not have passed in the same jump.
+        // In this order: the end of a wait can begin work, whose timeout must not pass in the same jump.
         self.working.advance(by);
         self.waiting.advance(by);
     }
 }
 
-/// A point of a [`Timeline`]: how long after its start.
+/// A point of a [`Timeline`]: the time since its start.
 pub(crate) type Moment = Duration;
 
-/// Time that passes at a speed, and can jump forward.
+/// A time that runs at a speed, and can jump forward.
 #[derive(Debug)]
 pub(crate) struct Timeline(watch::Sender<Pace>);
 
-/// From an instant on, time passes so.
+/// The course of time from an instant on.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
     since: Instant,
@@ -83,7 +83,7 @@ impl Timeline {
         self.0.borrow().speed
     }
 
-    /// How long in real time something takes that takes `time` here.
+    /// Converts a time of this timeline to real time.
     pub(crate) fn real(&self, time: Duration) -> Duration {
         time.div_f64(self.speed())
     }
@@ -103,7 +103,7 @@ impl Timeline {
         });
     }
 
-    /// Waits until the moment has come, however time is moved meanwhile.
+    /// Waits until a moment, even if time is moved meanwhile.
     pub(crate) async fn sleep_until(&self, moment: Moment) {
         let mut paces = self.0.subscribe();
         loop {
@@ -113,7 +113,7 @@ impl Timeline {
                 return;
             }
             tokio::select! {
-                // Rounded up, or the last step would be taken over and over.
+                // Rounded up, or the last step would be repeated for ever.
                 () = sleep(left.div_f64(pace.speed) + Duration::from_micros(1)) => {}
                 // The sender lives as long as `self`.
                 _ = paces.changed() => {}
@@ -121,12 +121,12 @@ impl Timeline {
         }
     }
 
-    /// Waits so long.
+    /// Waits for a time of this timeline.
     pub(crate) async fn sleep(&self, time: Duration) {
         self.sleep_until(self.now() + time).await;
     }
 
-    /// The output of `work`, or nothing if it takes longer than `limit`.
+    /// Returns the output of `work`, or nothing if it takes longer than `limit`.
     pub(crate) async fn timeout<T>(
         &self,
         limit: Duration,

@@ -1,14 +1,14 @@
-//! The ids API Gateway gives out.
+//! The ids that API Gateway gives.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 
-/// A connection, request or message id: 11 random bytes in padded base64url, 16 characters that end in `=`.
+/// Makes a connection, request or message id: 11 random bytes in padded base64url, 16 characters that end in `=`.
 pub(crate) fn generate() -> String {
     URL_SAFE.encode(rand::random::<[u8; 11]>())
 }
 
-/// Whether a text has the form of a connection id. One that has not is a bad request; one that has is alive or gone.
+/// Reports whether a text has the form of a connection id. A call for any other text is a bad request.
 pub(crate) fn is_well_formed(id: &str) -> bool {
     id.strip_suffix('=').is_some_and(|body| {
         body.len() == 15
@@ -18,7 +18,7 @@ pub(crate) fn is_well_formed(id: &str) -> bool {
     })
 }
 
-/// An `X-Amzn-Trace-Id` root: `1-<8 hex digits of the time>-<24 random hex digits>`.
+/// Makes an `X-Amzn-Trace-Id` root: `1-<8 hex digits of the time>-<24 random hex digits>`.
 pub(crate) fn trace_root() -> String {
     let seconds = chrono::Utc::now().timestamp();
     let random = rand::random::<u128>() >> 32;

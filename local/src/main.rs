@@ -10,7 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use roomchat_local::Options;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How long the last lines may take to be printed.
+/// The time for the last lines of the log.
 const FLUSH_GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {

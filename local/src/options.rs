@@ -36,28 +36,28 @@ pub struct Options {
     /// The port of DynamoDB; 0 is any free one
     #[arg(long, default_value_t = 0)]
     pub(crate) dynamodb_port: u16,
-    /// Keep the tables in this folder; without it they are gone at the end
+    /// Keep the tables in this folder; without it they are lost at the end
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Processes of one function at most; invocations beyond them wait
+    /// The most processes of one function; further invocations wait
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) processes: u16,
-    /// End a function's process that has had nothing to do for so long
+    /// End a function's process that has been idle for this time
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = seconds())]
     pub(crate) reap_after: u64,
-    /// Close a connection on which no message has passed for so long; AWS: 600
+    /// Close a connection after this time without a message; AWS: 600
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = seconds())]
     pub(crate) idle_timeout: u64,
-    /// Close a connection of that age; AWS: 7200
+    /// Close a connection at this age; AWS: 7200
     #[arg(long, value_name = "SECONDS", default_value_t = 7200, value_parser = seconds())]
     pub(crate) max_lifetime: u64,
-    /// What shall go wrong: a JSON file of fault rules, see docs/local.md
+    /// Inject faults: a JSON file of fault rules, see docs/local.md
     #[arg(long, value_name = "FILE")]
     pub(crate) faults: Option<PathBuf>,
-    /// What the fault rules draw from, instead of the file's own seed or a random one
+    /// The seed of the fault rules, instead of the file's seed or a random one
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Write the certificate there that makes a client trust this gateway's wss:// and https://, which share the port
+    /// Write the certificate that makes a client trust this gateway's wss:// and https://, which share the port
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
     /// Refuse calls of @connections, and handshakes under AWS_IAM, that are not signed with the --secret
@@ -66,28 +66,28 @@ pub struct Options {
     /// The secret of every access key; without it a random one, which --check-signatures prints
     #[arg(long, value_name = "SECRET")]
     pub(crate) secret: Option<String>,
-    /// Let connections age and idle processes wait so many times as fast
+    /// Let connections and idle processes age this many times as fast
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = scale)]
     pub(crate) time_scale: f64,
-    /// Let the limits of Init, functions, integrations and throttles pass so many times as fast
+    /// Let the timeouts of Init, functions and integrations, and the throttles, run this many times as fast
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = scale)]
     pub(crate) timeout_scale: f64,
     /// Stop a function's process between invocations, as Lambda does
     #[arg(long)]
     pub(crate) freeze: bool,
-    /// Keep a quota of AWS: account[=RATE/BURST], connections[=RATE], routes, concurrency[=N], or all
+    /// Enforce a quota of AWS: account[=RATE/BURST], connections[=RATE], routes, concurrency[=N], or all
     #[arg(long, value_name = "QUOTA")]
     pub(crate) quota: Vec<quotas::Wanted>,
     /// The port of the admin endpoint, off unless given; 0 is any free one
     #[arg(long, value_name = "PORT")]
     pub admin_port: Option<u16>,
-    /// Print what the gateway with that --admin-port is doing, and end
+    /// Print the status of the gateway with that --admin-port, and exit
     #[arg(long, requires = "admin_port")]
     pub status: bool,
-    /// The form of what is printed
+    /// The form of the log
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) log: log::Format,
-    /// Print the functions' events and every call of @connections too, without bodies and secrets
+    /// Log the functions' events, their REPORT lines and every call of @connections too, without bodies and secrets
     #[arg(long)]
     pub(crate) verbose: bool,
     /// Like --verbose, with bodies and secrets
@@ -115,7 +115,7 @@ impl Options {
 fn scale(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(scale) if admin::is_scale(scale) => Ok(scale),
-        _ => Err("it must be a number from 0.000001 to 1000000".to_owned()),
+        _ => Err("must be a number from 0.000001 to 1000000".to_owned()),
     }
 }
 
@@ -127,6 +127,6 @@ fn seconds() -> clap::builder::RangedU64ValueParser {
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("it must be NAME=VALUE".to_owned()),
+        _ => Err("must be NAME=VALUE".to_owned()),
     }
 }

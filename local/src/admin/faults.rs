@@ -1,4 +1,4 @@
-//! The rules over HTTP, for a loopback port that is open only when it is asked for.
+//! The fault rules over HTTP, on the admin port.
 //!
 //! | | |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | `DELETE /faults` | removes all |
 //! | `DELETE /faults/{name}` | removes one |
 //!
-//! Each answers with what `GET` would say afterwards, or with `{"message": …}`.
+//! Each answers as a `GET` afterwards would, or with `{"message": …}`.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::faults::{ChangeError, Document, Faults};
 
-/// The routes of the rules.
+/// Makes the routes of the rules.
 pub(super) fn routes(faults: Arc<Faults>) -> Router {
     let rules = get(async |State(faults): State<Arc<Faults>>| describe(&faults))
         .put(put)
@@ -61,7 +61,7 @@ async fn remove(State(faults): State<Arc<Faults>>, Path(name): Path<String>) -> 
     if faults.remove(&name) {
         describe(&faults)
     } else {
-        let message = format!("there is no rule \"{}\"", name.escape_debug());
+        let message = format!("no rule has the name \"{}\"", name.escape_debug());
         refuse(StatusCode::NOT_FOUND, &message)
     }
 }
@@ -164,7 +164,7 @@ mod tests {
                 "/faults/other",
                 "",
                 404,
-                "there is no rule \"other\"",
+                "no rule has the name \"other\"",
             ),
         ] {
             let (seen, answer) = ask(address, method, path, body).await;

@@ -1,7 +1,6 @@
-//! The admin endpoint: what goes on, and the levers of a test. Only there with `--admin-port`.
+//! The admin endpoint: the status, the clock and the fault rules. It exists only with `--admin-port`.
 //!
-//! It is for programs and people on this machine. A web page in somebody's browser could reach it too, so requests
-//! that come from one (`Origin`) or by another name than this machine's (`Host`) are refused.
+//! It is for programs and people on this machine: requests of web pages are refused.
 
 mod faults;
 mod status;
@@ -50,7 +49,7 @@ async fn only_this_machine(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// An error that says what to do.
+/// Makes an error response.
 pub(crate) fn refuse(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({ "message": message }))).into_response()
 }
@@ -69,7 +68,7 @@ async fn status_text(State(gateway): State<Arc<Gateway>>) -> Response {
     }
 }
 
-/// The same for a browser, once a second.
+/// Shows the status to a browser, which reloads it once a second.
 async fn page(State(gateway): State<Arc<Gateway>>) -> Response {
     let Some(status) = look(gateway).await else {
         return cannot_look();
@@ -86,7 +85,7 @@ async fn page(State(gateway): State<Arc<Gateway>>) -> Response {
     .into_response()
 }
 
-/// On a thread of its own: it reads tables.
+/// Reads the status on a thread of its own, since it reads tables.
 async fn look(gateway: Arc<Gateway>) -> Option<Status> {
     tokio::task::spawn_blocking(move || Status::now(&gateway))
         .await
@@ -100,17 +99,17 @@ fn cannot_look() -> Response {
     )
 }
 
-/// How time is to be moved; what is not given stays.
+/// A change of the clock. A missing field changes nothing.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Move {
-    /// Seconds that pass at once, everywhere.
+    /// Seconds by which all times jump forward.
     advance: Option<f64>,
     time_scale: Option<f64>,
     timeout_scale: Option<f64>,
 }
 
-/// The furthest jump: a hundred years.
+/// The largest jump: a hundred years, in seconds.
 const LONGEST_ADVANCE: f64 = 3.2e9;
 
 async fn clock(State(gateway): State<Arc<Gateway>>, body: Bytes) -> Response {
@@ -134,7 +133,7 @@ async fn clock(State(gateway): State<Arc<Gateway>>, body: Bytes) -> Response {
     {
         return refuse(
             StatusCode::BAD_REQUEST,
-            "advance must be a number of seconds, 0 or more: time does not run backwards",
+            "advance must be a number of seconds, 0 or more: time cannot run backwards",
         );
     }
     if let Some(scale) = wanted.time_scale {
@@ -152,7 +151,7 @@ async fn clock(State(gateway): State<Arc<Gateway>>, body: Bytes) -> Response {
     Json(fields).into_response()
 }
 
-/// Whether time can pass at that speed.
+/// Reports whether time can run at that speed.
 pub(crate) fn is_scale(scale: f64) -> bool {
     (1e-6..=1e6).contains(&scale)
 }

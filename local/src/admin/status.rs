@@ -1,4 +1,4 @@
-//! What the gateway is doing right now, as JSON and as text.
+//! The status of the gateway, as JSON and as text.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,28 +13,28 @@ use crate::gateway::Gateway;
 use crate::gateway::quotas;
 use crate::lambda::PoolStatus;
 
-/// Connections that are listed one by one; all are counted.
+/// The most connections that are listed; all are counted.
 const LISTED_CONNECTIONS: usize = 100;
 
-/// Rows of an index that are looked at to count its partitions.
+/// The most rows of an index that are read to count its partitions.
 const COUNTED_ROWS: usize = 10_000;
 
-/// Partitions of an index that are listed.
+/// The most partitions of an index that are listed.
 const LISTED_PARTITIONS: usize = 20;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status {
     stage: String,
-    /// How fast time passes: for the age of connections, and for the limits of functions.
+    /// The speeds of time: for the age of connections, and for the timeouts of functions.
     time_scale: f64,
     timeout_scale: f64,
     open_connections: usize,
-    /// Some of them.
+    /// The fullest connections.
     connections: Vec<ConnectionStatus>,
     /// By name.
     functions: BTreeMap<String, PoolStatus>,
-    /// Those that are kept.
+    /// The quotas that are enforced.
     quotas: BTreeMap<String, quotas::Status>,
     /// Calls by table.
     tables: BTreeMap<String, Counts>,
@@ -47,10 +47,10 @@ pub(crate) struct Status {
 struct ConnectionStatus {
     connection_id: String,
     source_ip: String,
-    /// As connections age here.
+    /// On the clock by which connections age.
     age_seconds: u64,
     idle_seconds: u64,
-    /// What waits for the client to read it.
+    /// Bytes that wait for the client.
     buffered_bytes: usize,
 }
 
@@ -58,13 +58,13 @@ struct ConnectionStatus {
 #[serde(rename_all = "camelCase")]
 struct Partitions {
     rows: usize,
-    /// There are more rows than were counted.
+    /// Set if not all rows were counted.
     and_more: bool,
     partitions: Vec<(String, usize)>,
 }
 
 impl Status {
-    /// Takes a look.
+    /// Reads the status.
     pub(crate) fn now(gateway: &Gateway) -> Status {
         let all = gateway.connections.all();
         let now = gateway.clock.waiting.now();
@@ -78,7 +78,7 @@ impl Status {
                 buffered_bytes: connection.buffered(),
             })
             .collect();
-        // The fullest first: those are in trouble.
+        // The fullest first: their clients may have a problem.
         connections.sort_by_key(|c| (std::cmp::Reverse(c.buffered_bytes), c.idle_seconds));
         connections.truncate(LISTED_CONNECTIONS);
         Status {
@@ -102,7 +102,7 @@ impl Status {
         }
     }
 
-    /// For a person.
+    /// Renders the status for a person.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -171,7 +171,7 @@ impl Status {
     }
 }
 
-/// The indexes of a table, by `TABLE/INDEX`.
+/// Returns the indexes of a table, by `TABLE/INDEX`.
 fn indexes(database: &Database, table: &Table) -> Vec<(String, Partitions)> {
     let declared = table.create["GlobalSecondaryIndexes"].as_array();
     let named = declared.into_iter().flatten().filter_map(|index| {
@@ -179,7 +179,7 @@ fn indexes(database: &Database, table: &Table) -> Vec<(String, Partitions)> {
         let hash_key = index["KeySchema"][0]["AttributeName"].as_str()?;
         Some((
             format!("{}/{name}", table.name),
-            // What cannot be read now is shown as empty.
+            // An index that cannot be read is shown as empty.
             partitions(database, &table.name, name, hash_key).unwrap_or_default(),
         ))
     });

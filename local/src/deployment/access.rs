@@ -1,4 +1,4 @@
-//! Who may connect: what `$connect`'s route declares of authorizers and API keys.
+//! The declared access to `$connect`: authorizers and API keys.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use crate::account::API_ID;
 use crate::terraform::{Instance, Module, Value};
 
-/// What a client needs to connect.
+/// The conditions under which a client may connect.
 #[derive(Debug, Default)]
 pub(crate) struct Access {
     pub(crate) authorization: Authorization,
-    /// Where the route requires one.
+    /// Present if the route requires a key.
     pub(crate) api_keys: Option<ApiKeys>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) enum Authorization {
 pub(crate) struct Authorizer {
     /// The function's name.
     pub(crate) function: String,
-    /// All must be there and not empty, or the function is not called.
+    /// All must be present and not empty, or the function is not invoked.
     pub(crate) identity_sources: Vec<IdentitySource>,
 }
 
@@ -39,11 +39,11 @@ pub(crate) enum IdentitySource {
     Query(String),
 }
 
-/// The keys that usage plans let into the stage.
+/// The keys that usage plans admit to the stage.
 #[derive(Debug)]
 pub(crate) struct ApiKeys {
     pub(crate) source: KeySource,
-    /// The keys' ids by their values.
+    /// The ids of the keys, by their values.
     pub(crate) ids: BTreeMap<String, String>,
 }
 
@@ -55,10 +55,10 @@ pub(crate) enum KeySource {
     Authorizer,
 }
 
-/// Reads who may take `$connect`.
+/// Reads the declared access to `$connect`.
 ///
 /// # Errors
-/// When an authorizer is declared that API Gateway would not have for a WebSocket API, or nobody could ever connect.
+/// When an authorizer is invalid for a WebSocket API, or no client could ever connect.
 pub(super) fn read(module: &Module, api: &Instance, stage: &str) -> Result<Access> {
     let mut access = Access::default();
     for route in super::served(module, "aws_apigatewayv2_route")? {
@@ -87,7 +87,7 @@ pub(super) fn read(module: &Module, api: &Instance, stage: &str) -> Result<Acces
     Ok(access)
 }
 
-/// The other routes that want an API key, which is not checked here: a message has no headers to carry one.
+/// Returns the other routes that require an API key. It is not checked here, because a message has no headers.
 pub(super) fn unchecked_keys(module: &Module) -> Result<Vec<String>> {
     let mut unchecked = Vec::new();
     for route in super::served(module, "aws_apigatewayv2_route")? {
@@ -112,7 +112,7 @@ fn authorizer(module: &Module, route: &Instance) -> Result<Authorizer> {
         .find(|candidate| candidate.address == id)
         .ok_or_else(|| {
             anyhow!(
-                "{}: authorizer_id \"{id}\" is no aws_apigatewayv2_authorizer declared here",
+                "{}: authorizer_id \"{id}\" is not an aws_apigatewayv2_authorizer declared here",
                 route.address
             )
         })?;
@@ -147,7 +147,7 @@ fn identity_source(source: &Value) -> Result<IdentitySource> {
     }
 }
 
-/// The keys with a `value` that a usage plan of the stage holds.
+/// Reads the keys with a `value` in a usage plan of the stage.
 fn api_keys(module: &Module, api: &Instance, stage: &str) -> Result<ApiKeys> {
     let source = match api
         .optional_string("api_key_selection_expression")?
@@ -156,7 +156,7 @@ fn api_keys(module: &Module, api: &Instance, stage: &str) -> Result<ApiKeys> {
         None | Some("$request.header.x-api-key") => KeySource::Header,
         Some("$context.authorizer.usageIdentifierKey") => KeySource::Authorizer,
         Some(other) => bail!(
-            "{}: api_key_selection_expression \"{other}\" is none of API Gateway's",
+            "{}: api_key_selection_expression \"{other}\" is not one of API Gateway's",
             api.address
         ),
     };
@@ -186,7 +186,7 @@ fn api_keys(module: &Module, api: &Instance, stage: &str) -> Result<ApiKeys> {
     }
     if ids.is_empty() {
         bail!(
-            "the route $connect requires an API key, and nobody could connect: declare an aws_api_gateway_api_key with a `value`, in a usage plan of the stage {stage}"
+            "the route $connect requires an API key, and no client could connect: declare an aws_api_gateway_api_key with a `value`, in a usage plan of the stage {stage}"
         );
     }
     Ok(ApiKeys { source, ids })

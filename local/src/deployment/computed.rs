@@ -1,4 +1,4 @@
-//! What a provider would compute from a resource's arguments, as far as others refer to it.
+//! The attributes that a provider computes from a resource's arguments, as far as others refer to them.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use crate::terraform::{Instance, Map, Value, render};
 type Texts = Vec<(&'static str, String)>;
 type Attributes = Vec<(&'static str, Value)>;
 
-/// The computed attributes of an instance. A WebSocket API is the served one unless `wanted` names another.
+/// Returns the computed attributes of an instance. A WebSocket API is the served one unless `wanted` names another.
 pub(super) fn attributes(instance: &Instance, region: &str, wanted: Option<&str>) -> Attributes {
     match instance.kind.as_str() {
         "data.aws_iam_policy_document" => vec![("json", policy_document(instance).into())],

@@ -1,7 +1,7 @@
-//! MOCK integrations: the gateway itself answers, from mapping templates.
+//! MOCK integrations: the gateway answers from mapping templates.
 //!
-//! The request template makes a JSON object of the message. Its `statusCode` is the response's status, which selects an
-//! integration response; that one's template makes the answer, and its `$input` is what the request template has made.
+//! The request template makes a JSON object from the message. Its `statusCode` selects an integration response, whose
+//! template makes the answer. `$input` in that template is the output of the request template.
 //!
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-data-transformations.html>
 
@@ -16,7 +16,7 @@ use super::selection::{DEFAULT_ROUTE, SelectionExpression};
 use crate::deployment::{Instance, Module};
 use crate::template::{Inputs, Template};
 
-/// The key of the template, and of the integration response, for everything no other one is for.
+/// The key of the template, and of the integration response, that is used if no other matches.
 const DEFAULT: &str = DEFAULT_ROUTE;
 
 /// A MOCK integration and its responses.
@@ -27,30 +27,30 @@ pub(crate) struct Mock {
     pub(crate) responses: Vec<Response>,
 }
 
-/// What becomes of a message for which there is no request template.
+/// The treatment of a message without a matching request template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passthrough {
-    /// It is itself the integration's request.
+    /// The message is the integration's request.
     WhenNoMatch,
-    /// The same, but only if there is no request template at all.
+    /// The message is the integration's request if there is no request template at all.
     WhenNoTemplates,
     Never,
 }
 
 impl Passthrough {
     /// # Errors
-    /// When it is none of API Gateway's three.
+    /// When the text is not one of API Gateway's three values.
     pub(crate) fn parse(text: &str) -> Result<Passthrough> {
         Ok(match text {
             "WHEN_NO_MATCH" => Passthrough::WhenNoMatch,
             "WHEN_NO_TEMPLATES" => Passthrough::WhenNoTemplates,
             "NEVER" => Passthrough::Never,
-            _ => bail!("\"{text}\" is none of WHEN_NO_MATCH, WHEN_NO_TEMPLATES and NEVER"),
+            _ => bail!("\"{text}\" is not one of WHEN_NO_MATCH, WHEN_NO_TEMPLATES and NEVER"),
         })
     }
 }
 
-/// Templates by key, and the expression that says which one it is.
+/// Templates by key, and the expression that selects one.
 #[derive(Debug)]
 pub(crate) struct Templates {
     selection: SelectionExpression,
@@ -59,13 +59,13 @@ pub(crate) struct Templates {
 
 impl Templates {
     /// # Errors
-    /// When the expression or a template holds what does not run here.
+    /// When the expression or a template is invalid or does not run here.
     pub(crate) fn parse(
         selection: Option<&str>,
         texts: &BTreeMap<String, String>,
     ) -> Result<Templates> {
         let selection = match selection {
-            // The key as it is: it is no variable, though it looks like one.
+            // The literal key, which looks like a variable.
             None | Some(DEFAULT) => SelectionExpression::parse(r"\$default"),
             Some(text) => SelectionExpression::parse_for_response(text),
         };
@@ -97,13 +97,13 @@ impl Response {
     /// `key` is `$default`, or an expression that a whole status must match: `/200/`, `/2\d\d/`.
     ///
     /// # Errors
-    /// When it is neither.
+    /// When the key is neither.
     pub(crate) fn parse(key: &str, templates: Templates) -> Result<Response> {
         let expression = key.strip_prefix('/').and_then(|key| key.strip_suffix('/'));
         let status = match expression {
             Some(expression) => Some(
                 Regex::new(&format!("^(?:{expression})$"))
-                    .with_context(|| format!("\"{key}\" is no regular expression"))?,
+                    .with_context(|| format!("\"{key}\" is not a regular expression"))?,
             ),
             None if key == DEFAULT => None,
             None => bail!("\"{key}\" must be $default or of the form /expression/"),
@@ -113,10 +113,10 @@ impl Response {
 }
 
 impl Mock {
-    /// The status and the body of the answer to an event; there is no body where nothing declares one.
+    /// Returns the status and the body of the answer to an event. Without a declared template there is no body.
     ///
     /// # Errors
-    /// Why the templates make no answer, without what they have made: it may hold somebody's message.
+    /// The reason why the templates make no answer, without their output: it may hold somebody's message.
     pub(crate) fn answer(&self, event: &Value) -> Result<(i64, Option<String>), String> {
         let message = event["body"].as_str().unwrap_or_default();
         let inputs = |body| Inputs {
@@ -136,7 +136,7 @@ impl Mock {
         };
         let request_json: Value = serde_json::from_str(&request).unwrap_or_default();
         let Some(status) = request_json.get("statusCode").and_then(Value::as_i64) else {
-            return Err("its request is no JSON object with an integer statusCode".to_owned());
+            return Err("its request is not a JSON object with an integer statusCode".to_owned());
         };
         let text = status.to_string();
         let matching = |response: &&Response| {
@@ -164,7 +164,7 @@ impl Mock {
 /// Reads the integration and its `aws_apigatewayv2_integration_response`s.
 ///
 /// # Errors
-/// When a template holds what does not run here, or when a route that answers its client has nothing to answer with.
+/// When a template is invalid or does not run here, or a route that answers its client has no integration response.
 pub(super) fn read(module: &Module, integration: &Instance, two_way: bool) -> Result<Mock> {
     let kind = "aws_apigatewayv2_integration_response";
     let responses = referring(module, kind, "integration_id", integration)?;

@@ -1,7 +1,7 @@
-//! What is to be run, as `terraform/` declares it.
+//! The deployment that a Terraform folder declares.
 //!
-//! The gateway has no configuration of its own: routes, integrations, functions and tables are read from the very
-//! resources that `terraform apply` creates, so the two worlds cannot drift apart.
+//! The gateway has no configuration of its own: it reads routes, integrations, functions and tables from the resources
+//! that `terraform apply` creates, so that both always agree.
 
 mod access;
 mod address;
@@ -48,7 +48,7 @@ pub struct Wanted<'a> {
     pub stage: Option<&'a str>,
 }
 
-/// Everything the gateway runs.
+/// Everything that the gateway runs.
 #[derive(Debug)]
 pub struct Deployment {
     pub(crate) api: Api,
@@ -56,7 +56,7 @@ pub struct Deployment {
     pub(crate) functions: BTreeMap<String, Function>,
     /// The declared tables.
     pub tables: Vec<Table>,
-    /// The keys of routes that want an API key which is not checked.
+    /// The keys of routes that require an API key, which is not checked here.
     pub(crate) kinder_than_aws: Vec<String>,
     /// Sentences about what is declared and does not run here.
     pub(crate) notices: Vec<String>,
@@ -75,7 +75,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// The route of a message, with its key.
+    /// Returns the route of a message, with its key.
     pub(crate) fn route(&self, body: &str) -> Option<(&str, &Route)> {
         let keys = self.routes.keys().map(String::as_str);
         let (key, route) = self
@@ -88,11 +88,11 @@ impl Api {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) integration: Integration,
-    /// The integration's limit, after which the caller is told `Endpoint request timed out`.
+    /// The integration's timeout, after which the client gets `Endpoint request timed out`.
     pub(crate) timeout: Duration,
-    /// Whether what the integration returns is sent to the client: a route response `$default` exists.
+    /// If set, the response is sent to the client: a route response `$default` exists.
     pub(crate) two_way: bool,
-    /// What the stage allows; only `--quota routes` keeps it.
+    /// The throttle of the stage; only `--quota routes` enforces it.
     pub(crate) throttle: Option<Throttle>,
 }
 
@@ -104,7 +104,7 @@ pub(crate) enum Integration {
 }
 
 impl Deployment {
-    /// Reads what the Terraform folder declares.
+    /// Reads the declaration in a Terraform folder.
     ///
     /// # Errors
     /// When it is not clear which WebSocket API and stage to serve, or when a route or authorizer of the API needs what does
@@ -231,7 +231,7 @@ fn is_called(declared: &Instance, wanted: &str) -> bool {
         || matches!(declared.optional_string("name"), Ok(Some(name)) if name == wanted)
 }
 
-/// The instances whose argument refers to another one by its id, which is its address here.
+/// Returns the instances whose argument is the id of another instance, which is its address here.
 fn referring<'a>(
     module: &'a Module,
     kind: &str,

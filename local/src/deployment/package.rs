@@ -14,7 +14,7 @@ pub(crate) struct Package {
     pub(crate) archive: Option<Archive>,
 }
 
-/// What an `archive_file` puts into its zip.
+/// The sources of an `archive_file`.
 #[derive(Debug, Clone)]
 pub(crate) struct Archive {
     /// The Terraform folder.
@@ -26,7 +26,7 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// Whether what is to be zipped is there.
+    /// Reports whether the sources exist.
     pub(crate) fn has_sources(&self) -> bool {
         match (&self.source_dir, &self.source_file) {
             (Some(folder), _) => folder.is_dir(),
@@ -85,7 +85,7 @@ fn uploaded(module: &Module, declared: &Instance) -> Result<Option<String>> {
 
 /// The archive whose output a `filename` is.
 fn archive_of(module: &Module, filename: &str) -> Result<Option<Archive>> {
-    // Both of the provider's forms; the resource is the older one.
+    // The provider has both forms; the resource is the older one.
     for kind in ["data.archive_file", "archive_file"] {
         for declared in module.instances(kind) {
             let output = declared.optional_string("output_path");
@@ -98,7 +98,7 @@ fn archive_of(module: &Module, filename: &str) -> Result<Option<Archive>> {
 }
 
 fn read(declared: &Instance, folder: &Path) -> Result<Archive> {
-    // Terraform runs in its folder: that is what a path without a beginning is relative to.
+    // Terraform runs in its folder, so relative paths begin there.
     let path =
         |name| Ok::<_, anyhow::Error>(declared.optional_string(name)?.map(|p| folder.join(p)));
     let mut sources = Vec::new();

@@ -1,4 +1,4 @@
-//! Route selection expressions: which route a message takes.
+//! Route selection expressions: they select the route of a message.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The predefined route for everything no other route matches.
+/// The predefined route for messages that match no other route.
 pub(crate) const DEFAULT_ROUTE: &str = "$default";
 
 /// A parsed expression such as `$request.body.action` or `${request.body.service}.${request.body.action}`.
@@ -33,12 +33,12 @@ impl SelectionExpression {
     /// Parses the expression.
     ///
     /// # Errors
-    /// When it names a variable other than the request's body, which is all a WebSocket route can select by.
+    /// When it names a variable other than the request's body: a WebSocket route can select by nothing else.
     pub(crate) fn parse(text: &str) -> Result<SelectionExpression> {
         SelectionExpression::parse_any(text, false)
     }
 
-    /// Parses an expression that selects by an integration's response: it may hold the response's status, too.
+    /// Parses an expression for integration responses, which can also use the status of the response.
     ///
     /// # Errors
     /// When it names any other variable.
@@ -87,12 +87,12 @@ impl SelectionExpression {
         Ok(SelectionExpression(parts))
     }
 
-    /// What the expression says of a message. A body that is not JSON, and a path that leads nowhere, count as "".
+    /// Evaluates the expression for a message. A body that is not JSON, and a path without a value, give "".
     pub(crate) fn evaluate(&self, body: &str) -> String {
         self.evaluate_for_response(body, 0)
     }
 
-    /// What it says of a message and the status of the integration's response to it.
+    /// Evaluates the expression for a message and the status of the integration's response.
     pub(crate) fn evaluate_for_response(&self, body: &str, status: i64) -> String {
         let mut out = String::new();
         for part in &self.0 {
@@ -109,9 +109,9 @@ impl SelectionExpression {
         out
     }
 
-    /// The route key a message takes, by an exact and case-sensitive match, else `$default`; `None` without either.
+    /// Selects the route key of a message, by an exact and case-sensitive match, or else `$default`; `None` without either.
     ///
-    /// No message reaches `$connect` or `$disconnect`: those keys belong to the connection's life.
+    /// No message reaches `$connect` or `$disconnect`: those routes are for the connection's events.
     pub(crate) fn select<'a>(
         &self,
         body: &str,
@@ -125,8 +125,8 @@ impl SelectionExpression {
     }
 }
 
-/// The text of what lies one step into a JSON text. Only what is on the path is looked at: the rest may hold what is
-/// JSON to a browser and not to everybody, such as half a surrogate pair.
+/// Returns the text of the value one step into a JSON text. The rest is not parsed: it may hold text that not every
+/// parser accepts, such as half a surrogate pair.
 fn step_into<'a>(json: &'a str, step: &Step) -> Option<&'a str> {
     let found: &RawValue = match step {
         Step::Name(name) => serde_json::from_str::<BTreeMap<String, &RawValue>>(json)
@@ -157,7 +157,7 @@ fn steps(path: &str) -> Vec<Step> {
         .collect()
 }
 
-/// API Gateway makes a string of whatever it finds; null is treated as missing.
+/// Makes a string of a value, as API Gateway does. null is treated as missing.
 fn stringify(value: &Value, out: &mut String) {
     match value {
         Value::Null => {}

@@ -1,4 +1,4 @@
-//! Tables, in the shape of DynamoDB's CreateTable request.
+//! Declared tables.
 
 use anyhow::Result;
 

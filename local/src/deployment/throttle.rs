@@ -4,16 +4,17 @@ use anyhow::Result;
 
 use crate::terraform::Instance;
 
-/// A token bucket's numbers: requests a second, and how many may come at once.
+/// The parameters of a token bucket: requests per second, and the most at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Throttle {
     pub(crate) rate: f64,
     pub(crate) burst: f64,
 }
 
-/// The throttle a stage declares for a route: that of its `route_settings`, else of its `default_route_settings`.
+/// Returns the throttle that a stage declares for a route: in its `route_settings`, or else in its
+/// `default_route_settings`.
 ///
-/// A block that names no limits sends 0 and 0 to AWS, which then refuses every message.
+/// A block without limits means 0 and 0 on AWS, which then refuses every message.
 pub(super) fn of_route(stage: &Instance, route_key: &str) -> Result<Option<Throttle>> {
     let mut settings = stage.blocks("default_route_settings")?.into_iter().next();
     for block in stage.blocks("route_settings")? {

@@ -1,30 +1,30 @@
-//! What a call to DynamoDB asks for, as far as the front must know it.
+//! A call to DynamoDB, as far as the front needs to know it.
 
 use axum::http::HeaderMap;
 use serde_json::Value;
 
-/// A call, from its headers and its body. What cannot be read is left empty: the engine words what is wrong with it.
+/// A call, read from its headers and its body. A part that cannot be read is empty: the engine reports the error.
 #[derive(Debug, Default)]
 pub(crate) struct Call {
     /// `PutItem`, for example.
     pub(crate) operation: String,
-    /// Each table that is named, once.
+    /// The tables that the call names, each once.
     pub(crate) tables: Vec<String>,
     /// The index that a `Query` or `Scan` reads.
     pub(crate) index: Option<String>,
     request: Value,
 }
 
-/// What an operation does to tables.
+/// The effect of an operation on tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
     Read,
     Write,
-    /// Makes, changes or removes a table.
+    /// Creates, changes or deletes a table.
     Table,
-    /// A statement, which may do anything.
+    /// A PartiQL statement, which may read or write.
     PartiQl,
-    /// Nothing that a table's items or indexes would show.
+    /// Neither reads nor changes items or indexes.
     Other,
 }
 
@@ -60,7 +60,7 @@ impl Call {
         }
     }
 
-    /// Each item the call would write: its table, and an object that holds its key, and maybe more.
+    /// Returns each item that the call writes: its table, and an object that holds at least its key.
     pub(crate) fn written(&self) -> Vec<(&str, &Value)> {
         let item = |write: &'_ Value| {
             if write["Item"].is_object() {
@@ -111,7 +111,7 @@ fn tables(request: &Value) -> Vec<String> {
     tables
 }
 
-/// The actions of a transaction, each under what it does: `Put`, `Get` and so on.
+/// Returns the actions of a transaction, each under its kind: `Put`, `Get` and so on.
 fn actions(request: &Value) -> impl Iterator<Item = (&String, &Value)> {
     let items = request["TransactItems"].as_array().into_iter().flatten();
     items.flat_map(|item| item.as_object().into_iter().flatten())

@@ -1,4 +1,4 @@
-//! How often each table was called, for the status page.
+//! Counts the calls of each table, for the status page.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,15 +10,15 @@ use super::call::{Call, Effect};
 /// Calls to one table since the gateway started. A call that names several tables counts at each of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
-    /// Calls that have read, whatever they found.
+    /// Calls that read, whatever they found.
     pub(crate) reads: u64,
-    /// Calls that have written.
+    /// Calls that wrote.
     pub(crate) writes: u64,
-    /// Calls that a fault rule has throttled.
+    /// Calls that a fault rule throttled.
     pub(crate) throttles: u64,
 }
 
-/// By table. Only tables that exist are in it.
+/// By table. It holds only tables that exist.
 #[derive(Debug, Default)]
 pub(crate) struct Counters(Mutex<BTreeMap<String, Counts>>);
 
@@ -28,7 +28,7 @@ impl Counters {
         Counters(Mutex::new(none.collect()))
     }
 
-    /// A call that has succeeded, so its tables exist.
+    /// Counts a call that succeeded, so its tables exist.
     pub(super) fn served(&self, call: &Call) {
         let effect = call.effect();
         if !matches!(effect, Effect::Read | Effect::Write) {
@@ -47,7 +47,7 @@ impl Counters {
     pub(super) fn throttled(&self, call: &Call) {
         let mut tables = self.lock();
         for table in &call.tables {
-            // Who invents names must not fill the memory.
+            // A caller that invents names must not fill the memory.
             if let Some(counts) = tables.get_mut(table) {
                 counts.throttles += 1;
             }

@@ -44,11 +44,11 @@ pub(super) struct Front {
     faults: Arc<Faults>,
     callers: Arc<Callers>,
     counters: Arc<Counters>,
-    /// There while a rule makes indexes lag.
+    /// Present while a rule makes indexes lag.
     shadow: RwLock<Option<Shadow>>,
 }
 
-/// No answer: the connection is closed.
+/// The connection is closed without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the call was left without an answer")]
 struct Unanswered;
@@ -74,11 +74,11 @@ impl Front {
         }
     }
 
-    /// Serves until it is dropped. Connections that are open then end with the runtime.
+    /// Serves until it is dropped. Open connections end with the runtime.
     pub(super) async fn serve(self: Arc<Front>, mut listener: TcpListener) -> Infallible {
         loop {
             let (stream, _) = Listener::accept(&mut listener).await;
-            // Without it, small answers wait for the kernel; an error only means that they do.
+            // Without it, the kernel delays small answers. A failure only costs time.
             let _ = stream.set_nodelay(true);
             let front = Arc::clone(&self);
             let service = service_fn(move |request| Arc::clone(&front).handle(request));
@@ -88,7 +88,7 @@ impl Front {
         }
     }
 
-    /// Answers one call. Dropped when the caller leaves: whatever waits here then never happens.
+    /// Answers one call. The server drops this future when the caller leaves: a call that still waits never happens.
     async fn handle(self: Arc<Front>, request: Request<Incoming>) -> Result<Reply, Unanswered> {
         let (head, body) = request.into_parts();
         if loopback::is_foreign(&head.headers) {
@@ -197,9 +197,9 @@ impl Front {
         answer
     }
 
-    /// Has the call answered by the engine that is to know: the shadow for an index that lags.
+    /// Sends the call to the engine that must answer it: to the shadow if it reads an index that lags.
     async fn ask(&self, head: &Parts, body: Bytes, call: &Call, caller: Option<&Caller>) -> Reply {
-        // Held to the end: the shadow is not copied in the middle of a write.
+        // Held to the end, so that the shadow is not copied in the middle of a write.
         let shadow = self.shadow.read().await;
         let Some(shadow) = shadow.as_ref() else {
             return self.send(self.engine, head, body).await;
@@ -222,7 +222,7 @@ impl Front {
                 let _writing = shadow.writing().await;
                 let answer = self.send(self.engine, head, body.clone()).await;
                 if answer.status() == StatusCode::OK {
-                    // Of a table, indexes know at once.
+                    // The creation or deletion of a table does not lag.
                     let _ = self.send(shadow.address(), head, body).await;
                     if call.operation == "DeleteTable" {
                         call.tables.iter().for_each(|table| shadow.forget(table));
@@ -238,7 +238,7 @@ impl Front {
         }
     }
 
-    /// How much later than the table its indexes learn of an item that the call has written.
+    /// Returns the lag of an item that the call has written: the time until the indexes of its table get it.
     fn lag(&self, call: &Call, table: &str, caller: Option<&Caller>) -> Duration {
         let invocation = caller.and_then(Caller::invocation);
         let point = Point {
@@ -251,7 +251,7 @@ impl Front {
         self.faults.lag(&point).unwrap_or_default()
     }
 
-    /// Makes the shadow when a rule wants it, and drops it when none does.
+    /// Makes the shadow when a rule makes indexes lag, and drops it when no rule does.
     async fn follow_rules(&self) -> Result<()> {
         let lags = self.faults.lagging();
         if self.shadow.read().await.is_some() == lags {
@@ -261,7 +261,7 @@ impl Front {
         if !lags {
             *shadow = None;
         } else if shadow.is_none() {
-            // Unless another call has made it meanwhile.
+            // Another call may have made it meanwhile.
             *shadow = Some(Shadow::of(&self.database).await?);
         }
         Ok(())
@@ -289,7 +289,7 @@ impl Front {
     }
 }
 
-/// The body, up to one byte more than DynamoDB takes: with that the engine refuses it in its own words.
+/// Reads the body, up to one byte more than DynamoDB accepts. The engine refuses a body of that size.
 async fn read(mut body: Incoming) -> Result<Bytes, Unanswered> {
     let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -305,7 +305,7 @@ async fn read(mut body: Incoming) -> Result<Bytes, Unanswered> {
     Ok(read.into())
 }
 
-/// The same path at the engine.
+/// Returns the URL of the same path at the engine.
 fn uri(engine: SocketAddr, head: &Parts) -> Option<Uri> {
     let path = head.uri.path_and_query().map(PathAndQuery::as_str)?;
     Uri::builder()
@@ -316,7 +316,7 @@ fn uri(engine: SocketAddr, head: &Parts) -> Option<Uri> {
         .ok()
 }
 
-/// Takes away what is about one connection only; hyper sets what the other needs.
+/// Removes the headers of one connection. hyper sets those of the other.
 fn strip(headers: &mut HeaderMap) {
     for name in [
         header::CONNECTION,

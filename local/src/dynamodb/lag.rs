@@ -1,8 +1,8 @@
 //! Indexes that lag behind their tables, as every global secondary index of DynamoDB does.
 //!
-//! A second database, the shadow, is a copy that learns of each write later. Queries of global indexes are answered
-//! from it, everything else from the real one. Nothing runs in the background: the writes wait in a queue, and those
-//! whose time has come are made just before the shadow is asked.
+//! A second database, the shadow, is a copy that gets each write later. Queries of global indexes are answered from the
+//! shadow, all other calls from the real database. Nothing runs in the background: the writes wait in a queue, and those
+//! that are due are made just before the shadow is read.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::Engine;
 use super::call::Call;
 
-/// What the indexes know.
+/// The state of the indexes.
 pub(super) struct Shadow {
     database: Database,
     engine: Engine,
@@ -30,12 +30,12 @@ pub(super) struct Shadow {
     writing: AsyncMutex<()>,
 }
 
-/// Writes the shadow has not seen.
+/// The writes that the shadow has not got.
 #[derive(Default)]
 struct Queue {
-    /// By when it sees them, and by their order where that is the same.
+    /// By the time at which they are due, then by their order.
     changes: BTreeMap<(Instant, u64), Change>,
-    /// When the last waiting change of an item shows: none of the same item shows before it.
+    /// The time at which the last waiting change of an item is due. Later changes of the item are not due before it.
     last: HashMap<ItemKey, Instant>,
     count: u64,
 }
@@ -43,18 +43,18 @@ struct Queue {
 struct Change {
     item_key: ItemKey,
     key: Item,
-    /// The item after the write; none when it is gone.
+    /// The item after the write; none if it was deleted.
     image: Option<Item>,
 }
 
-/// A table and the values of a key, in the engine's one way to write each.
+/// A table and the values of a key, each in the engine's canonical form.
 type ItemKey = (String, Vec<String>);
 
 impl Shadow {
-    /// Copies the real database as it is now; nothing may write to it meanwhile.
+    /// Copies the real database. Nothing may write to it meanwhile.
     ///
     /// # Errors
-    /// When there is no room for the copy, in memory or in the folder for temporary files.
+    /// When there is no space for the copy, in memory or in the folder for temporary files.
     pub(super) async fn of(real: &Database) -> Result<Shadow> {
         let real = real.clone();
         let database = tokio::task::spawn_blocking(move || copy(&real))
@@ -69,17 +69,17 @@ impl Shadow {
         })
     }
 
-    /// Where the shadow is served.
+    /// Returns the address of the shadow.
     pub(super) fn address(&self) -> SocketAddr {
         self.engine.address
     }
 
-    /// Held from before a write until it is noted, so that the order of the notes is that of the writes.
+    /// Locks the queue from before a write until the write is noted: the notes have the order of the writes.
     pub(super) async fn writing(&self) -> AsyncGuard<'_, ()> {
         self.writing.lock().await
     }
 
-    /// Takes down what a write has left of each item, for the shadow to see when the lag of its table has passed.
+    /// Notes each item after a write. The shadow gets it when the lag of its table has passed.
     pub(super) fn note(
         &self,
         real: &Database,
@@ -88,7 +88,7 @@ impl Shadow {
         now: Instant,
     ) {
         for (table, attributes) in call.written() {
-            // A write that has succeeded can be read back; if it cannot, there is nothing to show.
+            // A write that succeeded can be read back. Otherwise there is nothing to note.
             let Some((item_key, key)) = key_of(real, table, attributes) else {
                 continue;
             };
@@ -106,12 +106,12 @@ impl Shadow {
         }
     }
 
-    /// Makes the writes in the shadow whose time has come.
+    /// Makes the writes that are due in the shadow.
     pub(super) fn catch_up(&self, now: Instant) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(change) = queue.pop(now) {
             let table_name = change.item_key.0;
-            // The table may have been removed since.
+            // The table may have been deleted since.
             let _ = match change.image {
                 Some(item) => self
                     .database
@@ -133,14 +133,14 @@ impl Shadow {
         }
     }
 
-    /// Drops what is left to see of a table that is no more: another of that name begins empty.
+    /// Drops the waiting changes of a deleted table: another table of that name begins empty.
     pub(super) fn forget(&self, table: &str) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.changes.retain(|_, change| change.item_key.0 != table);
         queue.last.retain(|item_key, _| item_key.0 != table);
     }
 
-    /// Whether the call reads an index that is eventually consistent. A local secondary index need not be.
+    /// Reports whether the call reads a global index, which is eventually consistent. A local secondary index need not be.
     pub(super) fn answers(&self, call: &Call) -> bool {
         let (Some(index), [table]) = (&call.index, call.tables.as_slice()) else {
             return false;
@@ -179,7 +179,7 @@ impl Queue {
         self.changes.insert((due, self.count), change);
     }
 
-    /// The next change, if it shows by now.
+    /// Returns the next change, if it is due.
     fn pop(&mut self, now: Instant) -> Option<Change> {
         let first = self.changes.first_entry()?;
         let (due, _) = *first.key();
@@ -206,7 +206,7 @@ fn copy(real: &Database) -> Result<Database> {
     Ok(database)
 }
 
-/// The key among the attributes.
+/// Returns the key among the attributes.
 fn key_of(real: &Database, table: &str, attributes: &Value) -> Option<(ItemKey, Item)> {
     let metadata = real.get_table_metadata(table).ok()??;
     let schema: Vec<Value> = serde_json::from_str(&metadata.key_schema).ok()?;

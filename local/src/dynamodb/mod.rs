@@ -1,4 +1,4 @@
-//! DynamoDB on one machine: dynoxide, a SQLite-backed engine, served on a loopback port inside this process.
+//! DynamoDB on one machine: dynoxide, an engine on SQLite, served on a loopback port of this process.
 //!
 //! A front stands before the engine: it refuses web pages, counts the calls, and carries out fault rules.
 
@@ -41,14 +41,14 @@ pub struct DynamoDb {
     engine: Engine,
 }
 
-/// An engine that serves a database, until this is dropped.
+/// An engine that serves a database until this is dropped.
 struct Engine {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     server: JoinHandle<Result<(), String>>,
 }
 
-/// An opened database. While it is open, no other gateway can have its folder.
+/// An open database. No other gateway can use its folder meanwhile.
 pub struct Store {
     /// The database, for reads without HTTP.
     pub database: Database,
@@ -58,7 +58,7 @@ pub struct Store {
 /// Opens the database: in memory, or in a folder that keeps it.
 ///
 /// # Errors
-/// When the folder cannot be made or written, holds something else, or another gateway has it.
+/// When the folder cannot be made or written, its files are not a database of this program, or another gateway uses it.
 pub fn open(data: Option<&Path>) -> Result<Store> {
     let Some(directory) = data else {
         let database = Database::memory().context("cannot make a database in memory")?;
@@ -118,10 +118,10 @@ fn private(path: &Path) -> Result<File> {
     open().with_context(|| path.display().to_string())
 }
 
-/// Makes the declared tables that are not there yet.
+/// Makes the declared tables that are missing.
 ///
 /// # Errors
-/// When a table cannot be made, or one kept from before has other keys or indexes than are declared now.
+/// When a table cannot be made, or a kept table has other keys or indexes than the declaration.
 pub fn create_tables(database: &Database, tables: &[Table]) -> Result<()> {
     for table in tables {
         let name = &table.name;
@@ -156,7 +156,7 @@ fn check_unchanged(database: &Database, table: &Table) -> Result<()> {
     for part in ["KeySchema", "GlobalSecondaryIndexes"] {
         if shape(&described["Table"][part]) != shape(&table.create[part]) {
             bail!(
-                "table {} was kept with another {part} than terraform declares now: start with another --data folder",
+                "table {} was kept with another {part} than Terraform declares now: start with another --data folder",
                 table.name
             );
         }
@@ -164,7 +164,7 @@ fn check_unchanged(database: &Database, table: &Table) -> Result<()> {
     Ok(())
 }
 
-/// What identifies keys and indexes, without what a description adds.
+/// Returns the parts that identify keys and indexes, without those that a description adds.
 fn shape(value: &serde_json::Value) -> Vec<String> {
     let mut entries: Vec<String> = value
         .as_array()
@@ -237,7 +237,7 @@ impl Engine {
 }
 
 impl DynamoDb {
-    /// Finishes what is running and closes the database.
+    /// Finishes running calls and closes the database.
     pub async fn stop(self) {
         self.front.abort();
         let _ = self.engine.stop.send(());

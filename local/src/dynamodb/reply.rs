@@ -1,4 +1,4 @@
-//! What DynamoDB itself would answer when it refuses a call.
+//! The replies with which DynamoDB refuses a call.
 //!
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
 
@@ -7,13 +7,13 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, heade
 use http_body_util::Full;
 use serde_json::json;
 
-/// DynamoDB's answers, and nothing is streamed.
+/// A reply of DynamoDB. No reply is streamed.
 pub(super) type Reply = Response<Full<Bytes>>;
 
-/// As many characters as DynamoDB's request ids have.
+/// The length of DynamoDB's request ids.
 const REQUEST_ID_CHARS: usize = 52;
 
-/// A table without the capacity for a call. Which of the two errors it is depends on how the table is billed.
+/// Refuses a call for lack of capacity. The error depends on the billing of the table.
 pub(super) fn throttled(is_on_demand: bool) -> Reply {
     if is_on_demand {
         error(
@@ -33,8 +33,8 @@ pub(super) fn throttled(is_on_demand: bool) -> Reply {
     }
 }
 
-/// A failure of the service. 500 and 503 are DynamoDB's own; any other status comes from a machine in front of it,
-/// which says nothing in DynamoDB's words.
+/// Makes a failure of the service. 500 and 503 are DynamoDB's own. Any other status comes from a machine in front of
+/// DynamoDB, and its body is empty.
 pub(super) fn failed(status: u16) -> Reply {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     match status {
@@ -56,7 +56,7 @@ pub(super) fn internal(message: &str) -> Reply {
     )
 }
 
-/// A call from a web page, or for another host.
+/// Refuses a call from a web page, or for another host.
 pub(super) fn foreign() -> Reply {
     error(
         StatusCode::FORBIDDEN,
@@ -73,7 +73,7 @@ pub(super) fn invalid(message: &str) -> Reply {
     )
 }
 
-/// What is no call of DynamoDB's protocol.
+/// Refuses a request that is not a call of DynamoDB.
 pub(super) fn not_found() -> Reply {
     let body = "<UnknownOperationException/>\n".to_owned();
     with_headers(StatusCode::NOT_FOUND, HeaderMap::new(), body)
@@ -86,7 +86,7 @@ fn error(status: StatusCode, name: &str, message: &str) -> Reply {
     with_headers(status, headers, body)
 }
 
-/// Adds what every answer of DynamoDB has. SDKs compare the checksum.
+/// Makes a reply with the headers that every reply of DynamoDB has. SDKs compare the checksum.
 fn with_headers(status: StatusCode, mut headers: HeaderMap, body: String) -> Reply {
     let mut request_id = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
         .map(|id| id.simple().to_string().to_uppercase())

@@ -1,4 +1,4 @@
-//! The keys of a rule, each read as what it must be. An error names the key.
+//! Typed reads of the keys of a rule. An error names the key.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ impl Fields<'_> {
         }
     }
 
-    /// Which of the words it is.
+    /// Reads one of the words, and returns its position.
     pub(super) fn one_of(&self, key: &str, words: &[&str]) -> Result<Option<usize>> {
         let Some(text) = self.text(key)? else {
             return Ok(None);
@@ -70,7 +70,7 @@ impl Fields<'_> {
         }
     }
 
-    /// `"ms"`: one number or `[from, to]`.
+    /// Reads `"ms"`: one number or `[from, to]`.
     pub(super) fn spread(&self) -> Result<Spread> {
         match self.0.get("ms") {
             None => bail!("\"ms\" is missing: milliseconds, or [from, to]"),
@@ -88,7 +88,7 @@ impl Fields<'_> {
         }
     }
 
-    /// A close code that an endpoint may send: RFC 6455, 7.4.
+    /// Reads `"close"`: a close code that an endpoint may send (RFC 6455, 7.4).
     pub(super) fn close_code(&self) -> Result<Option<u16>> {
         let Some(value) = self.0.get("close") else {
             return Ok(None);

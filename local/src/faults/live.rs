@@ -1,4 +1,4 @@
-//! A rule at work: it counts, draws, holds back and lets by.
+//! A rule in force: counts occurrences, draws random numbers, and holds occurrences back.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,25 +18,25 @@ use crate::log;
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) rule: Rule,
-    /// No other rule of this process ever has it.
+    /// A number that no other rule of this process ever has.
     serial: u64,
     pub(super) matched: u64,
     pub(super) applied: u64,
-    /// By what the rule counts by: the occurrence that is held back until others are through.
+    /// The occurrence that is held back in each scope, until others are through.
     held: HashMap<String, Held>,
 }
 
 #[derive(Debug)]
 struct Held {
-    /// The one held back goes on when all copies are dropped.
+    /// The occurrence continues when all copies are dropped.
     gate: mpsc::Sender<()>,
-    /// How many it still lets by.
+    /// The number of occurrences that it still lets by.
     by: u64,
 }
 
 /// An occurrence that matches a rule.
 pub(super) struct Match {
-    /// Its number among those that are counted together.
+    /// Its number within the scope.
     n: u64,
     pub(super) taken: bool,
     random: StdRng,
@@ -59,7 +59,7 @@ impl Live {
         }
     }
 
-    /// Counts the occurrence if it matches, and says whether the rule takes it.
+    /// Counts the occurrence if it matches, and decides whether the rule takes it.
     pub(super) fn count(&mut self, point: &Point<'_>, seed: u64) -> Option<Match> {
         let rule = &self.rule;
         if rule.on != point.site || !rule.matcher.matches(point) {
@@ -72,7 +72,7 @@ impl Live {
         };
         self.matched += 1;
         let mut random = StdRng::seed_from_u64(mix(seed, &rule.name, self.matched));
-        // Drawn in any case, so that a delay is the same with and without a probability.
+        // Always drawn, so that a delay is the same with and without a probability.
         let chance: f64 = random.random();
         let likely = rule.which.probability.is_none_or(|p| chance < p);
         let taken = likely && rule.which.takes(n, self.applied);
@@ -84,7 +84,7 @@ impl Live {
             return;
         };
         match self.rule.act.clone() {
-            // Whatever matches goes by one that is held back.
+            // Every match goes past an occurrence that is held back.
             Act::Reorder { .. } if self.let_by(point, verdict) => {}
             _ if !seen.taken => {}
             Act::Reorder { by, at_most } => {
@@ -102,14 +102,14 @@ impl Live {
                 verdict.fault = Some(fault);
                 self.apply(point, &seen, seed, None);
             }
-            // An earlier rule has done something else. Lag is asked for by itself.
+            // An earlier rule has decided. Lag has a function of its own.
             Act::Do(_) | Act::Lag(_) => {}
         }
     }
 
-    /// Has the occurrence go by one that is held back; false when there is none.
+    /// Lets the occurrence go past one that is held back. Returns false if there is none.
     fn let_by(&mut self, point: &Point<'_>, verdict: &mut Verdict) -> bool {
-        // Those that no longer wait.
+        // Remove occurrences that no longer wait.
         self.held.retain(|_, held| !held.gate.is_closed());
         let scope = self.scope(point);
         let Some(held) = self.held.get_mut(&scope) else {
@@ -123,7 +123,7 @@ impl Live {
         true
     }
 
-    /// What the occurrence is counted with.
+    /// Returns the scope in which the occurrence is counted.
     fn scope(&self, point: &Point<'_>) -> String {
         let scope = match self.rule.which.per {
             None => None,
@@ -169,7 +169,7 @@ impl Live {
     }
 }
 
-/// What the n-th match of a rule draws from: FNV-1a over all three.
+/// Makes the seed of the n-th match of a rule: FNV-1a of all three.
 fn mix(seed: u64, name: &str, n: u64) -> u64 {
     let bytes = seed
         .to_le_bytes()

@@ -1,8 +1,8 @@
-//! Faults on purpose: rules say what goes wrong, where, and which time.
+//! Fault injection: rules say what goes wrong, where, and which time.
 //!
-//! The gateway asks for a verdict at each site that a rule can name, and carries the verdict out. What a rule draws
-//! depends on the seed, its name and the number of the match alone: neither on other rules nor on time. The same seed
-//! and the same order of occurrences give the same faults.
+//! The gateway asks for a verdict at each site that a rule can name, and carries the verdict out. The
+//! random numbers of a rule depend only on the seed, its name and the number of the match. The same seed and the same
+//! order of occurrences give the same faults.
 
 mod act;
 mod fields;
@@ -28,12 +28,12 @@ use rule::Rule;
 pub(crate) use site::Site;
 pub(crate) use verdict::Verdict;
 
-/// The rules that hold now, and how far each has counted.
+/// The rules in force, with their counters.
 #[derive(Debug)]
 pub struct Faults {
-    /// Whether there is any rule: without one nothing here costs more than this.
+    /// Set if there is a rule: without rules nothing here costs more than a read of it.
     active: AtomicBool,
-    /// Whether there is a rule that makes indexes lag.
+    /// Set if a rule makes indexes lag.
     lagging: AtomicBool,
     state: Mutex<State>,
 }
@@ -41,15 +41,15 @@ pub struct Faults {
 #[derive(Debug)]
 struct State {
     seed: u64,
-    /// The last one given to a rule.
+    /// The last serial number given to a rule.
     serial: u64,
     rules: Vec<Live>,
 }
 
-/// Why rules could not be changed.
+/// The reason why rules could not be changed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ChangeError {
-    /// A name is taken by a rule that holds already.
+    /// The name of a new rule is taken.
     #[error("there is already a rule \"{0}\": delete it first, or choose another name")]
     Taken(String),
     /// The seed belongs to all rules.
@@ -58,7 +58,7 @@ pub(crate) enum ChangeError {
 }
 
 impl Faults {
-    /// `seed` is for documents that have none.
+    /// Makes the rules of a document. `seed` is used if the document has none.
     pub fn new(document: Document, seed: u64) -> Faults {
         let faults = Faults {
             active: AtomicBool::new(false),
@@ -77,12 +77,12 @@ impl Faults {
         self.lock().seed
     }
 
-    /// How many rules hold.
+    /// Returns the number of rules.
     pub(crate) fn len(&self) -> usize {
         self.lock().rules.len()
     }
 
-    /// Replaces all rules, and the seed if the document has one. Every count begins anew.
+    /// Replaces all rules, and the seed if the document has one. All counters start again.
     pub fn replace(&self, document: Document) {
         let mut state = self.lock();
         state.seed = document.seed.unwrap_or(state.seed);
@@ -91,7 +91,7 @@ impl Faults {
         self.changed(&state);
     }
 
-    /// Adds rules behind those that hold.
+    /// Adds rules after the existing ones.
     ///
     /// # Errors
     /// When a name is taken or the document has a seed; then nothing is added.
@@ -108,7 +108,7 @@ impl Faults {
         Ok(())
     }
 
-    /// Removes a rule; false when there is none of that name.
+    /// Removes a rule. Returns false if no rule has that name.
     pub(crate) fn remove(&self, name: &str) -> bool {
         let mut state = self.lock();
         let before = state.rules.len();
@@ -117,7 +117,7 @@ impl Faults {
         state.rules.len() < before
     }
 
-    /// The rules as they were written, how often each matched and was applied, and the seed.
+    /// Describes the seed and the rules: each as it was written, with its numbers of matches and applications.
     pub fn describe(&self) -> Value {
         let state = self.lock();
         let rules = state.rules.iter().map(|live| {
@@ -131,7 +131,7 @@ impl Faults {
         json!({ "seed": state.seed, "rules": rules.collect::<Vec<_>>() })
     }
 
-    /// What is to happen at the point. Each call is one occurrence: it is counted.
+    /// Decides about an occurrence, and counts it.
     pub(crate) fn decide(&self, point: &Point<'_>) -> Verdict {
         let mut verdict = Verdict::default();
         if !self.is_active() {
@@ -147,18 +147,18 @@ impl Faults {
         verdict
     }
 
-    /// Whether there is any rule.
+    /// Reports whether there is a rule.
     pub(crate) fn is_active(&self) -> bool {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Whether any rule makes an index lag.
+    /// Reports whether a rule makes indexes lag.
     pub(crate) fn lagging(&self) -> bool {
         self.lagging.load(Ordering::Relaxed)
     }
 
-    /// How much later than the table its indexes learn of a write: asked once for each item that was written, with a
-    /// point at [`Site::Table`]. Of several rules the first one's.
+    /// Returns the time by which a write reaches the indexes later than the table. It is called once for each item that
+    /// was written, with a point at [`Site::Table`]. The first rule that matches decides.
     pub(crate) fn lag(&self, point: &Point<'_>) -> Option<Duration> {
         if !self.lagging() {
             return None;
@@ -201,7 +201,7 @@ impl State {
         self.rules.iter().any(|live| live.rule.name == name)
     }
 
-    /// Adds rules, whose names are free. One without a name gets one.
+    /// Adds rules whose names are free, and names those without a name.
     fn add(&mut self, rules: Vec<Rule>) {
         let (named, nameless): (Vec<_>, Vec<_>) =
             rules.iter().partition(|rule| !rule.name.is_empty());

@@ -1,4 +1,4 @@
-//! The rule language: JSON, read strictly. What does not belong is an error that names the rule and the key.
+//! The rule language: strict JSON. An unknown key is an error that names the rule and the key.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,11 +11,11 @@ use super::fields::{Fields, list};
 use super::rule::{Matcher, Per, Rule, Which};
 use super::site::Site;
 
-/// How many rules a document may hold.
+/// The most rules of a document.
 const MAX_RULES: usize = 1000;
 const MAX_NAME_BYTES: usize = 64;
 
-/// What any rule may have.
+/// The keys that every rule may have.
 const COMMON: [&str; 9] = [
     "name",
     "on",
@@ -28,7 +28,7 @@ const COMMON: [&str; 9] = [
     "per",
 ];
 
-/// What a document holds.
+/// A document of rules.
 #[derive(Debug, Default, PartialEq)]
 pub struct Document {
     /// The seed that rules draw from.
@@ -40,7 +40,7 @@ impl Document {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read or is no document of rules.
+    /// When the file cannot be read or is not a document of rules.
     pub fn load(path: &Path) -> Result<Document> {
         let name = path.display();
         let text = std::fs::read(path).with_context(|| format!("cannot read {name} (--faults)"))?;
@@ -50,7 +50,7 @@ impl Document {
     /// Reads `{"seed": 7, "rules": […]}`, an array of rules, or one rule.
     ///
     /// # Errors
-    /// When it is not one of these, or a rule says what no rule can.
+    /// When the JSON is none of these, or a rule is invalid.
     pub fn parse(json: &[u8]) -> Result<Document> {
         let document: Value = serde_json::from_slice(json).context("not valid JSON")?;
         let (seed, rules) = match document {
@@ -175,7 +175,7 @@ fn read_rule(source: Value, number: usize) -> Result<Rule> {
     })
 }
 
-/// A name can be part of a URL and of a line of the log.
+/// Reports whether a name can be part of a URL and of a line of the log.
 fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len())
         && name
@@ -183,7 +183,7 @@ fn is_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// What can be asked of an occurrence at a place.
+/// Returns the matchers that have a meaning at a site.
 fn matchers(on: Site) -> impl Iterator<Item = &'static str> {
     let matchers: &[&str] = match on {
         Site::Connect | Site::Message | Site::Disconnect => {

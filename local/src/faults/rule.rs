@@ -1,4 +1,4 @@
-//! What a rule is: where it looks, what it matches, which occurrences it takes, and what it does to them.
+//! A rule: its site, its matcher, the occurrences that it takes, and its act.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use super::act::Act;
 use super::point::Point;
 use super::site::Site;
 
-/// What occurrences are counted by, when not all together.
+/// The scope of a count. Without one, all occurrences are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Per {
-    /// Each open connection counts on its own.
+    /// Each open connection has its own count.
     Connection,
-    /// Each invocation of the function that calls counts on its own.
+    /// Each invocation of the calling function has its own count.
     Invocation,
 }
 
-/// All that a point must have for the rule to match; nothing set matches everything at the place.
+/// The properties that an occurrence must have. An empty matcher matches every occurrence at the site.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Matcher {
     pub(super) route: Option<String>,
@@ -55,24 +55,24 @@ impl Matcher {
     }
 }
 
-/// Which of the occurrences that match are taken. All that is set must hold.
+/// Which of the matching occurrences are taken. Every condition that is set must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Which {
-    /// The n-th, from 1.
+    /// The n-th occurrence, from 1.
     pub(super) nth: Option<u64>,
-    /// Each n-th.
+    /// Every n-th occurrence.
     pub(super) every: Option<u64>,
-    /// The first n.
+    /// The first n occurrences.
     pub(super) first: Option<u64>,
-    /// 0 to 1.
+    /// A probability from 0 to 1.
     pub(super) probability: Option<f64>,
-    /// At most so many in all.
+    /// At most this many occurrences.
     pub(super) times: Option<u64>,
     pub(super) per: Option<Per>,
 }
 
 impl Which {
-    /// Whether the n-th is taken, as far as counting says.
+    /// Reports whether the counts allow the n-th occurrence to be taken.
     pub(super) fn takes(&self, n: u64, applied: u64) -> bool {
         self.nth.is_none_or(|nth| n == nth)
             && self.every.is_none_or(|every| n.is_multiple_of(every))
@@ -91,6 +91,6 @@ pub(crate) struct Rule {
     /// The act's name, as in the rule.
     pub(super) does: &'static str,
     pub(super) act: Act,
-    /// As it was written, with its name.
+    /// The rule as it was written, with its name.
     pub(super) source: serde_json::Value,
 }

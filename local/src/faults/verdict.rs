@@ -1,4 +1,4 @@
-//! What is to happen at a point.
+//! The decision of the rules about an occurrence.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use tokio::time::{sleep, timeout};
 
 use super::act::Fault;
 
-/// What is to happen at a point. The default is nothing.
+/// The decision of the rules about an occurrence. The default leaves it alone.
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Verdict {
     pub(super) delay: Duration,
     pub(super) held_back: Vec<(mpsc::Receiver<()>, Duration)>,
-    /// Others are held back until this is dropped: it is kept until the occurrence is through.
+    /// Holds other occurrences back until it is dropped. It must be kept until this occurrence is through.
     pub(super) lets_by: Vec<mpsc::Sender<()>>,
-    /// Once it has waited. Of several rules the first one's.
+    /// What happens after the wait. The first rule that matches decides.
     pub(crate) fault: Option<Fault>,
 }
 
 impl Verdict {
-    /// Waits as long as the rules want the occurrence to wait.
+    /// Waits as long as the rules demand.
     pub(crate) async fn wait(&mut self) {
         for (mut gate, at_most) in self.held_back.drain(..) {
-            // It is closed, nothing is ever sent.
+            // The gate is closed; nothing is ever sent.
             let _ = timeout(at_most, gate.recv()).await;
         }
         if !self.delay.is_zero() {
@@ -31,7 +31,7 @@ impl Verdict {
         }
     }
 
-    /// Whether it has to wait.
+    /// Reports whether the occurrence must wait.
     pub(crate) fn waits(&self) -> bool {
         !self.delay.is_zero() || !self.held_back.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The open connections, and the way into each of them.
+//! The open connections, and the queue of each.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -11,11 +11,11 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::event::Client;
 use crate::clock::{Clock, Moment};
 
-/// What may wait in the gateway for one client; beyond it a post is refused. AWS has such a buffer and does not say its
-/// size.
+/// The most bytes that may wait for one client; a post beyond them is refused. AWS has such a buffer and does not
+/// document its size.
 const BUFFER_BYTES: usize = 1024 * 1024;
 
-/// Why a connection ends, unless its client closes it: the code and the reason for `$disconnect`, and for the client too.
+/// The reason why the gateway ends a connection: the code and the text that `$disconnect` and the client get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cause {
     pub(crate) code: u16,
@@ -28,23 +28,23 @@ impl Cause {
         code: 1000,
         reason: "Connection Closed Normally",
     };
-    /// Idle for too long, at the end of its life, or the gateway stops.
+    /// The connection was idle for too long or has reached its age, or the gateway stops.
     pub(crate) const GOING_AWAY: Cause = Cause {
         code: 1001,
         reason: "Going away",
     };
-    /// The client sends more than the throttles allow, and goes on.
+    /// The client keeps sending more than the throttles allow.
     pub(crate) const TOO_MANY_REQUESTS: Cause = Cause {
         code: 1008,
         reason: "",
     };
-    /// The client is gone without a close frame; nobody is left to be told.
+    /// The client is gone without a close frame.
     pub(crate) const LOST: Cause = Cause {
         code: 1006,
         reason: "",
     };
 
-    /// Why a client is cut off: with that close code, or without a close frame.
+    /// Returns the cause of a cut: with that close code, or without a close frame.
     pub(crate) fn cut(close: Option<u16>) -> Cause {
         match close {
             None => Cause::LOST,
@@ -62,13 +62,13 @@ pub(crate) struct BufferFull;
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) client: Client,
-    /// When it was opened, as connections age.
+    /// The time of its handshake, on the clock by which connections age.
     pub(crate) opened: Moment,
     /// Epoch milliseconds of the last message in either direction.
     last_active_ms: AtomicI64,
-    /// The same as connections age, in microseconds.
+    /// The same on the clock by which connections age, in microseconds.
     last_active: AtomicU64,
-    /// How many messages in a row were throttled.
+    /// The number of throttled messages in a row.
     refusals: AtomicU32,
     outgoing: mpsc::UnboundedSender<Utf8Bytes>,
     buffered: Arc<AtomicUsize>,
@@ -82,28 +82,28 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// The next message, as soon as there is one.
+    /// Waits for the next message.
     pub(crate) async fn next(&mut self) -> Utf8Bytes {
         match self.messages.recv().await {
             Some(message) => message,
-            // The connection is no more, and nobody can send.
+            // The connection is dropped, and nobody can send.
             None => std::future::pending().await,
         }
     }
 
-    /// The next message if one waits already.
+    /// Returns the next message if one waits.
     pub(crate) fn next_now(&mut self) -> Option<Utf8Bytes> {
         self.messages.try_recv().ok()
     }
 
-    /// Gives back the room of messages that are on their way.
+    /// Frees the buffer of messages that are written.
     pub(crate) fn sent(&self, bytes: usize) {
         self.buffered.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 impl Connection {
-    /// A connection whose client began its handshake at `opened`.
+    /// Makes a connection whose client began its handshake at `opened`.
     pub(crate) fn new(client: Client, opened: Moment) -> (Connection, Outbox) {
         let (outgoing, messages) = mpsc::unbounded_channel();
         let buffered = Arc::new(AtomicUsize::new(0));
@@ -120,10 +120,10 @@ impl Connection {
         (connection, Outbox { messages, buffered })
     }
 
-    /// Queues a message, in order of acceptance. A closed connection swallows it.
+    /// Queues a message. A closed connection drops it.
     ///
     /// # Errors
-    /// [`BufferFull`] when the client does not read what it has been sent.
+    /// [`BufferFull`] when the client does not read its messages.
     pub(crate) fn send(&self, message: Utf8Bytes) -> Result<(), BufferFull> {
         let bytes = message.len();
         let grown = |buffered| (buffered + bytes <= BUFFER_BYTES).then_some(buffered + bytes);
@@ -134,7 +134,7 @@ impl Connection {
         Ok(())
     }
 
-    /// A message has passed.
+    /// Notes that a message has passed.
     pub(crate) fn touch(&self, clock: &Clock) {
         self.last_active_ms
             .store(clock.wall_ms(), Ordering::Relaxed);
@@ -142,7 +142,7 @@ impl Connection {
             .store(micros(clock.waiting.now()), Ordering::Relaxed);
     }
 
-    /// When the last message passed, as connections age.
+    /// Returns the time of the last message, on the clock by which connections age.
     pub(crate) fn last_active(&self) -> Moment {
         Duration::from_micros(self.last_active.load(Ordering::Relaxed))
     }
@@ -151,17 +151,17 @@ impl Connection {
         self.last_active_ms.load(Ordering::Relaxed)
     }
 
-    /// A message was throttled; returns how many in a row.
+    /// Notes a throttled message, and returns the number of them in a row.
     pub(crate) fn refused(&self) -> u32 {
         self.refusals.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// A message was not throttled.
+    /// Notes a message that was not throttled.
     pub(crate) fn admitted(&self) {
         self.refusals.store(0, Ordering::Relaxed);
     }
 
-    /// Bytes that wait for the client.
+    /// Returns the number of bytes that wait for the client.
     pub(crate) fn buffered(&self) -> usize {
         self.buffered.load(Ordering::Relaxed)
     }
@@ -186,8 +186,7 @@ fn micros(moment: Moment) -> u64 {
     u64::try_from(moment.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Every open connection, by its id. One that is not here is gone, or not yet there: while `$connect` runs, the
-/// connection does not exist.
+/// Every open connection, by its id. A connection exists once its `$connect` has succeeded.
 #[derive(Debug, Default)]
 pub(crate) struct Connections(Mutex<Open>);
 
@@ -198,7 +197,7 @@ struct Open {
 }
 
 impl Connections {
-    /// Adds a connection, which is closed at once when the gateway is stopping.
+    /// Adds a connection. It is closed at once if the gateway is stopping.
     pub(crate) fn insert(&self, connection: Arc<Connection>) {
         let mut open = self.lock();
         if open.stopping {
@@ -212,7 +211,7 @@ impl Connections {
         self.lock().by_id.get(id).cloned()
     }
 
-    /// All of them, in no order.
+    /// Returns all connections, in no order.
     pub(crate) fn all(&self) -> Vec<Arc<Connection>> {
         self.lock().by_id.values().cloned().collect()
     }
@@ -221,7 +220,7 @@ impl Connections {
         self.lock().by_id.remove(id)
     }
 
-    /// Closes every connection, and those whose `$connect` still runs as soon as they open.
+    /// Closes every connection, and each one whose `$connect` still runs as soon as it opens.
     pub(crate) fn close_all(&self) {
         let mut open = self.lock();
         open.stopping = true;

@@ -1,6 +1,7 @@
-//! The events API Gateway hands to a function, field by field as recorded from AWS.
+//! The events that API Gateway sends to a function, field by field as recorded from AWS.
 //!
-//! Absent fields are absent, not null: no query means no query maps, and a MESSAGE has neither headers nor query.
+//! A missing field is absent, not null: without a query there are no query maps, and a MESSAGE has neither headers nor
+//! query.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::deployment::Api;
 use crate::faults::Handshake;
 use crate::{ids, query};
 
-/// What is known of a client from its handshake.
+/// A client, as known from its handshake.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     pub(crate) connection_id: String,
@@ -21,23 +22,23 @@ pub(crate) struct Client {
     pub(crate) connected_at: i64,
     pub(crate) source_ip: String,
     pub(crate) user_agent: Option<String>,
-    /// The host the client asked for.
+    /// The host that the client requested.
     pub(crate) domain_name: String,
     /// For fault rules.
     pub(crate) handshake: Handshake,
-    /// What the Lambda authorizer has said of it.
+    /// The context that the Lambda authorizer returned.
     pub(crate) authorizer: Option<Value>,
     pub(crate) api_key: Option<ApiKey>,
 }
 
-/// The API key a client has connected with.
+/// The API key of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiKey {
     pub(crate) value: String,
     pub(crate) id: String,
 }
 
-/// The `$connect` event.
+/// Makes the `$connect` event.
 pub(crate) fn connect(
     api: &Api,
     client: &Client,
@@ -48,7 +49,7 @@ pub(crate) fn connect(
 ) -> Value {
     let mut multi_headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in headers {
-        // Real events carry neither; they belong to the hop, not to the request.
+        // Real events have neither: they belong to the hop, not to the request.
         if !matches!(name.as_str(), "connection" | "upgrade") {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
             multi_headers
@@ -92,7 +93,7 @@ pub(crate) fn connect(
     with_stage_variables(api, event)
 }
 
-/// A message's event.
+/// Makes the event of a message.
 pub(crate) fn message(
     api: &Api,
     client: &Client,
@@ -110,7 +111,7 @@ pub(crate) fn message(
     with_stage_variables(api, event)
 }
 
-/// The `$disconnect` event. `code` is the close code and `reason` its text as API Gateway reports them.
+/// Makes the `$disconnect` event. `code` is the close code and `reason` its text as API Gateway reports them.
 pub(crate) fn disconnect(
     api: &Api,
     client: &Client,
@@ -121,7 +122,7 @@ pub(crate) fn disconnect(
     let mut context = request_context(api, client, "$disconnect", "DISCONNECT", now_ms);
     context["disconnectStatusCode"] = code.into();
     context["disconnectReason"] = reason.into();
-    // Nothing of the handshake is repeated; these four are what real events hold.
+    // Real events hold these four headers, and none of the handshake.
     let headers = [
         ("Host", client.domain_name.as_str()),
         ("x-api-key", ""),
@@ -186,7 +187,7 @@ fn with_stage_variables(api: &Api, mut event: Map<String, Value>) -> Value {
     Value::Object(event)
 }
 
-/// The single-value map: of a repeated name, the last value.
+/// Makes the single-value map: a repeated name has its last value.
 fn last_values(multi: &BTreeMap<String, Vec<String>>) -> Value {
     let last = multi
         .iter()
@@ -194,8 +195,8 @@ fn last_values(multi: &BTreeMap<String, Vec<String>>) -> Value {
     Value::Object(last.collect())
 }
 
-/// AWS passes header names on as the client wrote them. The HTTP library has lower-cased them, so they get the case
-/// that clients conventionally use.
+/// Returns a header name in the case that clients conventionally use. AWS keeps the client's case, which the HTTP
+/// library here has lost.
 fn conventional_case(name: &str) -> String {
     let words = name.split('-').map(|word| match word {
         "websocket" => "WebSocket".to_owned(),

@@ -1,4 +1,4 @@
-//! The front door: what a request is.
+//! The front door: tells handshakes, management calls and all other requests apart.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use super::responses::{self, refuse};
 use super::state::Gateway;
 use super::{handshake, invoke, management};
 
-/// API Gateway's limits for a handshake, in bytes. The headers' is that of its REST and HTTP APIs.
+/// API Gateway's limits for a handshake, in bytes. The limit of headers is documented for its REST and HTTP APIs.
 const MAX_URL_BYTES: usize = 4096;
 const MAX_HEADER_BYTES: usize = 10_240;
 
-/// The service for every request, whatever its path.
+/// Makes the service for every request, whatever its path.
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     Router::new().fallback(handle).with_state(gateway)
 }
@@ -57,7 +57,7 @@ async fn handle(
         ["2015-03-31", "functions", function, "invocations"] => {
             invoke::handle(&gateway, function, request).await
         }
-        // Another stage; or none, and then the id is none, either.
+        // Another stage, or none.
         [_, "@connections", _] | ["@connections", _] => responses::error(
             StatusCode::FORBIDDEN,
             "ForbiddenException",

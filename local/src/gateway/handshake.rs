@@ -1,4 +1,4 @@
-//! The handshake: who may connect, and what `$connect` says of it.
+//! The handshake of a connection, up to the response of `$connect`.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::deployment::{Authorization, Route};
 use crate::faults::{self, Site};
 use crate::{ids, log};
 
-/// Whether a request asks to become a WebSocket.
+/// Reports whether a request asks for an upgrade to a WebSocket.
 pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
     let has = |name, wanted: &str| {
         headers
@@ -39,7 +39,8 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
     has(header::CONNECTION, "upgrade") && has(header::UPGRADE, "websocket")
 }
 
-/// Answers an upgrade request once `$connect` has: until then the client waits and the connection does not exist.
+/// Answers an upgrade request after `$connect` has answered. Until then the client waits, and the connection does not
+/// exist.
 pub(crate) async fn answer(gateway: Arc<Gateway>, peer: &Peer, mut request: Request) -> Response {
     let accept = match check(&request) {
         Ok(key) => derive_accept_key(key.as_bytes()),
@@ -82,7 +83,7 @@ pub(crate) async fn answer(gateway: Arc<Gateway>, peer: &Peer, mut request: Requ
         request.uri().query(),
     );
     let upgrade = hyper::upgrade::on(&mut request);
-    // On a task of its own: what $connect has begun it finishes, even if the client does not wait for it.
+    // On a task of its own: a $connect that has begun is finished, even if the client leaves.
     let connecting = tokio::spawn(connect(gateway, client, event, upgrade));
     let subprotocol = match connecting.await {
         Ok(Ok(subprotocol)) => subprotocol,
@@ -134,8 +135,8 @@ impl Refusal {
         }
     }
 
-    /// With the status a function chose. One that HTTP does not know is as good as a failure, and hyper sends no 1xx as
-    /// a final answer.
+    /// Refuses with the status that the function returned. An invalid status counts as a failure, and so does 1xx, which
+    /// hyper does not send as a final answer.
     fn by_function(status: i64) -> Refusal {
         match u16::try_from(status)
             .ok()
@@ -165,7 +166,7 @@ impl Refusal {
     }
 }
 
-/// The key of a well-formed upgrade request.
+/// Checks an upgrade request, and returns its key.
 fn check(request: &Request) -> Result<String, Refusal> {
     let header = |name| {
         request
@@ -191,8 +192,8 @@ fn check(request: &Request) -> Result<String, Refusal> {
     }
 }
 
-/// Runs `$connect`. If it accepts, serves the connection as soon as the handshake's answer is out, and returns the
-/// subprotocol to answer with.
+/// Runs `$connect`. If it succeeds, serves the connection once the client has its answer, and returns the subprotocol
+/// for that answer.
 async fn connect(
     gateway: Arc<Gateway>,
     mut client: Client,
@@ -235,11 +236,11 @@ async fn connect(
         }
     };
     if faulty.as_ref().is_some_and(Handshake::is_early) {
-        // It has ended already: its client finds the socket closed.
+        // The connection has ended already: its client finds the socket closed.
         tokio::spawn(upgrade);
         return Ok(subprotocol);
     }
-    // It exists from now on, before the client can know: what is posted in between waits for the socket.
+    // The connection exists before its client knows: earlier posts wait for the socket.
     let (connection, outbox) = Connection::new(client, opened);
     let connection = Arc::new(connection);
     gateway.connections.insert(Arc::clone(&connection));
@@ -249,7 +250,7 @@ async fn connect(
     tokio::spawn(async move {
         match upgrade.await {
             Ok(upgraded) => serve(&gateway, &connection, outbox, upgraded).await,
-            // The client left while $connect ran. The function has accepted it, so it is told.
+            // The client left while $connect ran. The function has accepted it, so $disconnect is invoked.
             Err(_) => ended(&gateway, &connection, End::from_cause(Cause::LOST)).await,
         }
         drop(serving);

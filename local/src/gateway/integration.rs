@@ -1,4 +1,4 @@
-//! From an event to the integration's answer.
+//! Calls the integration of a route.
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -12,30 +12,31 @@ use crate::lambda::InvokeError;
 use crate::log;
 use crate::log::redacted;
 
-/// What a function returned for API Gateway.
+/// The response of an integration.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ProxyResponse {
     pub(crate) status: i64,
-    /// Of the headers only this one ever reaches a client, and only in the handshake's answer.
+    /// The header `Sec-WebSocket-Protocol`. No other header of a response reaches a client, and this one only in the
+    /// answer to a handshake.
     pub(crate) subprotocol: Option<String>,
     pub(crate) body: Option<String>,
 }
 
-/// An integration that gave no answer.
+/// The failure of an integration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The function failed, or its answer has not the form of one.
+    /// The function failed, or its response is malformed.
     Broken,
-    /// Lambda refused to run the function, or a MOCK's templates make no answer.
+    /// Lambda refused to run the function, or the templates of a MOCK make no response.
     Refused,
-    /// The integration's limit passed.
+    /// The integration's timeout passed.
     TimedOut,
-    /// A fault rule wants this status.
+    /// A fault rule demands this status.
     Injected(u16),
 }
 
 impl Failure {
-    /// The status of a handshake whose `$connect` failed so.
+    /// Returns the status of a handshake whose `$connect` fails in this way.
     pub(crate) fn handshake_status(self) -> StatusCode {
         match self {
             Failure::Broken => StatusCode::BAD_GATEWAY,
@@ -57,7 +58,7 @@ impl Failure {
     }
 }
 
-/// Runs the route's integration.
+/// Calls the integration of a route.
 pub(crate) async fn call(
     gateway: &Gateway,
     route: &Route,
@@ -85,7 +86,7 @@ pub(crate) async fn call(
     let answer = gateway.clock.working.timeout(route.timeout, invocation);
     match answer.await {
         Some(Ok(result)) => parse(&result).map_err(|reason| {
-            log::line(function, &format!("malformed answer: {reason}"));
+            log::line(function, &format!("malformed response: {reason}"));
             Failure::Broken
         }),
         // The function's own error is logged with its invocation.
@@ -98,7 +99,7 @@ pub(crate) async fn call(
     }
 }
 
-/// Prints the event of a function that is about to be invoked, if events are wanted.
+/// Logs the event of an invocation, with `--verbose`.
 pub(crate) fn print_event(function: &str, event: &Value) {
     let printed = log::settings();
     if printed.verbose {
@@ -111,10 +112,10 @@ pub(crate) fn print_event(function: &str, event: &Value) {
     }
 }
 
-/// Reads a proxy response: an object with these keys and no others.
+/// Reads a proxy response: an object with the known keys only.
 ///
 /// # Errors
-/// What is wrong with it, without its values: they may be somebody's message.
+/// The defect of the response, without its values: they may be somebody's message.
 fn parse(result: &Bytes) -> Result<ProxyResponse, String> {
     let Ok(Value::Object(response)) = serde_json::from_slice(result) else {
         return Err("it is not a JSON object".to_owned());
@@ -128,17 +129,17 @@ fn parse(result: &Bytes) -> Result<ProxyResponse, String> {
     ];
     if let Some(unknown) = response.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(format!(
-            "the key \"{unknown}\" is none of {}",
+            "the key \"{unknown}\" is not one of {}",
             KEYS.join(", ")
         ));
     }
     let Some(status) = response.get("statusCode").and_then(Value::as_i64) else {
-        return Err("statusCode is missing or no integer".to_owned());
+        return Err("statusCode is missing or not an integer".to_owned());
     };
     let is_base64 = match response.get("isBase64Encoded") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(is_base64)) => *is_base64,
-        Some(_) => return Err("isBase64Encoded is no boolean".to_owned()),
+        Some(_) => return Err("isBase64Encoded is not a boolean".to_owned()),
     };
     let body = match response.get("body") {
         None | Some(Value::Null) => None,
@@ -147,17 +148,17 @@ fn parse(result: &Bytes) -> Result<ProxyResponse, String> {
                 .decode(body)
                 .ok()
                 .and_then(|bytes| String::from_utf8(bytes).ok())
-                .ok_or("body is not the base64 of a text")?,
+                .ok_or("body is not base64 of UTF-8 text")?,
         ),
         Some(Value::String(body)) => Some(body.clone()),
-        Some(_) => return Err("body is no string".to_owned()),
+        Some(_) => return Err("body is not a string".to_owned()),
     };
     let mut subprotocol = None;
     for key in ["headers", "multiValueHeaders"] {
         let headers = match response.get(key) {
             None | Some(Value::Null) => continue,
             Some(Value::Object(headers)) => headers,
-            Some(_) => return Err(format!("{key} is no object")),
+            Some(_) => return Err(format!("{key} is not an object")),
         };
         let header = headers
             .iter()

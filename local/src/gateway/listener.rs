@@ -1,7 +1,7 @@
-//! The gateway's port, where TLS and plain connections arrive alike.
+//! The gateway's port, which accepts TLS and plain connections.
 //!
-//! API Gateway speaks TLS only, so clients and functions written for it say `wss://` and `https://`; whoever has no use
-//! for certificates says `ws://` and `http://`. The first byte tells them apart: no HTTP request begins with 0x16.
+//! API Gateway has TLS only, so clients and functions written for it use `wss://` and `https://`; others use `ws://` and
+//! `http://`. The first byte tells them apart: no HTTP request begins with 0x16.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
-/// How every TLS handshake begins: a record of that type.
+/// The type of the first record of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Accepts connections of both kinds.
@@ -32,7 +32,7 @@ impl Listener {
     }
 }
 
-/// Who is at the other end.
+/// The client of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
@@ -62,9 +62,9 @@ impl axum::serve::Listener for Listener {
     type Addr = Peer;
 
     async fn accept(&mut self) -> (Socket, Peer) {
-        // axum's own waits when the process has run out of files.
+        // axum's accept waits while the process is out of file descriptors.
         let (stream, address) = axum::serve::Listener::accept(&mut self.tcp).await;
-        // A frame must not wait for the acknowledgement of the one before it. Without it all works, only later.
+        // A frame must not wait for the acknowledgement of the frame before it. A failure only costs time.
         let _ = stream.set_nodelay(true);
         let tls = Arc::new(AtomicBool::new(false));
         let state = State::New {
@@ -103,7 +103,7 @@ enum State {
 }
 
 impl Socket {
-    /// Goes as far as it takes to know the kind of connection, for TLS to the end of the handshake.
+    /// Finds the kind of a connection; for TLS, also finishes the handshake.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             match &mut self.state {

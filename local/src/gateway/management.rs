@@ -26,7 +26,7 @@ use crate::{ids, log, loopback};
 /// 128 KB, API Gateway's largest message.
 const MAX_POST_BYTES: usize = 128 * 1024;
 
-/// Answers a call for the connection `id`, which comes decoded.
+/// Answers a call for the connection `id`, which is decoded.
 pub(crate) async fn handle(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
     let method = request.method().clone();
     let response = call(gateway, id, request).await;
@@ -58,9 +58,9 @@ async fn call(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
             Some("Missing Authentication Token"),
         );
     }
-    // Read in any case: the server notices a caller that leaves only once nothing is left to read.
+    // Read in any case: the server notices that a caller has left only when nothing is left to read.
     let message = axum::body::to_bytes(body, MAX_POST_BYTES).await.ok();
-    // One that is too large is refused below as what it is: of its signature nothing can be said.
+    // A body that is too large is refused below: its signature cannot be checked.
     if let Some(message) = message.as_deref().filter(|_| gateway.check_signatures)
         && let Err(rejected) =
             signature::check(&head, message, &gateway.api.region, &gateway.secret)
@@ -128,7 +128,7 @@ async fn faulty(gateway: &Gateway, id: &str, head: &Parts, message: Option<Bytes
     response
 }
 
-/// Answers truly, as far as the fault does not want another answer.
+/// Answers as the fault demands, or else as usual.
 async fn answer(
     gateway: &Gateway,
     id: &str,
@@ -158,7 +158,7 @@ async fn answer(
     }
 }
 
-/// Does what the call asks for.
+/// Carries out the call.
 fn act(
     gateway: &Gateway,
     id: &str,
@@ -166,7 +166,7 @@ fn act(
     message: Option<Bytes>,
     fault: Option<Fault>,
 ) -> Response {
-    // Looked for only now: it may have gone while the call waited.
+    // Looked up only now: the connection may have ended while the call waited.
     let Some(connection) = gateway.connections.get(id) else {
         return gone();
     };
@@ -185,19 +185,20 @@ fn act(
         Method::GET => success(StatusCode::OK, Some(describe(&connection))),
         _ => {
             connection.close(Cause::DELETED);
-            // Gone from this moment, not from when its socket has noticed.
+            // Gone from now on, before its socket is closed.
             gateway.connections.remove(id);
             success(StatusCode::NO_CONTENT, None)
         }
     }
 }
 
-/// Unknown, closed, or still in its $connect: the body is empty, unlike every other error's.
+/// Answers for a connection that is unknown, closed, or still in its $connect. The body is empty, unlike that of any
+/// other error.
 fn gone() -> Response {
     error(StatusCode::GONE, "GoneException", None)
 }
 
-/// What a fault rule wants to be answered.
+/// Answers with the status that a fault rule demands.
 fn injected(status: u16) -> Response {
     let failure = Failure::Injected(status);
     let (status, message) = (failure.handshake_status(), failure.message());
@@ -214,7 +215,7 @@ fn post(
     fault: Option<Fault>,
 ) -> Response {
     let Ok(message) = Utf8Bytes::try_from(message) else {
-        // AWS sends text frames only and does not say what it makes of this.
+        // AWS sends text frames only, and does not document other bytes.
         return error(
             StatusCode::BAD_REQUEST,
             "BadRequestException",

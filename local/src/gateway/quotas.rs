@@ -1,6 +1,6 @@
-//! AWS's quotas and throttles, off unless asked for: most tests and benchmarks want a machine's own limits.
+//! AWS's quotas and throttles, off unless requested: most tests and benchmarks need the machine's own limits.
 //!
-//! Token buckets on the gateway's own time, so that a test can fill them by moving it.
+//! They are token buckets on the gateway's clock, so that a test can refill them by moving the clock.
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html>
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>
 
@@ -15,19 +15,19 @@ use serde::Serialize;
 use crate::clock::{Moment, Timeline};
 use crate::deployment::{Api, Throttle};
 
-/// An account's requests a second and their burst, over all its APIs, callbacks included.
+/// An account's requests per second and their burst, over all its APIs and with callbacks.
 const ACCOUNT: Throttle = Throttle {
     rate: 10_000.0,
     burst: 5_000.0,
 };
 
-/// An account's new connections a second. AWS names no burst; it is taken to be a second's worth.
+/// An account's new connections per second. AWS documents no burst; here it is one second's worth.
 const CONNECTIONS_PER_SECOND: f64 = 500.0;
 
 /// An account's concurrent invocations, of all functions together.
 const CONCURRENCY: usize = 1_000;
 
-/// What `--quota all` stands for.
+/// The quotas of `--quota all`.
 const ALL: [Wanted; 4] = [
     Wanted::Account(ACCOUNT),
     Wanted::Connections(CONNECTIONS_PER_SECOND),
@@ -35,11 +35,11 @@ const ALL: [Wanted; 4] = [
     Wanted::Concurrency(CONCURRENCY),
 ];
 
-/// How many messages in a row of one connection are refused before it is closed with 1008. AWS closes it "when a client
-/// sends too many", and does not say how many that is.
+/// The number of refused messages in a row after which a connection is closed with 1008. AWS closes it "when a client
+/// sends too many", and does not document the number.
 pub(crate) const REFUSALS_BEFORE_CLOSE: u32 = 100;
 
-/// A quota that is wanted, as the flag `--quota` names it.
+/// A quota of the flag `--quota`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Wanted {
     All,
@@ -55,7 +55,7 @@ impl FromStr for Wanted {
     fn from_str(text: &str) -> Result<Wanted, String> {
         let positive = |text: &str| match text.parse::<f64>() {
             Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
-            _ => Err(format!("{text} is no number above 0")),
+            _ => Err(format!("{text} is not a number above 0")),
         };
         match text.split_once('=').unwrap_or((text, "")) {
             ("all", "") => Ok(Wanted::All),
@@ -73,7 +73,7 @@ impl FromStr for Wanted {
             ("concurrency", "") => Ok(Wanted::Concurrency(CONCURRENCY)),
             ("concurrency", value) => match value.parse() {
                 Ok(invocations) if invocations > 0 => Ok(Wanted::Concurrency(invocations)),
-                _ => Err(format!("{value} is no whole number above 0")),
+                _ => Err(format!("{value} is not a whole number above 0")),
             },
             _ => Err(
                 "it must be all, account[=RATE/BURST], connections[=RATE], routes or concurrency[=N]"
@@ -83,7 +83,7 @@ impl FromStr for Wanted {
     }
 }
 
-/// The quotas that are kept, and how often each has refused something.
+/// The quotas that are enforced, and the number of refusals of each.
 #[derive(Debug, Default)]
 pub(crate) struct Quotas {
     account: Option<Bucket>,
@@ -95,7 +95,7 @@ pub(crate) struct Quotas {
 }
 
 impl Quotas {
-    /// The quotas that are wanted, with the throttles that the stage of `api` declares. A later one counts.
+    /// Makes the requested quotas, with the throttles that the stage of `api` declares. A later flag wins.
     pub(crate) fn new(wanted: &[Wanted], api: &Api) -> Quotas {
         let mut quotas = Quotas::default();
         let each = wanted.iter().flat_map(|wanted| match wanted {
@@ -120,22 +120,22 @@ impl Quotas {
         quotas
     }
 
-    /// Whether a client may begin a handshake now.
+    /// Reports whether a client may begin a handshake now.
     pub(crate) fn admit_connection(&self, time: &Timeline) -> bool {
         take(self.connections.as_ref(), time) && self.admit_request("$connect", time)
     }
 
-    /// Whether a message may take that route now.
+    /// Reports whether a message may take that route now.
     pub(crate) fn admit_request(&self, route_key: &str, time: &Timeline) -> bool {
         take(self.routes.get(route_key), time) && take(self.account.as_ref(), time)
     }
 
-    /// Whether a function may call `@connections` now.
+    /// Reports whether a function may call `@connections` now.
     pub(crate) fn admit_callback(&self, time: &Timeline) -> bool {
         take(self.account.as_ref(), time)
     }
 
-    /// What each quota is and has refused, for the status page.
+    /// Returns each quota and its number of refusals, for the status page.
     pub(crate) fn status(&self) -> BTreeMap<String, Status> {
         let named = [
             ("account", &self.account),
@@ -159,7 +159,7 @@ fn a_second(rate: f64) -> Throttle {
     Throttle { rate, burst: rate }
 }
 
-/// A throttle as the status page shows it.
+/// A throttle in the status page.
 #[derive(Debug, Serialize)]
 pub(crate) struct Status {
     rate: f64,
@@ -180,7 +180,7 @@ struct Level {
     at: Moment,
 }
 
-/// A quota that is not kept has room for everything.
+/// Takes a token. A quota that is not enforced admits everything.
 fn take(bucket: Option<&Bucket>, time: &Timeline) -> bool {
     bucket.is_none_or(|bucket| bucket.take(time.now()))
 }

@@ -1,4 +1,4 @@
-//! Signature Version 4: whether a request is signed as AWS wants it.
+//! Signature Version 4: checks the signature of a request.
 //!
 //! All access keys have the same secret, which functions get in their environment. The signature is checked with `aws-sigv4`, the crate that signs in the AWS SDK for Rust.
 //!
@@ -21,16 +21,16 @@ use percent_encoding::percent_decode_str;
 
 use super::responses;
 
-/// The service whose calls are signed here.
+/// The service in the scope of a signature.
 const SERVICE: &str = "execute-api";
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
-/// How far the signer's clock may be from ours, and for how long a signature in headers holds.
+/// The largest difference between the signer's clock and ours, and the life of a signature in headers.
 const SKEW: Duration = Duration::from_secs(5 * 60);
 
-/// The longest life of a signature in a query: a week.
+/// The longest life of a signature in a query: one week.
 const MAX_EXPIRY_SECONDS: u64 = 7 * 24 * 60 * 60;
 
 /// A request whose signature is missing or wrong.
@@ -68,11 +68,11 @@ impl Rejected {
     }
 }
 
-/// Checks a request's signature, in its `Authorization` header or in its query, against the wall clock: the signer's
-/// is not the gateway's, which may be moved.
+/// Checks a request's signature, in its `Authorization` header or in its query, against the system's clock: a test can
+/// move the gateway's clock, and the signer does not know.
 ///
 /// # Errors
-/// What AWS would say of it.
+/// The error that AWS would return.
 pub(crate) fn check(
     request: &Parts,
     body: &[u8],
@@ -115,14 +115,14 @@ fn check_at(
     }
 }
 
-/// What a request says of its own signature.
+/// The parts of a signature, as the request states them.
 #[derive(Debug)]
 struct Claim {
     credential: String,
     /// Lower case.
     signed_headers: Vec<String>,
     signature: String,
-    /// Where the signature is in the query: its date and its life in seconds.
+    /// The date and the life in seconds of a signature in the query.
     presigned: Option<(String, u64)>,
     /// The session token of a signature in the query; in headers it is a header like any other.
     token: Option<String>,
@@ -188,7 +188,7 @@ impl Claim {
         })
     }
 
-    /// The access key id and the time of signing, once the scope is right and the time near enough.
+    /// Checks the scope and the time, and returns the access key id and the time of signing.
     fn check_scope(
         &self,
         request: &Parts,
@@ -258,7 +258,7 @@ impl Claim {
         Ok((key_id, time))
     }
 
-    /// The signature that the request should have; `None` when it cannot be signed at all.
+    /// Computes the signature that the request must have; `None` if it cannot be signed.
     fn sign(
         &self,
         request: &Parts,
@@ -267,13 +267,13 @@ impl Claim {
         credentials: Credentials,
         time: SystemTime,
     ) -> Option<String> {
-        // The crate signs the date in any case.
+        // The crate always signs the date.
         if self.presigned.is_none() && !self.signed_headers.iter().any(|name| name == "x-amz-date")
         {
             return None;
         }
         let mut settings = SigningSettings::default();
-        // What is signed is what the request says, no more and no less.
+        // Exactly the headers that the request names are signed.
         settings.excluded_headers = None;
         let mut url = request.uri.path().to_owned();
         if let Some(query) = request.uri.query() {

@@ -16,29 +16,29 @@ use crate::faults::Faults;
 use crate::lambda::Pool;
 use crate::lambda::callers::Callers;
 
-/// All that requests share.
+/// The state of a running gateway.
 pub(crate) struct Gateway {
     pub(crate) api: Api,
     /// By function name.
     pub(crate) functions: BTreeMap<String, Arc<Pool>>,
     pub(crate) connections: Connections,
     pub(crate) faults: Arc<Faults>,
-    /// The functions' processes, by what they sign their calls with.
+    /// The processes of functions, by their access keys.
     pub(crate) callers: Arc<Callers>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) quotas: Quotas,
     pub(crate) tables: Vec<Table>,
     pub(crate) database: Database,
     pub(crate) table_calls: Arc<Counters>,
-    /// Whether calls of @connections, and handshakes under AWS_IAM, must be signed.
+    /// If set, calls of @connections and handshakes under AWS_IAM must be signed.
     pub(crate) check_signatures: bool,
     /// The secret of every access key.
     pub(crate) secret: String,
     pub(crate) port: u16,
-    /// A connection without a message for that long is closed.
+    /// A connection is closed after this time without a message.
     pub(crate) idle_timeout: Duration,
-    /// A connection is closed at that age, whatever it does.
+    /// A connection is closed at this age.
     pub(crate) max_lifetime: Duration,
-    /// How many connections are being served, from before their `$connect` to after their `$disconnect`: its receivers.
+    /// Its receivers are the connections that are served, from before their `$connect` to after their `$disconnect`.
     pub(crate) serving: watch::Sender<()>,
 }

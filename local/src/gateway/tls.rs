@@ -1,7 +1,7 @@
-//! The certificate of the gateway's port, and how functions come to trust it.
+//! The certificate of the gateway's port, and the files that make functions trust it.
 //!
-//! API Gateway's certificate is signed by an authority that everybody knows; the gateway's own by one that is made at
-//! each start, whose key is forgotten at once: nobody can sign anything else with it.
+//! API Gateway's certificate is signed by a public authority. The gateway's is signed by an authority that is made at
+//! each start. The authority's key is dropped at once, so that nobody can sign anything else with it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::account::API_ID;
 
-/// Who the certificate is for: whatever a client can call the loopback interface.
+/// The names in the certificate: those of the loopback interface.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// The Regions in which code may look for the API: it may build the host of the API's address by itself.
@@ -61,14 +61,14 @@ const REGIONS: [&str; 34] = [
     "us-west-2",
 ];
 
-/// Longer than any gateway runs, and no longer than clients accept of a server's certificate: 398 days.
+/// The life of the certificate. Clients refuse a server's certificate of more than 398 days.
 const VALID_DAYS: u64 = 397;
 
 /// The gateway's certificate and its authority's.
 pub struct Identity {
     /// Accepts TLS connections with the certificate.
     pub acceptor: TlsAcceptor,
-    /// The authority's certificate, which makes a client trust the gateway.
+    /// The authority's certificate. A client that has it trusts the gateway.
     pub authority_pem: String,
 }
 
@@ -76,7 +76,7 @@ impl Identity {
     /// Makes both certificates.
     ///
     /// # Errors
-    /// When the system has no randomness to give, in practice never.
+    /// When the system has no randomness, in practice never.
     pub fn make() -> Result<Identity> {
         let params = |name: &str, names: &[&str]| -> Result<CertificateParams> {
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
@@ -88,7 +88,7 @@ impl Identity {
                 let [month, day] = [date.month(), date.day()].map(|n| u8::try_from(n).unwrap_or(1));
                 date_time_ymd(date.year(), month, day)
             };
-            // Clocks differ.
+            // A client's clock may be behind.
             params.not_before = date(today - Days::new(1));
             params.not_after = date(today + Days::new(VALID_DAYS - 1));
             params.use_authority_key_identifier_extension = true;
@@ -124,15 +124,15 @@ impl Identity {
         })
     }
 
-    /// Writes the authority's certificate to `directory`, alone and with this machine's own roots, and returns the
-    /// environment that makes clients of the usual languages read it.
+    /// Writes the authority's certificate to `directory`, alone and with this machine's roots, and returns the environment
+    /// variables that make clients of the usual languages read it.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn trust(&self, directory: &Path) -> Result<BTreeMap<String, String>> {
         let alone = directory.join("authority.pem");
         let all = directory.join("roots.pem");
-        // What cannot be read is missing in the bundle, as it is missing to whoever reads the system's.
+        // A root that cannot be read is missing in the bundle, as it is missing for every program here.
         let roots = rustls_native_certs::load_native_certs().certs;
         let roots = roots
             .into_iter()

@@ -1,4 +1,4 @@
-//! A client's connection, once it is open: its messages, its end.
+//! An open connection: its messages and its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,27 +26,27 @@ use super::{frames, integration, invocations};
 use crate::faults::{Site, Verdict};
 use crate::{ids, log};
 
-/// API Gateway's limits for what a client sends.
+/// API Gateway's limits for a client's frames and messages.
 const MAX_FRAME_BYTES: usize = 32 * 1024;
 const MAX_MESSAGE_BYTES: usize = 128 * 1024;
 
-/// The socket's read buffer: an idle connection should cost little.
+/// The size of the socket's read buffer. It is small because an idle connection keeps it.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// What is gathered before it is written, when several messages wait at once.
+/// The most bytes that are gathered for one write when several messages wait.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 
-/// How long a closing connection may take to say goodbye.
+/// The time for the closing handshake of a connection.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Clone)]
 pub(crate) struct End {
-    /// What `$disconnect` is told.
+    /// The code and the reason for `$disconnect`.
     code: u16,
     reason: String,
-    /// What the client is told, unless it was the one to close.
+    /// The close frame for the client, unless the client closed.
     close: Option<CloseFrame>,
 }
 
@@ -78,7 +78,7 @@ impl End {
         }
     }
 
-    /// What an error on the socket means.
+    /// Returns the end that an error on the socket means.
     fn from_error(error: &Error) -> End {
         match error {
             Error::Capacity(_) => End::by_gateway(1009, ""),
@@ -92,7 +92,7 @@ impl End {
     }
 }
 
-/// Serves an open connection to its end.
+/// Serves an open connection until it ends.
 pub(crate) async fn serve(
     gateway: &Arc<Gateway>,
     connection: &Arc<Connection>,
@@ -119,7 +119,7 @@ pub(crate) async fn serve(
     tokio::join!(farewell, ended(gateway, connection, end));
 }
 
-/// Sends the close frame and waits a moment for the client's side of the closing.
+/// Sends the close frame, and waits for the client's part of the closing handshake.
 async fn say_goodbye(
     mut stream: SplitStream<Socket>,
     mut writer: JoinHandle<Option<SplitSink<Socket, Message>>>,
@@ -128,9 +128,9 @@ async fn say_goodbye(
 ) {
     goodbye.send_replace(Some(close));
     let closing = async {
-        // Reading on sends our answer to the client's close frame.
+        // Reading answers the client's close frame.
         while let Some(Ok(_)) = stream.next().await {}
-        // Bytes left unread would make the system reset the connection, and the client might never see our frame.
+        // Unread bytes would make the system reset the connection, and the client might never see the close frame.
         if let Ok(Some(sink)) = (&mut writer).await
             && let Ok(socket) = stream.reunite(sink)
         {
@@ -145,7 +145,7 @@ async fn say_goodbye(
     }
 }
 
-/// Forgets the connection, which answers 410 from here on, and runs `$disconnect`.
+/// Removes the connection, which answers 410 from now on, and runs `$disconnect`.
 pub(crate) async fn ended(gateway: &Gateway, connection: &Connection, end: End) {
     let client = &connection.client;
     gateway.connections.remove(&client.connection_id);
@@ -179,7 +179,7 @@ pub(crate) async fn disconnect(gateway: &Gateway, client: &Client, end: &End) {
     }
 }
 
-/// Reads until the connection ends, each message on a task of its own.
+/// Reads messages until the connection ends.
 async fn read(
     gateway: &Arc<Gateway>,
     connection: &Arc<Connection>,
@@ -223,8 +223,7 @@ async fn read(
     }
 }
 
-/// Writes what is queued, then the close frame. When the client turns out to be gone, has the connection closed and
-/// returns nothing.
+/// Writes the queued messages, then the close frame. If the client is gone, closes the connection and returns nothing.
 async fn write(
     mut sink: SplitSink<Socket, Message>,
     mut outbox: Outbox,
@@ -232,7 +231,7 @@ async fn write(
     connection: Arc<Connection>,
 ) -> Option<SplitSink<Socket, Message>> {
     let frame = loop {
-        // Only between messages: what was accepted for the client goes out before the goodbye.
+        // Messages first: those accepted for the client are sent before the close frame.
         let message = tokio::select! {
             biased;
             message = outbox.next() => message,
@@ -252,7 +251,7 @@ async fn write(
     Some(sink)
 }
 
-/// Writes a message and all that wait behind it in one go.
+/// Writes a message and all messages that wait behind it in one write.
 async fn write_waiting(
     sink: &mut SplitSink<Socket, Message>,
     outbox: &mut Outbox,
@@ -334,7 +333,7 @@ async fn dispatch(
                 .body
                 .filter(|body| route.two_way && !body.is_empty())
             {
-                // What AWS makes of a function's answer that is too large to be sent is not known.
+                // How AWS treats a response that is too large to be sent is not documented.
                 Some(body) if body.len() > MAX_MESSAGE_BYTES => {
                     error = fail("Internal server error");
                 }
@@ -364,7 +363,7 @@ fn millis(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 100_000.0).round() / 100.0
 }
 
-/// Refuses a message. A client that goes on all the same is cut off, as by AWS.
+/// Refuses a message. The connection of a client that keeps sending is closed, as on AWS.
 fn throttled(gateway: &Gateway, connection: &Arc<Connection>, route_key: &str) {
     let client = &connection.client;
     let refusals = connection.refused();
@@ -387,7 +386,7 @@ fn reply(gateway: &Gateway, connection: &Arc<Connection>, frame: String, route: 
     }
 }
 
-/// A frame of the gateway itself, with the spacing of AWS's.
+/// Makes a frame of the gateway itself, with the spacing that AWS uses.
 fn own_frame(message: &str, client: &Client, request_id: &str) -> String {
     let connection_id = &client.connection_id;
     format!(

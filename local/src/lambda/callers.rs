@@ -1,4 +1,4 @@
-//! Which process makes a call: each has an access key id of its own, and SDKs sign with it.
+//! Identifies the process that makes a call: each process has its own access key id, and SDKs sign with it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,14 +10,14 @@ use nix::unistd::Pid;
 
 use crate::faults::{FunctionName, Invocation};
 
-/// The processes that run, by access key id.
+/// The running processes, by access key id.
 #[derive(Debug, Default)]
 pub struct Callers {
     by_key: Mutex<HashMap<String, Arc<Caller>>>,
     given: AtomicU64,
 }
 
-/// A process of a function, as seen by what it calls.
+/// A process of a function that makes calls.
 #[derive(Debug)]
 pub(crate) struct Caller {
     access_key_id: String,
@@ -33,7 +33,7 @@ struct State {
 }
 
 impl Callers {
-    /// A new process, before it is started.
+    /// Registers a process before it is started.
     pub(crate) fn register(
         self: &Arc<Self>,
         function_key: &str,
@@ -41,7 +41,7 @@ impl Callers {
     ) -> Registered {
         let n = self.given.fetch_add(1, Ordering::Relaxed) + 1;
         let caller = Arc::new(Caller {
-            // Twenty characters, as those of AWS's temporary credentials.
+            // Twenty characters, as in AWS's temporary credentials.
             access_key_id: format!("ASIALOCAL{n:011}"),
             function_key: function_key.to_owned(),
             function_name: function_name.to_owned(),
@@ -55,7 +55,7 @@ impl Callers {
         }
     }
 
-    /// The process that has signed a request, if it is one of ours. The signature is not checked.
+    /// Returns the process that signed a request, if it is one of ours. The signature is not checked.
     pub(crate) fn of(&self, headers: &HeaderMap) -> Option<Arc<Caller>> {
         let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let (_, scope) = authorization.split_once("Credential=")?;
@@ -80,22 +80,22 @@ impl Caller {
         }
     }
 
-    /// The process and its children, once they run.
+    /// Sets the process group, once it runs.
     pub(super) fn started(&self, group: Option<Pid>) {
         self.lock().group = group;
     }
 
-    /// It works on an invocation from here on.
+    /// Notes that the process begins an invocation.
     pub(crate) fn begins(&self, request_id: &str) {
         self.lock().invocation = Some(Arc::new(Invocation::new(request_id)));
     }
 
-    /// It has asked for the next event.
+    /// Notes that the process has asked for the next event.
     pub(crate) fn ends(&self) {
         self.lock().invocation = None;
     }
 
-    /// The invocation it works on.
+    /// Returns the invocation that the process works on.
     pub(crate) fn invocation(&self) -> Option<Arc<Invocation>> {
         self.lock().invocation.clone()
     }
@@ -103,7 +103,7 @@ impl Caller {
     /// Kills the process and its children, as a crash would.
     pub(crate) fn kill(&self) {
         if let Some(group) = self.lock().group {
-            // It may have ended by itself.
+            // The process may have ended already.
             let _ = killpg(group, Signal::SIGKILL);
         }
     }
@@ -113,7 +113,7 @@ impl Caller {
     }
 }
 
-/// A process is known by its key for as long as this lives.
+/// A registered process. Its key is valid as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Registered {
     pub(crate) caller: Arc<Caller>,
@@ -122,7 +122,7 @@ pub(crate) struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        // Its number may soon be another process's.
+        // The system may soon give its number to another process.
         self.caller.started(None);
         self.callers.lock().remove(&self.caller.access_key_id);
     }

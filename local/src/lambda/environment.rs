@@ -1,4 +1,4 @@
-//! One execution environment: a process of a function and the Runtime API it talks to.
+//! An execution environment: a process of a function, and its Runtime API.
 
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -22,21 +22,21 @@ use crate::{ids, log};
 /// Lambda's limit for the Init phase of an on-demand function.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A function has 1,024 file descriptors, while the gateway has raised its own limit. The shell becomes the program.
+/// Limits a function to 1,024 file descriptors, since the gateway has raised its own limit. The shell becomes the program.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const AS_LIMITED_AS_ON_LAMBDA: &str = r#"ulimit -n 1024 2>/dev/null; exec "$0" "$@""#;
 
-/// What a shell exits with when it cannot become the program.
+/// The exit codes of a shell that cannot become the program.
 const NOT_STARTED: [i32; 2] = [126, 127];
 
 /// A started process that has asked for its first event.
 pub(super) struct Environment {
     process: Process,
     runtime: RuntimeApi,
-    /// How long Init took, until the first invocation has reported it.
+    /// The duration of Init, until the first invocation has reported it.
     init: Option<Duration>,
     peak_memory_mb: u64,
-    /// As processes without work age.
+    /// On the clock by which idle processes age.
     pub(super) idle_since: Moment,
 }
 
@@ -44,7 +44,7 @@ impl Environment {
     /// Starts a process and waits until it asks for its first event.
     ///
     /// # Errors
-    /// What Lambda would report: the process exited, said that its initialisation failed, or took longer than `limit`.
+    /// The error that Lambda would report: the process exited, reported a failed Init, or took longer than `limit`.
     pub(super) async fn start(spec: &Spec, limit: Duration) -> Result<Environment, FunctionError> {
         let started = Instant::now();
         let start_error = |e: std::io::Error| {
@@ -67,7 +67,7 @@ impl Environment {
             },
             status = process.child.wait() => Some(match status {
                 Ok(status) if status.code().is_some_and(|code| NOT_STARTED.contains(&code)) => {
-                    start_error(std::io::Error::other("it is no program of this machine"))
+                    start_error(std::io::Error::other("not a program for this machine"))
                 }
                 status => exit_error(status),
             }),
@@ -91,7 +91,7 @@ impl Environment {
         }
     }
 
-    /// As Lambda does it: an Init that fails is tried once more within the invocation, with the function's timeout.
+    /// Starts a process. As on Lambda, a failed Init is repeated once within the invocation, with the function's timeout.
     pub(super) async fn start_or_retry(spec: &Spec) -> Result<Environment, FunctionError> {
         match Environment::start(spec, INIT_TIMEOUT).await {
             Ok(environment) => Ok(environment),
@@ -102,13 +102,13 @@ impl Environment {
         }
     }
 
-    /// Whether its process still runs.
+    /// Reports whether its process still runs.
     pub(super) fn is_alive(&mut self) -> bool {
         matches!(self.process.child.try_wait(), Ok(None))
     }
 
-    /// Hands the event to the process, and its answer to `caller` as soon as there is one. Returns the environment once
-    /// the process asks for the next event, or nothing when it has ended.
+    /// Hands the event to the process, and its result to `caller` as soon as there is one. Returns the environment once
+    /// the process asks for the next event, or nothing if the process has ended.
     pub(super) async fn invoke(
         mut self,
         spec: &Spec,
@@ -121,7 +121,7 @@ impl Environment {
         let started = Instant::now();
         let clock = &spec.clock.working;
         let deadline = clock.now() + function.timeout;
-        // For the function, which reads the system's clock, that is so far away.
+        // The function reads the system's clock, so its deadline is in real time.
         let real_timeout = clock.real(function.timeout).as_millis();
         let timeout_ms = i64::try_from(real_timeout).unwrap_or(i64::MAX);
         let (answer, mut answered) = oneshot::channel();
@@ -137,7 +137,7 @@ impl Environment {
             result: answer,
         };
         self.process.thaw(spec.freeze);
-        // A process that has just died has closed nothing here; the wait below finds out.
+        // If the process has just died, the wait below notices.
         let _ = self.runtime.invocations.send(invocation).await;
 
         let mut status = report::Status::Ended;
@@ -157,10 +157,10 @@ impl Environment {
         };
         let error = outcome.as_ref().err().cloned();
         caller(outcome.map_err(super::InvokeError::Function));
-        // A process that has ended says nothing any more; then it is what it said last.
+        // A process that has ended has no status; the last value stays.
         self.peak_memory_mb = self.peak_memory_mb.max(self.process.peak_memory_mb());
 
-        // The environment is busy until it asks for more, and all of that time is the function's.
+        // The environment is busy until it asks for the next event, and all of that time counts for the function.
         let alive = match status {
             report::Status::Exited | report::Status::TimedOut => false,
             report::Status::Ended => tokio::select! {
@@ -210,11 +210,11 @@ fn exit_error(status: std::io::Result<ExitStatus>) -> FunctionError {
     FunctionError::new("Runtime.ExitError", &format!("Runtime exited: {how}"))
 }
 
-/// A child process and all it has started itself: they end together when this is dropped, without notice, as on Lambda.
+/// A child process with its own children. They are killed when this is dropped, as on Lambda.
 struct Process {
     child: Child,
     group: Option<Pid>,
-    /// By what it signs its calls with.
+    /// Identifies it by its access key.
     registered: Registered,
     /// Prints what has no line break yet.
     printed: [Arc<Notify>; 2],
@@ -238,7 +238,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own: Ctrl-C is for the gateway, and a bootstrap's own children end with it.
+            // Its own group: Ctrl-C must only reach the gateway, and a bootstrap's children must end with the bootstrap.
             .process_group(0)
             .kill_on_drop(true);
         let mut child = command.spawn()?;
@@ -259,15 +259,14 @@ impl Process {
         })
     }
 
-    /// Stops everything the process and its children do, if asked to: on Lambda, too, what goes on after the answer is
-    /// caught in the middle.
+    /// Stops the process and its children, with `--freeze`. Lambda, too, interrupts work that goes on after the result.
     fn freeze(&self, wanted: bool) {
         if wanted {
             self.signal(Unix::SIGSTOP);
         }
     }
 
-    /// Lets it go on.
+    /// Continues the process and its children.
     fn thaw(&self, frozen: bool) {
         if frozen {
             self.signal(Unix::SIGCONT);
@@ -276,12 +275,12 @@ impl Process {
 
     fn signal(&self, signal: Unix) {
         if let Some(group) = self.group {
-            // Nobody is left in the group when it has already ended.
+            // The group is empty if the process has ended.
             let _ = killpg(group, signal);
         }
     }
 
-    /// The most memory the process has had resident, in MB; 0 where the system does not say.
+    /// Returns the peak of resident memory in MB; 0 if the system does not report it.
     fn peak_memory_mb(&self) -> u64 {
         let status = self
             .child
@@ -307,7 +306,7 @@ impl Drop for Process {
     }
 }
 
-/// Copies what the function prints to the gateway's log, line by line. A notification prints a line without its end.
+/// Copies the output of the function to the gateway's log, line by line. A notification prints a line without its end.
 fn forward(key: &str, stream: Option<impl AsyncRead + Unpin + Send + 'static>) -> Arc<Notify> {
     let flush = Arc::new(Notify::new());
     let Some(stream) = stream else { return flush };

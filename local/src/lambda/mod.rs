@@ -1,7 +1,7 @@
-//! Lambda on one machine: the real function binaries as child processes, driven over the Runtime API.
+//! Lambda on one machine: functions as child processes, driven over the Runtime API.
 //!
-//! A process works on one invocation at a time. When all are busy another is started, up to a limit, and those that
-//! stay idle are ended.
+//! A process works on one invocation at a time. If all are busy, another is started, up to a limit. Idle processes are
+//! ended.
 
 pub(crate) mod callers;
 mod environment;
@@ -31,18 +31,18 @@ use environment::Environment;
 pub(crate) use program::Program;
 pub(crate) use runtimes::Runtimes;
 
-/// How Lambda calls a function that took too long.
+/// Lambda's error type for a timeout.
 const TIMED_OUT: &str = "Sandbox.Timedout";
 
-/// How long an invocation waits for a process that has answered and is about to ask for the next event. On AWS a client
-/// does not get its answer sooner than that: one that waits for it meets the same process again.
+/// The time that an invocation waits for a process that has answered and is about to ask for the next event. On AWS the
+/// answer takes longer than that, so a client that waits for its answer reaches the same process again.
 const ABOUT_TO_FINISH: Duration = Duration::from_millis(1);
 
-/// A function's own failure, as its runtime or Lambda reports it.
+/// The failure of a function, as its runtime or Lambda reports it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{error_type}: {message}")]
 pub struct FunctionError {
-    /// `Runtime.ExitError`, `Sandbox.Timedout`, or whatever the function called it.
+    /// `Runtime.ExitError`, `Sandbox.Timedout`, or a type that the function chose.
     pub error_type: String,
     /// The text of the error.
     pub message: String,
@@ -57,10 +57,10 @@ impl FunctionError {
     }
 }
 
-/// Why an invocation gave no result.
+/// The reason why an invocation has no result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvokeError {
-    /// Lambda refused it: too many are running.
+    /// Lambda refused the invocation: too many are running.
     #[error("Lambda throttled the invocation")]
     Throttled,
     /// The function failed.
@@ -71,7 +71,7 @@ pub(crate) enum InvokeError {
 /// The result of an invocation.
 pub(crate) type InvokeResult = Result<Bytes, InvokeError>;
 
-/// All a process of a function needs to start.
+/// Everything that starts a process of a function.
 #[derive(Debug)]
 pub(crate) struct Spec {
     pub(crate) function: Function,
@@ -79,17 +79,17 @@ pub(crate) struct Spec {
     pub(crate) region: String,
     /// The secret of the process's credentials, and its session token.
     pub(crate) secret: String,
-    /// What this machine sets on top of the declared environment: endpoints, and what the user asked for.
+    /// The variables that replace declared ones on this machine: endpoints, and those of `--env`.
     pub(crate) overrides: BTreeMap<String, String>,
-    /// Where its processes are known by what they sign with.
+    /// Registers its processes by their access keys.
     pub(crate) callers: Arc<Callers>,
     pub(crate) clock: Arc<Clock>,
-    /// Whether a process is stopped while it has nothing to do, as on Lambda.
+    /// If set, a process is stopped between invocations, as on Lambda.
     pub(crate) freeze: bool,
 }
 
 impl Spec {
-    /// The environment variables of a process, which inherits none but `PATH`.
+    /// Returns the environment variables of a process. It inherits only `PATH`.
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>
     fn environment(&self, runtime_api: &str, access_key_id: &str) -> BTreeMap<String, String> {
@@ -130,18 +130,18 @@ impl Spec {
 pub(crate) struct Pool {
     spec: Spec,
     idle: Mutex<Vec<Environment>>,
-    /// How many processes this machine runs for the function; invocations beyond them wait.
+    /// Permits for processes of the function on this machine; further invocations wait.
     processes: Semaphore,
-    /// How many invocations Lambda would run at once; more are throttled.
+    /// Permits for concurrent invocations on Lambda; further ones are throttled.
     concurrency: Arc<Semaphore>,
-    /// Processes that have answered and have not yet asked for the next event.
+    /// The number of processes that have answered and not yet asked for the next event.
     finishing: AtomicUsize,
-    /// One of them has.
+    /// Notified when one of them asks.
     finished: Notify,
     counts: Counts,
 }
 
-/// What has happened in a pool.
+/// The counters of a pool.
 #[derive(Debug, Default)]
 struct Counts {
     running: AtomicUsize,
@@ -152,7 +152,7 @@ struct Counts {
     throttled: AtomicU64,
 }
 
-/// A function's pool as the status page shows it.
+/// A function's pool in the status page.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PoolStatus {
@@ -167,7 +167,7 @@ pub(crate) struct PoolStatus {
     pub(crate) throttled: u64,
 }
 
-/// A number that is one higher while this lives.
+/// Raises a number by one while it lives.
 struct Held<'a>(&'a AtomicUsize);
 
 impl<'a> Held<'a> {
@@ -184,7 +184,7 @@ impl Drop for Held<'_> {
 }
 
 impl Pool {
-    /// A function without concurrency reserved for it shares the account's, `unreserved`.
+    /// Makes a pool. A function without reserved concurrency shares `unreserved`.
     pub(crate) fn new(spec: Spec, processes: usize, unreserved: &Arc<Semaphore>) -> Arc<Pool> {
         let reserved = spec
             .function
@@ -205,12 +205,12 @@ impl Pool {
         })
     }
 
-    /// What Terraform calls the function.
+    /// Returns the function's key in Terraform.
     pub(crate) fn key(&self) -> &str {
         &self.spec.function.key
     }
 
-    /// What it does and has done.
+    /// Returns the state of the pool.
     pub(crate) fn status(&self) -> PoolStatus {
         let counts = &self.counts;
         PoolStatus {
@@ -224,8 +224,7 @@ impl Pool {
         }
     }
 
-    /// Invokes the function and waits for its answer. The invocation goes on when the caller stops waiting, as
-    /// Lambda's does.
+    /// Invokes the function and waits for its result. As on Lambda, the invocation continues if the caller stops waiting.
     ///
     /// # Errors
     /// [`InvokeError::Throttled`] at the concurrency limit, [`InvokeError::Function`] when the function fails.
@@ -272,7 +271,7 @@ impl Pool {
                 let mut finishing = None;
                 let answer = |answer| {
                     finishing = Some(Held::new(&self.finishing));
-                    // A caller that has gone waits for nothing.
+                    // The caller may have left.
                     let _ = caller.send(answer);
                 };
                 if let Some(environment) = environment.invoke(&self.spec, event, answer).await {
@@ -288,7 +287,7 @@ impl Pool {
         }
     }
 
-    /// The process that was busy last: the others may be reaped.
+    /// Takes the process that was busy last, so that the others can be reaped.
     async fn take_idle(&self) -> Option<Environment> {
         let finished = self.finished.notified();
         if self.finishing.load(Ordering::Relaxed) > 0 {
@@ -303,7 +302,7 @@ impl Pool {
         None
     }
 
-    /// Ends processes that have had nothing to do for that long.
+    /// Ends processes that have been idle for that time.
     pub(crate) fn reap(&self, idle_for: Duration) {
         let now = self.spec.clock.waiting.now();
         self.idle().retain_mut(|environment| {

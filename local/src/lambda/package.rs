@@ -1,4 +1,4 @@
-//! From a declared function to the program that runs it.
+//! Finds the program of a declared function.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::deployment::{Archive, Function, Package};
 /// the package, which is unpacked below `unpack`: its `bootstrap`, or its handler if the runtime brings an interpreter.
 ///
 /// # Errors
-/// When there is neither, it cannot be executed, or the runtime is one that does not run here.
+/// When there is no program, it cannot be executed, or the runtime does not run here.
 pub(crate) fn find(
     function: &Function,
     functions: &Path,
@@ -123,7 +123,7 @@ fn unpacked(package: Option<&Package>, own: &Path) -> Result<(PathBuf, PathBuf)>
         bail!("Terraform names no package in this folder for it");
     };
     let path = &package.path;
-    // A zip may also be all there is, as when it came from elsewhere.
+    // The sources may be missing, if the zip was built elsewhere.
     if let Some(archive) = &package.archive
         && (archive.has_sources() || !path.exists())
     {
@@ -140,19 +140,19 @@ fn unpacked(package: Option<&Package>, own: &Path) -> Result<(PathBuf, PathBuf)>
     Ok((own.to_owned(), std::path::absolute(beside)?))
 }
 
-/// What an `archive_file` would put into the zip, which need not be there. A `source_dir` is used where it is, so a
-/// change to it is seen by the next process.
+/// Collects the sources of an `archive_file`, whose zip need not exist. A `source_dir` is used in place, so that the next
+/// process sees a change.
 fn from_sources(archive: &Archive, own: &Path) -> Result<(PathBuf, PathBuf)> {
     if let Some(source) = &archive.source_dir {
         if !source.is_dir() {
-            bail!("its archive's source_dir {} is no folder", source.display());
+            bail!("its archive's source_dir {} is not a folder", source.display());
         }
         return Ok((source.clone(), source.clone()));
     }
     fs::create_dir_all(own)?;
     if let Some(file) = &archive.source_file {
         let (Some(name), Some(folder)) = (file.file_name(), file.parent()) else {
-            bail!("its archive's source_file {} is no file", file.display());
+            bail!("its archive's source_file {} is not a file", file.display());
         };
         fs::copy(file, own.join(name))
             .with_context(|| format!("its archive's source_file {}", file.display()))?;

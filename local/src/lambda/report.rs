@@ -1,10 +1,10 @@
-//! The line Lambda logs for each invocation.
+//! The line that Lambda logs for each invocation.
 
 use std::time::Duration;
 
 use super::FunctionError;
 
-/// How an invocation ended.
+/// The end of an invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     /// The process gave a result or an error, whatever the error's type is.
@@ -15,7 +15,7 @@ pub(super) enum Status {
     TimedOut,
 }
 
-/// `REPORT RequestId: …`, tab-separated as on AWS. Init Duration is there after a cold start only.
+/// Makes the line `REPORT RequestId: …`, tab-separated as on AWS. It has an Init Duration after a cold start only.
 pub(super) fn line(
     request_id: &str,
     duration: Duration,
@@ -24,7 +24,7 @@ pub(super) fn line(
     init: Option<Duration>,
     (status, error): (Status, Option<&FunctionError>),
 ) -> String {
-    // Init is billed too, and every started millisecond counts.
+    // Init is billed too, and a started millisecond counts as a whole one.
     let billed = (duration + init.unwrap_or_default()).as_secs_f64() * 1000.0;
     let mut line = format!(
         "REPORT RequestId: {request_id}\tDuration: {:.2} ms\tBilled Duration: {:.0} ms\t\
@@ -48,7 +48,7 @@ pub(super) fn line(
     line
 }
 
-/// The line of an Init that failed; one that succeeds is part of its first invocation's report.
+/// Makes the line of a failed Init. An Init that succeeds is part of the report of the first invocation.
 pub(super) fn failed_init(error: &FunctionError) -> String {
     let FunctionError {
         error_type,

@@ -54,9 +54,9 @@ pub enum Signal {
 struct Runtime {
     invocations: tokio::sync::Mutex<mpsc::Receiver<Invocation>>,
     signals: mpsc::UnboundedSender<Signal>,
-    /// The invocation being worked on, until it is answered.
+    /// The invocation that the process works on, until its result.
     current: Mutex<Option<(String, ResultSender)>>,
-    /// It asks for the next event. Asking again, as clients with a timeout do, is not news.
+    /// Set while the runtime waits for the next event. Runtimes with a client timeout ask again.
     waiting: AtomicBool,
     registration: serde_json::Value,
 }
@@ -80,7 +80,7 @@ impl Drop for RuntimeApi {
 
 /// Serves the Runtime API to one process, on a free loopback port.
 ///
-/// A port for each environment, as on AWS, rather than a path: clients of some languages accept only `host:port`.
+/// Each environment has its own port, as on AWS: clients of some languages accept only `host:port`.
 ///
 /// # Errors
 /// When no port can be bound.
@@ -112,7 +112,7 @@ pub async fn serve(function_name: &str, handler: &str) -> std::io::Result<Runtim
         .layer(DefaultBodyLimit::disable())
         .with_state(runtime);
     let server = tokio::spawn(async move {
-        // Only ends with the environment, which aborts it.
+        // It ends when the environment aborts it.
         let _ = axum::serve(listener, routes).await;
     });
     Ok(RuntimeApi {
@@ -133,7 +133,7 @@ impl Runtime {
 }
 
 async fn next(State(runtime): State<Arc<Runtime>>, body: Body) -> Response {
-    // The server notices a runtime that leaves only once nothing is left to read; until then it would be sent events.
+    // The server notices that a runtime has left only when nothing is left to read. Until then it would get events.
     if axum::body::to_bytes(body, MAX_RESPONSE_BYTES)
         .await
         .is_err()
@@ -144,7 +144,7 @@ async fn next(State(runtime): State<Arc<Runtime>>, body: Body) -> Response {
             "The request ends before its body does",
         );
     }
-    // A runtime that asks for more without having answered has dropped that invocation; its caller hears so at once.
+    // A runtime that asks for the next event without a result has dropped the invocation. The caller gets an error at once.
     runtime
         .current
         .lock()
@@ -154,7 +154,7 @@ async fn next(State(runtime): State<Arc<Runtime>>, body: Body) -> Response {
         let _ = runtime.signals.send(Signal::Ready);
     }
     let Some(invocation) = runtime.invocations.lock().await.recv().await else {
-        // The environment is ending. A runtime that got any answer now would take it for an event.
+        // The environment is ending. A runtime would take any answer for an event.
         return pending().await;
     };
     runtime.waiting.store(false, Ordering::Relaxed);
@@ -237,7 +237,7 @@ async fn init_error(State(runtime): State<Arc<Runtime>>, body: Bytes) -> Respons
     accepted()
 }
 
-/// Enough of the Extensions API for a runtime that registers itself as one to be told of shutdown.
+/// Answers the part of the Extensions API that a runtime uses which registers itself to be told of the shutdown.
 async fn register_extension(State(runtime): State<Arc<Runtime>>) -> impl IntoResponse {
     let id = uuid::Uuid::new_v4().to_string();
     (
@@ -246,7 +246,7 @@ async fn register_extension(State(runtime): State<Arc<Runtime>>) -> impl IntoRes
     )
 }
 
-/// The `errorType` and `errorMessage` of a runtime's report; the report may be anything.
+/// Reads the `errorType` and `errorMessage` of a runtime's report, which may be any bytes.
 fn reported_error(body: &[u8]) -> FunctionError {
     let report: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| report.get(name).and_then(serde_json::Value::as_str);

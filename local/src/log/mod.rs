@@ -1,8 +1,7 @@
-//! What the gateway prints: one line for each thing that happened, on standard output. For a person at a terminal a
-//! coloured trace, for a program that reads along JSON lines.
+//! The gateway's log on standard output: one line for each event. At a terminal the lines are text, elsewhere JSON.
 //!
-//! A thread of its own words the lines and writes them, all that wait at once: a terminal that has stopped (Ctrl-S, a pipe
-//! nobody reads) must not stop the service.
+//! A thread of its own renders and writes the lines: a terminal that has stopped (Ctrl-S, or a pipe that is not read) must
+//! not stop the service.
 
 mod redact;
 
@@ -19,10 +18,10 @@ use serde_json::{Value, json};
 
 pub(crate) use redact::redacted;
 
-/// Lines that wait for the terminal; more are dropped and counted.
+/// The most lines that wait for the terminal; further ones are dropped and counted.
 const WAITING_LINES: usize = 10_000;
 
-/// Lines that are written in one go at most.
+/// The most lines of one write.
 const BATCH: usize = 1_000;
 
 /// The form of the lines.
@@ -36,14 +35,14 @@ pub(crate) enum Format {
     Json,
 }
 
-/// How much is printed, and how.
+/// The form of the log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
     json: bool,
     colour: bool,
-    /// Events of functions too, with what is secret left out.
+    /// Log the events of functions too, without bodies and secrets.
     pub(crate) verbose: bool,
-    /// In those events message bodies and secrets as well.
+    /// Log bodies and secrets in those events.
     pub(crate) bodies: bool,
 }
 
@@ -78,7 +77,7 @@ pub(crate) fn settings() -> Settings {
 
 enum Entry {
     Event(DateTime<Utc>, &'static str, Value),
-    /// Everything before it has been written.
+    /// A request to report that everything before it is written.
     Flush(SyncSender<()>),
 }
 
@@ -92,10 +91,10 @@ static WRITER: LazyLock<SyncSender<Entry>> = LazyLock::new(|| {
     sender
 });
 
-/// Writes what waits.
+/// Writes the waiting entries.
 fn write(entries: impl Iterator<Item = Entry>) {
     let mut stdout = BufWriter::new(std::io::stdout().lock());
-    // A reader that has gone away is no reason to end.
+    // The service goes on if the reader has left.
     for entry in entries {
         match entry {
             Entry::Event(time, kind, fields) => {
@@ -118,8 +117,8 @@ fn write(entries: impl Iterator<Item = Entry>) {
 
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// Prints something that happened: what kind of event, and an object of details, among them the `connectionId`, or the
-/// function it is of as the `source`. Details hold no message bodies and nothing secret.
+/// Logs an event: its kind, and an object of details. The `connectionId`, or the function's key as the `source`, is its
+/// subject. The details must not hold bodies or secrets.
 pub(crate) fn event(kind: &'static str, fields: Value) {
     let entry = Entry::Event(Utc::now(), kind, fields);
     if WRITER.try_send(entry).is_err() {
@@ -127,22 +126,22 @@ pub(crate) fn event(kind: &'static str, fields: Value) {
     }
 }
 
-/// Prints a line that a function wrote, or one about it.
+/// Logs a line that a function wrote, or a line about it.
 pub(crate) fn line(source: &str, text: &str) {
     event("log", json!({ "source": source, "text": text.trim_end() }));
 }
 
-/// Tells the user something.
+/// Logs a notice for the user.
 pub(crate) fn plain(text: &str) {
     event("notice", json!({ "text": text }));
 }
 
-/// Whether lines are JSON.
+/// Reports whether the lines are JSON.
 pub(crate) fn is_json() -> bool {
     settings().json
 }
 
-/// Waits until everything is printed, but no longer than `limit`.
+/// Waits until everything is written, but no longer than `limit`.
 pub fn flush(limit: Duration) {
     let (done, written) = sync_channel(1);
     if WRITER.try_send(Entry::Flush(done)).is_ok() {
@@ -165,7 +164,7 @@ fn render(now: DateTime<Utc>, kind: &'static str, fields: Value) -> String {
 }
 
 fn json_line(time: &str, kind: &str, mut fields: Value) -> String {
-    // Last: what the line itself says of the event stays.
+    // Last, so that no detail replaces them.
     fields["time"] = time.into();
     fields["event"] = kind.into();
     escaped(&fields.to_string(), |c| format!("\\u{:04x}", u32::from(c)))
@@ -221,7 +220,7 @@ fn text_line(time: &str, kind: &str, fields: &Value, colour: bool) -> String {
     for (name, value) in fields.as_object().into_iter().flatten() {
         match value {
             _ if matches!(name.as_str(), "text" | "connectionId" | "source") => {}
-            // What a client wrote may hold anything.
+            // A client may have chosen the text.
             Value::String(value) => {
                 line.push_str(&format!(" {dim}{name}={end}{}", value.escape_debug()));
             }
@@ -231,7 +230,7 @@ fn text_line(time: &str, kind: &str, fields: &Value, colour: bool) -> String {
     line
 }
 
-/// The colour of an event: red for what failed, yellow for what was made to fail.
+/// Returns the colour of an event: red for a failure, yellow for an injected one.
 fn hue(kind: &str, fields: &Value) -> &'static str {
     match kind {
         _ if fields.get("error").is_some() => "\u{1b}[31m",

@@ -1,4 +1,4 @@
-//! What a parsed template is made of.
+//! The nodes of a parsed template.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ pub(super) enum Node {
         value: Expression,
     },
     If {
-        /// Condition and what is rendered when it holds, the `#elseif`s after the `#if`.
+        /// The branches of an `#if`, each with its condition: the `#if`, then the `#elseif`s.
         branches: Vec<(Expression, Vec<Node>)>,
         otherwise: Vec<Node>,
     },
@@ -22,7 +22,7 @@ pub(super) enum Node {
     },
 }
 
-/// `$name.property.method(arguments)[index]`, in whichever of its spellings.
+/// `$name.property.method(arguments)[index]`, in any of its spellings.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Reference {
     pub(super) root: Root,
@@ -40,7 +40,7 @@ pub(super) enum Root {
     InputPath(Box<Expression>),
     /// `$util.name(argument)`
     Util(Util, Box<Expression>),
-    /// What `#set` or `#foreach` has named.
+    /// A variable of `#set` or `#foreach`.
     Variable(String),
 }
 

@@ -1,4 +1,4 @@
-//! `$util`'s functions, the methods of values, and how a value becomes text.
+//! The functions of `$util`, the methods of values, and the conversion of values to text.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::ast::{Method, Util};
 
-/// What Java's `URLEncoder` leaves as it is, but for the blank, which it makes a `+`.
+/// The characters that Java's `URLEncoder` escapes. It makes a blank a `+`.
 const URL_ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -17,12 +17,12 @@ const URL_ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'*')
     .remove(b' ');
 
-/// The empty text, which stands for everything that is not there.
+/// The empty text, which is the value of everything that is missing.
 pub(super) fn nothing() -> Value {
     Value::String(String::new())
 }
 
-/// How a value looks in the rendered text: a map as Java prints one, a list as JSON.
+/// Returns a value as rendered text: a map as Java prints it, a list as JSON.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -80,7 +80,7 @@ fn escape_java_script(text: &str) -> String {
     out
 }
 
-/// A method of a text, a list or a map; the empty text where the value has no such method.
+/// Calls a method of a text, a list or a map. The result is the empty text if the value has no such method.
 pub(super) fn method(method: Method, value: &Value, arguments: &[Value]) -> Value {
     let first = arguments.first().map(text).unwrap_or_default();
     match (method, value) {
@@ -122,7 +122,7 @@ pub(super) fn method(method: Method, value: &Value, arguments: &[Value]) -> Valu
     }
 }
 
-/// A map's value; the empty text when it is not there.
+/// Returns a value of a map; the empty text if it is missing.
 pub(super) fn property(value: &Value, name: &str) -> Value {
     match value.get(name) {
         None | Some(Value::Null) => nothing(),
@@ -130,7 +130,7 @@ pub(super) fn property(value: &Value, name: &str) -> Value {
     }
 }
 
-/// `value[at]`, of a list or a map.
+/// Returns `value[at]`, of a list or a map.
 pub(super) fn index(value: &Value, at: &Value) -> Value {
     let found = match value {
         Value::Array(items) => at

@@ -1,12 +1,11 @@
-//! Mapping templates: the parts of Velocity (VTL) from which API Gateway's MOCK integrations make their answers.
+//! Mapping templates: the parts of Velocity (VTL) that API Gateway's MOCK integrations use.
 //!
-//! What runs: text, `$context`, `$stageVariables`, `$input.body`, `$input.json`, `$input.path`, the functions of `$util`,
-//! `#set`, `#if`/`#elseif`/`#else`, `#foreach`, comments, and the usual methods of texts, lists and maps. What does not run
-//! is refused when the template is read, with its place, rather than sent half rendered.
+//! Supported are text, `$context`, `$stageVariables`, `$input.body`, `$input.json`, `$input.path`, the functions of `$util`,
+//! `#set`, `#if`/`#elseif`/`#else`, `#foreach`, comments, and the usual methods of texts, lists and maps. Anything
+//! else is refused when the template is read, with its position.
 //!
-//! Two things are AWS's and not Velocity's, as people have seen them on REST APIs: a reference to what is not there is an
-//! empty text, not the reference as it is written; and that empty text is as true as any other in an `#if`, so that only
-//! a comparison with `''` tells.
+//! Two rules are AWS's and not Velocity's, as observed on REST APIs: a reference to a missing value is an empty text, not
+//! the text of the reference; and an empty text is true in an `#if`, so that only a comparison with `''` finds it.
 //!
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-mapping-template-reference.html>
 
@@ -29,15 +28,14 @@ const MAX_TEMPLATE_BYTES: usize = 300 * 1024;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Template(Vec<Node>);
 
-/// What a template can see.
+/// The inputs of a template.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Inputs<'a> {
     /// `$context`: an event's `requestContext`.
     pub(crate) context: &'a Value,
     /// `$stageVariables`, an object.
     pub(crate) stage_variables: &'a Value,
-    /// `$input.body`: what a request template makes something of is the client's message, and a response template's is
-    /// the integration's answer.
+    /// `$input.body`: the client's message in a request template, the integration's answer in a response template.
     pub(crate) body: &'a str,
 }
 
@@ -45,7 +43,7 @@ impl Template {
     /// Parses a template.
     ///
     /// # Errors
-    /// When it holds what does not run here, or is no template at all, with the line and column.
+    /// When the template is invalid or uses a part that does not run here, with the line and column.
     pub(crate) fn parse(text: &str) -> Result<Template> {
         anyhow::ensure!(
             text.len() <= MAX_TEMPLATE_BYTES,
@@ -54,10 +52,10 @@ impl Template {
         parse::template(text).map(Template)
     }
 
-    /// Renders it.
+    /// Renders the template.
     ///
     /// # Errors
-    /// When it would take too long or grow too large.
+    /// When the rendering would take too long or grow too large.
     pub(crate) fn render(&self, inputs: Inputs<'_>) -> Result<String, RenderError> {
         render::render(&self.0, inputs)
     }

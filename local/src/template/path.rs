@@ -11,7 +11,7 @@ pub(super) enum Step {
 /// `$`, `$.a.b`, `$.a[0]`, `$['a b'].c`.
 ///
 /// # Errors
-/// What in it does not run here: wildcards, filters, slices and `..`.
+/// When the path has a wildcard, a filter, a slice or `..`: they do not run here.
 pub(super) fn parse(text: &str) -> Result<Vec<Step>, String> {
     let Some(mut rest) = text.strip_prefix('$') else {
         return Err(format!("the path \"{text}\" does not begin with $"));
@@ -49,7 +49,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-/// What lies at the path; `None` when nothing does.
+/// Returns the value at the path; `None` if there is none.
 pub(super) fn find<'a>(value: &'a Value, text: &str) -> Option<&'a Value> {
     parse(text)
         .ok()?

@@ -1,4 +1,4 @@
-//! From nodes to text.
+//! Renders nodes as text.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -10,14 +10,14 @@ use super::ast::{Expression, Node, Operator, Reference, Root, Step};
 use super::functions::{self, nothing, text};
 use super::path;
 
-/// API Gateway's limit for the rounds of a `#foreach`.
+/// API Gateway's limit for the iterations of a `#foreach`.
 const MAX_ROUNDS: usize = 1000;
 
-/// What one rendering may do: nodes it goes through and values it copies, with every 64 bytes of text as one more. A
-/// message has no more than 128 KB; what needs far more than to look at it a few times has gone wrong.
+/// The most steps of one rendering: each node, each copied value, and each 64 bytes of text is one step. A message has at
+/// most 128 KB, so a template that needs far more than a few passes over it is wrong.
 const MAX_STEPS: usize = 500_000;
 
-/// Why there is no answer.
+/// The reason why a rendering was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RenderError {
     #[error("a #foreach of the template goes round more than {MAX_ROUNDS} times")]
@@ -29,7 +29,7 @@ pub(crate) enum RenderError {
 pub(super) fn render(nodes: &[Node], inputs: Inputs<'_>) -> Result<String, RenderError> {
     let mut renderer = Renderer {
         inputs,
-        // What is no JSON has no parts.
+        // Text that is not JSON has no parts.
         body: serde_json::from_str(inputs.body).unwrap_or(Value::Null),
         variables: BTreeMap::new(),
         steps_left: MAX_STEPS,
@@ -116,7 +116,7 @@ impl Renderer<'_> {
 
     fn reference(&mut self, reference: &Reference) -> Result<Value, RenderError> {
         let mut value = match &reference.root {
-            // Straight to the part that is asked for.
+            // Only the requested part is copied.
             root @ (Root::Context | Root::StageVariables) => {
                 let all = match root {
                     Root::Context => self.inputs.context,
@@ -127,7 +127,7 @@ impl Renderer<'_> {
                     _ => all.clone(),
                 }
             }
-            // An empty body is an empty object, as REST APIs have been seen to make it.
+            // An empty body is an empty object, as observed on REST APIs.
             Root::InputBody if self.inputs.body.is_empty() => "{}".into(),
             Root::InputBody => self.inputs.body.into(),
             Root::InputJson(path) => {
@@ -221,7 +221,7 @@ impl Renderer<'_> {
     }
 }
 
-/// What a copy of the value costs.
+/// Returns the cost of copying a value, in steps.
 fn weight(value: &Value) -> usize {
     1 + match value {
         Value::String(text) => text.len() / 64,
@@ -234,7 +234,7 @@ fn weight(value: &Value) -> usize {
     }
 }
 
-/// Everything is true that is there and is not `false`: an empty text too.
+/// Reports whether a value is true: it is present and not `false`. An empty text is true.
 fn is_true(value: &Value) -> bool {
     !matches!(value, Value::Bool(false) | Value::Null)
 }
@@ -253,7 +253,7 @@ fn range(from: &Value, to: &Value) -> Result<Value, RenderError> {
     })
 }
 
-/// Values of one kind are compared as such, others by their texts.
+/// Compares values: those of one kind as such, others by their texts.
 fn equal(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => left.as_f64() == right.as_f64(),
@@ -282,7 +282,7 @@ fn binary(operator: Operator, left: &Value, right: &Value) -> Value {
     }
 }
 
-/// `None` where the result is no number.
+/// Calculates; `None` if the result is not a number.
 fn arithmetic(operator: Operator, left: &Value, right: &Value) -> Option<Value> {
     if let (Some(left), Some(right)) = (left.as_i64(), right.as_i64()) {
         return match operator {

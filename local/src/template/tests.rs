@@ -179,7 +179,7 @@ fn what_does_not_run_is_refused_with_its_place() {
         "a\nbc#macro(x)#end",
         "line 2, column 3: the directive #macro",
     );
-    check("#foo('x')", "line 1, column 1: #foo is no directive");
+    check("#foo('x')", "line 1, column 1: #foo is not a directive");
     check(
         "{\n  \"a\": $input.params('x')\n}",
         "line 2, column 8: of $input",
@@ -196,10 +196,10 @@ fn what_does_not_run_is_refused_with_its_place() {
     check("$context.x.size(1)", "takes 0 arguments");
     check(
         "#set($context.responseOverride.status = 404)",
-        "#set wants a $name",
+        "#set needs a $name",
     );
     check("#set($x.y = 1)", "a whole variable");
-    check("#set($x 1)", "wants a =");
+    check("#set($x 1)", "needs a =");
     check("#set($x = \"a$input\")", "line 1, column 13: of $input");
     check("#if(true)a", "#if has no #end");
     check("#foreach($x in [1])a#else#end", "#foreach has no #end");

@@ -336,7 +336,7 @@ fn what_cannot_stand_at_the_door_is_said_at_the_start() {
     );
     let said = refusal(&["--var", "key_required=true"], "api_stages {", "other {");
     assert!(
-        said.contains("requires an API key, and nobody could connect"),
+        said.contains("requires an API key, and no client could connect"),
         "{said}"
     );
 }

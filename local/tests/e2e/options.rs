@@ -39,7 +39,7 @@ fn wrong_flags() {
         &["--idle-timeout", "18446744073709551615"],
         "invalid value '18446744073709551615'",
     );
-    check(&terraform, &["--env", "novalue"], "it must be NAME=VALUE");
+    check(&terraform, &["--env", "novalue"], "must be NAME=VALUE");
     check(
         &terraform,
         &["--var", "colour=red"],

@@ -125,7 +125,7 @@ fn what_a_function_needs_and_has_not_is_said_before_anything_starts() {
     refused(
         &packaged("source_dir = \"gone\"", "nodejs20.x"),
         None,
-        "/gone is no folder",
+        "/gone is not a folder",
     );
     refused(
         &packaged("source_file = \"gone.mjs\"", "nodejs20.x"),

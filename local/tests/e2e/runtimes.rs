@@ -261,7 +261,7 @@ fn node_handlers_that_fail() {
             "Error: Runtime.ExitError: Runtime exited: exit status: 3",
         ),
         ("circles", "Error: Error: Unable to stringify response body"),
-        ("ignored", "malformed answer"),
+        ("ignored", "malformed response"),
         ("hangs", "Sandbox.Timedout"),
         (
             "absent",

@@ -1,6 +1,6 @@
-//! Who may connect: a Lambda authorizer of type REQUEST on `$connect`, and API keys.
+//! Access to `$connect`: a Lambda authorizer of type REQUEST, and API keys.
 //!
-//! A decision is made once, when a connection begins, and nothing is cached.
+//! Each handshake is decided on its own: no decision is cached.
 //!
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-lambda-auth.html>
 
@@ -20,18 +20,18 @@ use crate::deployment::{ApiKeys, Authorization, Authorizer, IdentitySource, KeyS
 use crate::lambda::InvokeError;
 use crate::log;
 
-/// API Gateway's limit for what an authorizer returns.
+/// API Gateway's limit for the result of an authorizer.
 const MAX_ANSWER_BYTES: usize = 8 * 1024;
 
-/// No limit of its own is documented for an authorizer: the one of integrations.
+/// The limit of integrations: AWS documents none for authorizers.
 const TIMEOUT: Duration = Duration::from_secs(29);
 
-/// What a refused client is told.
+/// The reason for a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Denied {
     /// An identity source is missing, or the authorizer said `Unauthorized`.
     Unauthorized,
-    /// The policy does not allow it, or the API key is not one.
+    /// The policy does not allow the call, or the API key is unknown.
     Forbidden,
     /// The authorizer failed.
     Failed,
@@ -55,7 +55,7 @@ impl Denied {
     }
 }
 
-/// What an authorizer has said of a client that it let in.
+/// The result of an authorizer that admits a client.
 #[derive(Debug, PartialEq)]
 struct Admission {
     /// `principalId` and the context, as events carry them.
@@ -63,11 +63,11 @@ struct Admission {
     usage_identifier_key: Option<String>,
 }
 
-/// Asks the authorizer and looks at the API key, as far as `$connect` declares them. What they say of the client goes
-/// into the `$connect` event, and into the client for the events to come.
+/// Invokes the authorizer and checks the API key, if `$connect` declares them. Their results go into the `$connect`
+/// event, and into the client for all later events.
 ///
 /// # Errors
-/// What the handshake is refused with.
+/// The reason why the handshake is refused.
 pub(crate) async fn admit(
     gateway: &Gateway,
     client: &mut Client,
@@ -118,7 +118,7 @@ async fn ask(
     let invocation = pool.invoke(event.to_string().into());
     let answer = match gateway.clock.working.timeout(TIMEOUT, invocation).await {
         Some(Ok(answer)) => answer,
-        // Exactly this text is how an authorizer asks for a 401.
+        // AWS answers 401 for exactly this text.
         Some(Err(InvokeError::Function(error))) if error.message == "Unauthorized" => {
             return Err(Denied::Unauthorized);
         }
@@ -139,14 +139,14 @@ async fn ask(
         Err(reason) => {
             log::line(
                 name,
-                &format!("malformed answer of an authorizer: {reason}"),
+                &format!("malformed result of an authorizer: {reason}"),
             );
             Err(Denied::Failed)
         }
     }
 }
 
-/// Whether what identifies a client is there, and is not empty.
+/// Reports whether an identity source is present and not empty.
 fn is_given(source: &IdentitySource, event: &Value) -> bool {
     let value = match source {
         IdentitySource::Header(name) => header(event, name),
@@ -155,7 +155,7 @@ fn is_given(source: &IdentitySource, event: &Value) -> bool {
     value.is_some_and(|value| !value.is_empty())
 }
 
-/// A header of the event, whose name's case does not matter.
+/// Returns a header of the event. The case of its name does not matter.
 fn header<'a>(event: &'a Value, name: &str) -> Option<&'a str> {
     let headers = event["headers"].as_object()?;
     let (_, value) = headers
@@ -164,8 +164,8 @@ fn header<'a>(event: &'a Value, name: &str) -> Option<&'a str> {
     value.as_str()
 }
 
-/// The authorizer's event: `$connect`'s with a few keys more. Unlike there, the headers of the hop are in it, and what
-/// is empty is empty, not absent.
+/// Makes the authorizer's event from the `$connect` event. It has a few more keys and the headers of the hop, and its
+/// empty maps are present.
 fn request_event(connect_event: &Value, method_arn: &str) -> Value {
     let mut event = connect_event.clone();
     let Some(map) = event.as_object_mut() else {
@@ -192,10 +192,10 @@ fn request_event(connect_event: &Value, method_arn: &str) -> Value {
     event
 }
 
-/// Reads what an authorizer has returned; `None` when its policy does not allow the client to connect.
+/// Reads the result of an authorizer; `None` if its policy does not allow the client to connect.
 ///
 /// # Errors
-/// What is wrong with it, without its values.
+/// The defect of the result, without its values.
 fn read(answer: &Bytes, method_arn: &str) -> Result<Option<Admission>, String> {
     if answer.len() > MAX_ANSWER_BYTES {
         return Err(format!("it has more than {MAX_ANSWER_BYTES} bytes"));
@@ -204,7 +204,7 @@ fn read(answer: &Bytes, method_arn: &str) -> Result<Option<Admission>, String> {
         return Err("it is not a JSON object".to_owned());
     };
     let Some(Value::String(principal)) = answer.get("principalId") else {
-        return Err("principalId is missing or no string".to_owned());
+        return Err("principalId is missing or not a string".to_owned());
     };
     let document = answer.get("policyDocument").unwrap_or(&Value::Null);
     let is_allowed = policy::allows(document, method_arn)?;
@@ -224,7 +224,7 @@ fn read(answer: &Bytes, method_arn: &str) -> Result<Option<Admission>, String> {
                 context.insert(name.clone(), text.into());
             }
         }
-        Some(_) => return Err("context is no object".to_owned()),
+        Some(_) => return Err("context is not an object".to_owned()),
     }
     context.insert("principalId".to_owned(), principal.as_str().into());
     let usage_identifier_key = answer.get("usageIdentifierKey").and_then(Value::as_str);

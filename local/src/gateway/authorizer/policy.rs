@@ -1,19 +1,20 @@
-//! Whether a policy document lets somebody call the API.
+//! Evaluates policy documents.
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>
 
 use serde_json::Value;
 
-/// The one action an authorizer decides on.
+/// The action that an authorizer decides on.
 const ACTION: &str = "execute-api:Invoke";
 
-/// Whether a policy document allows to call `method_arn`: some statement must allow it and none may deny it.
+/// Reports whether a policy document allows a call of `method_arn`: a statement must allow the call, and none may deny
+/// it.
 ///
 /// # Errors
-/// When it is no policy document, or holds what is not evaluated here. Without its values.
+/// When the document is invalid, or has an element that is not evaluated here. The error holds none of its values.
 pub(super) fn allows(document: &Value, method_arn: &str) -> Result<bool, String> {
     let Value::Object(document) = document else {
-        return Err("policyDocument is missing or no object".to_owned());
+        return Err("policyDocument is missing or not an object".to_owned());
     };
     if let Some(version) = document.get("Version")
         && !["2012-10-17", "2008-10-17"]
@@ -25,7 +26,7 @@ pub(super) fn allows(document: &Value, method_arn: &str) -> Result<bool, String>
     let statements = match document.get("Statement") {
         Some(Value::Array(statements)) => statements.as_slice(),
         Some(statement @ Value::Object(_)) => std::slice::from_ref(statement),
-        _ => return Err("the policy's Statement is missing or no list".to_owned()),
+        _ => return Err("the policy's Statement is missing or not a list".to_owned()),
     };
     let mut allowed = false;
     let mut denied = false;
@@ -39,22 +40,22 @@ pub(super) fn allows(document: &Value, method_arn: &str) -> Result<bool, String>
     Ok(allowed && !denied)
 }
 
-/// Whether a statement is about the call.
+/// Reports whether a statement applies to the call.
 fn effect(statement: &Value, method_arn: &str) -> Result<bool, String> {
     let Value::Object(statement) = statement else {
-        return Err("a statement of the policy is no object".to_owned());
+        return Err("a statement of the policy is not an object".to_owned());
     };
     if !matches!(
         statement.get("Effect").and_then(Value::as_str),
         Some("Allow" | "Deny")
     ) {
-        return Err("a statement's Effect is neither Allow nor Deny".to_owned());
+        return Err("a statement's Effect must be Allow or Deny".to_owned());
     }
     if let Some(key) = statement
         .keys()
         .find(|key| !["Sid", "Effect", "Action", "Resource"].contains(&key.as_str()))
     {
-        // A refusal is safe; to let somebody in whom AWS would keep out is not.
+        // A refusal is safe. Admitting a client that AWS would refuse is not.
         return Err(format!(
             "a statement's {} is not evaluated here",
             key.escape_debug()
@@ -69,22 +70,22 @@ fn effect(statement: &Value, method_arn: &str) -> Result<bool, String> {
         && resources.iter().any(|pattern| matches(pattern, method_arn)))
 }
 
-/// A text, or a list of texts.
+/// Reads a string or a list of strings.
 fn texts<'a>(value: Option<&'a Value>, name: &str) -> Result<Vec<&'a str>, String> {
     let texts = match value {
         Some(Value::String(text)) => Some(vec![text.as_str()]),
         Some(Value::Array(items)) => items.iter().map(Value::as_str).collect(),
         _ => None,
     };
-    texts.ok_or_else(|| format!("a statement's {name} is neither a string nor a list of strings"))
+    texts.ok_or_else(|| format!("a statement's {name} must be a string or a list of strings"))
 }
 
-/// `*` stands for any text, `?` for any character.
+/// Reports whether a pattern matches a text: `*` matches any text, `?` any character.
 fn matches(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     let (mut at, mut seen) = (0, 0);
-    // Where the last `*` is, and how much of the text it stands for so far.
+    // The last `*`, and how much of the text it matches so far.
     let mut star = None;
     while seen < text.len() {
         match pattern.get(at) {

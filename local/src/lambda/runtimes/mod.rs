@@ -1,7 +1,7 @@
 //! Lambda's Node.js and Python runtimes: this machine's interpreter, and a bootstrap of ours that speaks the Runtime
 //! API for the handler.
 //!
-//! What Lambda brings beside the language is not here: the AWS SDK for JavaScript comes from a `node_modules` folder,
+//! The AWS SDKs that Lambda provides are not included: the one for JavaScript comes from a `node_modules` folder,
 //! boto3 from the Python that is found first, as in a venv.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ use crate::log;
 const NODE_BOOTSTRAP: &str = include_str!("bootstrap.mjs");
 const PYTHON_BOOTSTRAP: &str = include_str!("bootstrap.py");
 
-/// Prints the interpreter's own path, past any shim, its version, and such flags of those below as it knows.
+/// Prints the interpreter's own path, not that of a shim, its version, and the flags below that it knows.
 const ASK_NODE: &str = r#"
 console.log(process.execPath);
 console.log(process.versions.node);
@@ -29,7 +29,7 @@ console.log(["--no-experimental-require-module", "--no-experimental-detect-modul
 const ASK_PYTHON: &str =
     "import platform, sys; print(sys.executable); print(platform.python_version())";
 
-/// Since this version Lambda leaves Node.js its newer ways to find out what is a module.
+/// From this version on, Lambda enables the newer rules of Node.js for telling modules from scripts.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/lambda-nodejs.html>
 const NODE_WITHOUT_FLAGS: u32 = 24;
 
@@ -40,7 +40,7 @@ pub(super) enum Language {
 }
 
 impl Language {
-    /// The language of a runtime as Terraform names it, if it is one that runs here.
+    /// Returns the language of a runtime, if it runs here.
     pub(super) fn of(runtime: &str) -> Option<Language> {
         if runtime.starts_with("nodejs") {
             Some(Language::Node)
@@ -59,27 +59,27 @@ impl Language {
     }
 }
 
-/// What was found on this machine.
+/// An interpreter of this machine.
 #[derive(Debug, Clone)]
 struct Interpreter {
     executable: PathBuf,
     version: String,
-    /// The flags that make it as strict as Lambda's.
+    /// The flags that make the interpreter as strict as Lambda's.
     flags: String,
     bootstrap: PathBuf,
 }
 
-/// The interpreters, each looked for when the first function wants it.
+/// The interpreters. Each is searched for when the first function needs it.
 #[derive(Debug)]
 pub(crate) struct Runtimes {
     directory: PathBuf,
     found: BTreeMap<Language, Interpreter>,
-    /// The runtimes of which it was said that another version runs.
+    /// The runtimes for which a notice of another version was logged.
     differing: BTreeSet<String>,
 }
 
 impl Runtimes {
-    /// `directory` is where the bootstraps are written; it must exist as long as functions run.
+    /// Writes the bootstraps to `directory`, which must exist as long as functions run.
     pub(crate) fn new(directory: &Path) -> Runtimes {
         Runtimes {
             directory: directory.to_owned(),
@@ -88,8 +88,8 @@ impl Runtimes {
         }
     }
 
-    /// The program that runs a function whose package is unpacked in `root`. `origin` is where the package comes from:
-    /// the `node_modules` of its folder and of those above are found, too.
+    /// Returns the program of a function whose package is unpacked in `root`. `origin` is the folder that the package comes
+    /// from: the `node_modules` there and in the folders above are found, too.
     ///
     /// # Errors
     /// When the interpreter is not installed, or the function has no handler.
@@ -136,7 +136,7 @@ impl Runtimes {
         match language {
             Language::Node => {
                 let declared = |name: &str| function.environment.get(name).cloned();
-                // The last one wins: what the function declares.
+                // The last one wins: a variable that the function declares.
                 let flags = [node_flags(runtime, &interpreter), declared("NODE_OPTIONS")];
                 let path = [
                     declared("NODE_PATH"),
@@ -155,7 +155,7 @@ impl Runtimes {
                 }
             }
             Language::Python => {
-                // Lambda's packages are read-only: nothing is compiled into them.
+                // Packages are read-only on Lambda, so nothing is compiled into them.
                 arguments.push(OsString::from("-B"));
                 let declared = function.environment.get("PYTHONPATH").cloned();
                 let path: Vec<String> = in_layers(layers, "python", "site-packages")
@@ -212,7 +212,7 @@ fn find(language: Language, directory: &Path) -> Result<Interpreter> {
     })
 }
 
-/// Whether `nodejs20.x` and 20.20.2, `python3.11` and 3.11.7 are the same.
+/// Reports whether a runtime has the interpreter's version: `nodejs20.x` and 20.20.2, `python3.11` and 3.11.7.
 fn is_version(runtime: &str, version: &str) -> bool {
     let wanted = runtime
         .trim_start_matches("nodejs")
@@ -232,8 +232,8 @@ fn node_flags(runtime: &str, interpreter: &Interpreter) -> Option<String> {
     (strict && !interpreter.flags.is_empty()).then(|| interpreter.flags.clone())
 }
 
-/// The `node_modules` that are found from where a package comes from but not from where it runs, as NODE_PATH lists
-/// them.
+/// Returns the `node_modules` folders that are found from the origin of a package, but not from the folder where it
+/// runs, in the form of NODE_PATH.
 fn node_modules(root: &Path, origin: &Path) -> Option<String> {
     let found: Vec<String> = origin
         .ancestors()
@@ -297,7 +297,7 @@ mod tests {
         fs::create_dir_all(&modules).unwrap();
         let found = node_modules(Path::new("/elsewhere/unpacked"), &package);
         assert_eq!(found, Some(modules.display().to_string()));
-        // From a folder that runs in place Node.js finds them by itself.
+        // From a folder that runs in place, Node.js finds them itself.
         let source = folder.path().join("source");
         assert_eq!(node_modules(&source, &source), None);
     }

@@ -41,7 +41,7 @@ impl Parser<'_> {
             return self.unary();
         };
         let mut left = self.level(level + 1)?;
-        // Each operator makes the tree one deeper, and what walks it calls itself.
+        // Each operator makes the tree one level deeper, and rendering is recursive.
         let before = self.depth;
         while let Some(operator) = self.operator(operators) {
             self.deeper()?;
@@ -121,11 +121,11 @@ impl Parser<'_> {
         Ok(&inside[..end])
     }
 
-    /// A string in which references are filled in.
+    /// Reads a string with references.
     fn interpolated(&mut self) -> Result<Expression> {
         let start = self.at;
         let end = start + 1 + self.quoted('"')?.len();
-        // The same text, so that what is wrong inside is found at its place.
+        // The same text, so that an error inside has its position.
         let mut inner = Parser {
             text: &self.text[..end],
             at: start + 1,
@@ -133,7 +133,7 @@ impl Parser<'_> {
         };
         match inner.nodes()? {
             (nodes, Terminator::EndOfText) => Ok(Expression::Text(nodes)),
-            _ => Err(inner.wrong("there is no #if or #foreach here to end or to continue")),
+            _ => Err(inner.wrong("no #if or #foreach is open here")),
         }
     }
 
@@ -146,7 +146,7 @@ impl Parser<'_> {
                 .unwrap_or(text.len())
         };
         let mut end = digits(usize::from(rest.starts_with('-')));
-        // Two full stops are a range's.
+        // Two full stops belong to a range.
         if rest[end..].starts_with('.') && rest[end + 1..].starts_with(|c: char| c.is_ascii_digit())
         {
             end = digits(end + 1);
@@ -157,7 +157,7 @@ impl Parser<'_> {
             Err(_) => serde_json::from_str(text).ok(),
         };
         let Some(value) = value else {
-            return Err(self.wrong("this is no number"));
+            return Err(self.wrong("expected a number"));
         };
         self.at += end;
         Ok(Expression::Literal(value))

@@ -1,4 +1,4 @@
-//! From a template's text to its nodes: text, references and directives. Expressions are in the module below.
+//! Parses a template into its nodes: text, references and directives. Expressions have a module of their own.
 
 mod expression;
 
@@ -7,13 +7,13 @@ use anyhow::{Result, anyhow, bail};
 use super::ast::{Expression, Method, Node, Reference, Root, Step, Util};
 use super::path;
 
-/// How deep blocks, brackets and calls may lie in each other: the parser calls itself for each.
+/// The deepest nesting of blocks, brackets and calls: the parser calls itself for each.
 const MAX_DEPTH: usize = 50;
 
 /// Parses a whole template.
 ///
 /// # Errors
-/// What is wrong, with line and column.
+/// The error, with line and column.
 pub(super) fn template(text: &str) -> Result<Vec<Node>> {
     let mut parser = Parser {
         text,
@@ -23,7 +23,7 @@ pub(super) fn template(text: &str) -> Result<Vec<Node>> {
     let (nodes, ended_by) = parser.nodes()?;
     match ended_by {
         Terminator::EndOfText => Ok(nodes),
-        _ => Err(parser.wrong("there is no #if or #foreach here to end or to continue")),
+        _ => Err(parser.wrong("no #if or #foreach is open here")),
     }
 }
 
@@ -33,7 +33,7 @@ struct Parser<'a> {
     depth: usize,
 }
 
-/// What ends a run of nodes. It has been read already.
+/// The end of a run of nodes. It has been read.
 #[derive(PartialEq)]
 enum Terminator {
     EndOfText,
@@ -75,7 +75,7 @@ impl<'a> Parser<'a> {
                     }
                     nodes.push(node);
                 }
-                // Neither: the character is text.
+                // Neither a directive nor a reference: the character is text.
                 None => text.extend(self.next()),
             }
         };
@@ -105,7 +105,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A directive; `None`, and nothing read, when the `#` is only a character.
+    /// Reads a directive; `None`, and nothing is read, if the `#` is only a character.
     fn directive(&mut self) -> Result<Option<Directive>> {
         let start = self.at;
         self.at += 1;
@@ -128,14 +128,14 @@ impl<'a> Parser<'a> {
             }
             _ if self.peek() == Some('(') => {
                 self.at = start;
-                return Err(self.wrong(&format!("#{name} is no directive")));
+                return Err(self.wrong(&format!("#{name} is not a directive")));
             }
             _ => {
                 self.at = start;
                 return Ok(None);
             }
         };
-        // The condition of an #elseif is still to come, and the #end of a block has been read with it.
+        // The condition of an #elseif follows; the #end of a block has been read.
         if matches!(
             directive,
             Directive::Node(Node::Set { .. })
@@ -146,7 +146,7 @@ impl<'a> Parser<'a> {
         Ok(Some(directive))
     }
 
-    /// What follows a directive is not part of the answer if it is only the end of its line.
+    /// Skips the end of the line after a directive: it is not part of the output.
     fn rest_of_line(&mut self) {
         let rest = self.rest();
         let blank = rest.trim_start_matches([' ', '\t', '\r']);
@@ -164,7 +164,7 @@ impl<'a> Parser<'a> {
         }) = self.reference()?
         else {
             self.at = place;
-            return Err(self.wrong("#set wants a $name, and none of the gateway's own"));
+            return Err(self.wrong("#set needs a $name that is not one of the gateway's"));
         };
         if !steps.is_empty() || matches!(name.as_str(), "foreach" | "velocityCount") {
             self.at = place;
@@ -172,7 +172,7 @@ impl<'a> Parser<'a> {
         }
         self.blank();
         if self.rest().starts_with("==") || !self.eat("=") {
-            return Err(self.wrong("#set wants a ="));
+            return Err(self.wrong("#set needs a ="));
         }
         let value = self.expression()?;
         self.close()?;
@@ -216,11 +216,11 @@ impl<'a> Parser<'a> {
             ..
         }) = self.reference()?
         else {
-            return Err(self.wrong("#foreach wants ($name in …)"));
+            return Err(self.wrong("#foreach needs ($name in …)"));
         };
         self.blank();
         if self.identifier() != "in" {
-            return Err(self.wrong("#foreach wants ($name in …)"));
+            return Err(self.wrong("#foreach needs ($name in …)"));
         }
         let over = self.expression()?;
         self.close()?;
@@ -234,7 +234,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A reference; `None`, and nothing read, when the `$` is only a character.
+    /// Reads a reference; `None`, and nothing is read, if the `$` is only a character.
     fn reference(&mut self) -> Result<Option<Reference>> {
         let start = self.at;
         if !self.eat("$") {
@@ -275,7 +275,7 @@ impl<'a> Parser<'a> {
         Ok(Some(Reference { root, steps }))
     }
 
-    /// `.name`; a full stop that no name follows ends the sentence, not the reference.
+    /// Reads `.name`. A full stop without a name ends a sentence of the text.
     fn property(&mut self) -> Option<&'a str> {
         let start = self.at;
         if self.eat(".") {
@@ -288,7 +288,7 @@ impl<'a> Parser<'a> {
         None
     }
 
-    /// The rest of a reference that began with `$input` at `place`.
+    /// Reads the rest of a reference that began with `$input` at `place`.
     fn input(&mut self, place: usize) -> Result<Root> {
         match self.property() {
             Some("body") => Ok(Root::InputBody),
@@ -313,7 +313,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The rest of a reference that began with `$util` at `place`.
+    /// Reads the rest of a reference that began with `$util` at `place`.
     fn util(&mut self, place: usize) -> Result<Root> {
         let function = match self.property() {
             Some("escapeJavaScript") => Util::EscapeJavaScript,
@@ -383,7 +383,7 @@ impl<'a> Parser<'a> {
             self.blank();
             return Ok(());
         }
-        Err(self.wrong(&format!("{directive} wants a (")))
+        Err(self.wrong(&format!("{directive} needs a (")))
     }
 
     fn close(&mut self) -> Result<()> {
@@ -425,7 +425,7 @@ impl<'a> Parser<'a> {
         self.at += rest.len() - rest.trim_start().len();
     }
 
-    /// A name as Velocity has them, hyphens included; "" when there is none.
+    /// Reads a name of Velocity, which may have hyphens; "" if there is none.
     fn identifier(&mut self) -> &'a str {
         let rest = self.rest();
         if !rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {

@@ -67,5 +67,5 @@ chat=scripts/chat.sh
 [ "$port" = 3000 ] && [ "$stage" = prod ] && [ ! -e terraform/terraform.tfstate ] || chat="CHAT_URL=ws://127.0.0.1:$port/$stage $chat"
 # Any free port: the gateway prints which one.
 [ "$port" != 0 ] || chat="CHAT_URL=ws://… scripts/chat.sh"
-printf 'Once it is ready, chat from another terminal:  %s lobby\n\n' "$chat"
-exec "$binaries/roomchat-local" --terraform "$root/terraform" --functions "$binaries" ${options[@]+"${options[@]}"}
+exec "$binaries/roomchat-local" --terraform "$root/terraform" --functions "$binaries" \
+  --hint "Chat from another terminal:  $chat lobby" ${options[@]+"${options[@]}"}

@@ -84,6 +84,9 @@ pub struct Options {
     /// Print the status of the gateway with that --admin-port, and exit
     #[arg(long, requires = "admin_port")]
     pub status: bool,
+    /// Print this text when ready: the next step for the user
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) hint: Option<String>,
     /// The form of the log
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) log: log::Format,

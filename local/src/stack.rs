@@ -194,6 +194,7 @@ impl Prepared<'_> {
             admin: None,
             faults: None,
             secret: options.check_signatures.then_some(secret),
+            hint: options.hint.clone(),
         };
         if let Some(listener) = admin_listener {
             addresses.admin = Some(format!("http://{}", listener.local_addr()?));
@@ -377,6 +378,8 @@ struct Addresses {
     faults: Option<(usize, u64)>,
     /// The secret of every access key, where signatures are checked.
     secret: Option<String>,
+    /// The next step for the user.
+    hint: Option<String>,
 }
 
 impl Addresses {
@@ -409,6 +412,9 @@ impl Addresses {
         }
         if let Some(secret) = &self.secret {
             log::plain(&format!("Secret        {secret} (of any access key)"));
+        }
+        if let Some(hint) = &self.hint {
+            log::plain(hint);
         }
         log::plain("Ready. Ctrl-C stops.");
     }

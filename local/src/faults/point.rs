@@ -75,6 +75,11 @@ impl Handshake {
         }
     }
 
+    /// Returns the first value of a parameter.
+    pub(crate) fn query(&self, name: &str) -> Option<String> {
+        query::parse(&self.query).remove(name)?.into_iter().next()
+    }
+
     /// Reports whether the query has each of these parameters with that value, decoded.
     pub(super) fn has_all(&self, wanted: &BTreeMap<String, String>) -> bool {
         let query = query::parse(&self.query);

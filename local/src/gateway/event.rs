@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::account::API_ID;
 use crate::deployment::Api;
 use crate::faults::Handshake;
-use crate::{ids, query};
+use crate::{ids, log, query};
 
 /// A client, as known from its handshake.
 #[derive(Debug, Default)]
@@ -29,6 +29,21 @@ pub(crate) struct Client {
     /// The context that the Lambda authorizer returned.
     pub(crate) authorizer: Option<Value>,
     pub(crate) api_key: Option<ApiKey>,
+}
+
+impl Client {
+    /// Returns the client's name for the log: the authorizer's `user` or principal, or else the query's `user`.
+    pub(crate) fn name(&self) -> Option<String> {
+        let authorizer = self.authorizer.as_ref();
+        let name = match authorizer.map(|context| [&context["user"], &context["principalId"]]) {
+            Some(names) => names.into_iter().find(|name| name.is_string())?.clone(),
+            None => self.handshake.query("user")?.into(),
+        };
+        if log::looks_secret(&name) {
+            return None;
+        }
+        name.as_str().map(str::to_owned)
+    }
 }
 
 /// The API key of a client.

@@ -107,10 +107,11 @@ pub(crate) async fn serve(
     let socket =
         WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
     let (sink, mut stream) = socket.split();
-    log::event(
-        "open",
-        json!({ "connectionId": connection.client.connection_id }),
-    );
+    let mut opened = json!({ "connectionId": connection.client.connection_id });
+    if let Some(name) = connection.client.name() {
+        opened["name"] = name.into();
+    }
+    log::event("open", opened);
 
     let (goodbye, wanted) = watch::channel(None);
     let writer = tokio::spawn(write(sink, outbox, wanted, Arc::clone(connection)));

@@ -145,7 +145,10 @@ fn unpacked(package: Option<&Package>, own: &Path) -> Result<(PathBuf, PathBuf)>
 fn from_sources(archive: &Archive, own: &Path) -> Result<(PathBuf, PathBuf)> {
     if let Some(source) = &archive.source_dir {
         if !source.is_dir() {
-            bail!("its archive's source_dir {} is not a folder", source.display());
+            bail!(
+                "its archive's source_dir {} is not a folder",
+                source.display()
+            );
         }
         return Ok((source.clone(), source.clone()));
     }

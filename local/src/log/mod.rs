@@ -4,6 +4,7 @@
 //! not stop the service.
 
 mod redact;
+mod short;
 
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +17,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-pub(crate) use redact::redacted;
+pub(crate) use redact::{looks_secret, redacted};
+use short::Short;
 
 /// The most lines that wait for the terminal; further ones are dropped and counted.
 const WAITING_LINES: usize = 10_000;
@@ -27,9 +29,11 @@ const BATCH: usize = 1_000;
 /// The form of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Text at a terminal, JSON otherwise
+    /// Short lines at a terminal, JSON otherwise
     Auto,
-    /// One readable line for each event
+    /// One short line for each event, without what functions and Lambda log beside it
+    Short,
+    /// One line for each event and each line of a function, with all details
     Text,
     /// One JSON object for each event
     Json,
@@ -39,6 +43,7 @@ pub(crate) enum Format {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
     json: bool,
+    short: bool,
     colour: bool,
     /// Log the events of functions too, without bodies and secrets.
     pub(crate) verbose: bool,
@@ -53,13 +58,16 @@ pub(crate) fn init(format: Format, verbose: bool, bodies: bool) {
     let terminal = std::io::stdout().is_terminal();
     let json = match format {
         Format::Auto => !terminal,
-        Format::Text => false,
+        Format::Short | Format::Text => false,
         Format::Json => true,
     };
     // https://no-color.org
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    // With more details, lines are no longer short.
+    let short = !json && format != Format::Text && !verbose && !bodies;
     let _ = SETTINGS.set(Settings {
         json,
+        short,
         colour: terminal && wanted,
         verbose: verbose || bodies,
         bodies,
@@ -69,6 +77,7 @@ pub(crate) fn init(format: Format, verbose: bool, bodies: bool) {
 pub(crate) fn settings() -> Settings {
     SETTINGS.get().copied().unwrap_or(Settings {
         json: false,
+        short: false,
         colour: false,
         verbose: false,
         bodies: false,
@@ -84,21 +93,32 @@ enum Entry {
 static WRITER: LazyLock<SyncSender<Entry>> = LazyLock::new(|| {
     let (sender, entries) = sync_channel(WAITING_LINES);
     thread::spawn(move || {
+        let mut short = Short::new().ok().filter(|_| settings().short);
         while let Ok(first) = entries.recv() {
-            write([first].into_iter().chain(entries.try_iter().take(BATCH)));
+            let waiting = entries.try_iter().take(BATCH);
+            write([first].into_iter().chain(waiting), short.as_mut());
         }
     });
     sender
 });
 
 /// Writes the waiting entries.
-fn write(entries: impl Iterator<Item = Entry>) {
+fn write(entries: impl Iterator<Item = Entry>, mut short: Option<&mut Short>) {
     let mut stdout = BufWriter::new(std::io::stdout().lock());
     // The service goes on if the reader has left.
     for entry in entries {
         match entry {
             Entry::Event(time, kind, fields) => {
-                let _ = writeln!(stdout, "{}", render(time, kind, fields));
+                let line = match &mut short {
+                    Some(short) => {
+                        let time = time.format("%H:%M:%S").to_string();
+                        short.line(&time, kind, &fields)
+                    }
+                    None => Some(render(time, kind, fields)),
+                };
+                if let Some(line) = line {
+                    let _ = writeln!(stdout, "{line}");
+                }
             }
             Entry::Flush(done) => {
                 let _ = stdout.flush();

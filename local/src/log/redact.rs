@@ -70,7 +70,7 @@ pub(crate) fn redacted(event: &Value) -> Value {
 }
 
 /// Reports whether a value is too long for a name, or has the form of a JWT, whatever its parameter is called.
-fn looks_secret(value: &Value) -> bool {
+pub(crate) fn looks_secret(value: &Value) -> bool {
     match value {
         Value::String(text) => {
             text.chars().count() > MAX_SHOWN_CHARS

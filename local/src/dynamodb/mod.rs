@@ -95,7 +95,8 @@ pub fn open(data: Option<&Path>) -> Result<Store> {
         }),
         // The engine's own text names features of the engine.
         Err(_) => bail!(
-            "--data {name}: {} is not a database of this program, is damaged, or cannot be written",
+            "{}: {} is not a database of this program, is damaged, or cannot be written",
+            hint(),
             path.display()
         ),
     }

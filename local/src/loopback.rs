@@ -10,8 +10,11 @@ pub(crate) fn is_foreign(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
     let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
-    let is_local = name
-        .is_some_and(|name| matches!(name, "127.0.0.1") || name.eq_ignore_ascii_case("localhost"));
+    let is_local = name.is_some_and(|name| {
+        let name = name.to_ascii_lowercase();
+        // AWS's own names are for functions that build the API's address themselves. No page can make them resolve here.
+        matches!(name.as_str(), "127.0.0.1" | "localhost") || name.ends_with(".amazonaws.com")
+    });
     !is_local || hosts.next().is_some() || headers.contains_key(header::ORIGIN)
 }
 
@@ -35,6 +38,7 @@ mod tests {
             "127.0.0.1:8000",
             "localhost:8000",
             "LocalHost:1",
+            "local00000.execute-api.eu-west-1.amazonaws.com",
         ] {
             check(&[("host", host)], false);
             for origin in ["https://evil.example", "null", "http://127.0.0.1:8000", ""] {
@@ -45,6 +49,8 @@ mod tests {
             "",
             "evil.example",
             "evil.example:8000",
+            "amazonaws.com.evil.example",
+            "evilamazonaws.com",
             "127.0.0.1.evil.example",
             "localhost.evil.example:80",
             "127.0.0.1:8000:evil.example",

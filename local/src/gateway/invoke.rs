@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ use super::responses::{error, success};
 use super::state::Gateway;
 use crate::account::ACCOUNT_ID;
 use crate::lambda::InvokeError;
+use crate::loopback;
 
 /// Lambda's largest payloads in bytes: with an answer, and without one.
 const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
@@ -32,8 +33,9 @@ pub(super) async fn handle(
             Some("Missing Authentication Token"),
         );
     }
-    if head.headers.contains_key(header::ORIGIN) {
-        let message = "A web page must not invoke functions";
+    if loopback::is_foreign(&head.headers) {
+        let message =
+            "Functions are for programs on this machine: call 127.0.0.1, and not from a web page";
         return error(
             StatusCode::FORBIDDEN,
             "AccessDeniedException",

@@ -269,7 +269,11 @@ fn route(
         has_response |= response.string("route_response_key")? == "$default";
     }
     let selection = route.optional_string("route_response_selection_expression")?;
-    if has_response && selection.is_none() {
+    let is_message = !matches!(
+        route.string("route_key")?.as_str(),
+        "$connect" | "$disconnect"
+    );
+    if has_response && selection.is_none() && is_message {
         notices.push(format!(
             "{}: route {} has a route response and no route_response_selection_expression: its answers are not sent. \
              Set it to \"$default\".",

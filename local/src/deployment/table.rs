@@ -23,19 +23,31 @@ pub(super) fn read(declared: &Instance) -> Result<Table> {
         .into_iter()
         .map(|a| Ok(serde_json::json!({ "AttributeName": a.string("name")?, "AttributeType": a.string("type")? })))
         .collect::<Result<_>>()?;
-    let indexes: Vec<_> = declared
-        .blocks("global_secondary_index")?
-        .into_iter()
-        .map(global_secondary_index)
-        .collect::<Result<_>>()?;
+    let hash_key = declared.optional_string("hash_key")?;
+    let indexes = |kind: &str, hash_key: Option<&str>| -> Result<Vec<serde_json::Value>> {
+        let declared = declared.blocks(kind)?.into_iter();
+        declared.map(|one| index(one, hash_key)).collect()
+    };
     let mut create = serde_json::json!({
         "TableName": name,
         "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": attributes,
-        "KeySchema": key_schema(declared)?,
+        "KeySchema": key_schema(declared, None)?,
     });
-    if !indexes.is_empty() {
-        create["GlobalSecondaryIndexes"] = indexes.into();
+    // A local index has the table's hash key.
+    for (part, indexes) in [
+        (
+            "GlobalSecondaryIndexes",
+            indexes("global_secondary_index", None)?,
+        ),
+        (
+            "LocalSecondaryIndexes",
+            indexes("local_secondary_index", hash_key.as_deref())?,
+        ),
+    ] {
+        if !indexes.is_empty() {
+            create[part] = indexes.into();
+        }
     }
     let ttl_attribute = declared
         .blocks("ttl")?
@@ -53,17 +65,28 @@ pub(super) fn read(declared: &Instance) -> Result<Table> {
     })
 }
 
-fn key_schema(declared: &Instance) -> Result<Vec<serde_json::Value>> {
-    let mut schema = vec![
-        serde_json::json!({ "AttributeName": declared.string("hash_key")?, "KeyType": "HASH" }),
-    ];
+/// The keys of a table or index: `hash_key` and `range_key`, or the `key_schema` blocks of newer providers.
+fn key_schema(declared: &Instance, hash_key: Option<&str>) -> Result<Vec<serde_json::Value>> {
+    let blocks = declared.blocks("key_schema")?;
+    if !blocks.is_empty() {
+        let key = |block: &Instance| {
+            let (name, kind) = (block.string("attribute_name")?, block.string("key_type")?);
+            Ok(serde_json::json!({ "AttributeName": name, "KeyType": kind }))
+        };
+        return blocks.into_iter().map(key).collect();
+    }
+    let hash_key = match hash_key {
+        Some(hash_key) => hash_key.to_owned(),
+        None => declared.string("hash_key")?,
+    };
+    let mut schema = vec![serde_json::json!({ "AttributeName": hash_key, "KeyType": "HASH" })];
     if let Some(range_key) = declared.optional_string("range_key")? {
         schema.push(serde_json::json!({ "AttributeName": range_key, "KeyType": "RANGE" }));
     }
     Ok(schema)
 }
 
-fn global_secondary_index(declared: &Instance) -> Result<serde_json::Value> {
+fn index(declared: &Instance, hash_key: Option<&str>) -> Result<serde_json::Value> {
     let mut projection =
         serde_json::json!({ "ProjectionType": declared.string("projection_type")? });
     let attributes = declared.list("non_key_attributes")?;
@@ -73,7 +96,7 @@ fn global_secondary_index(declared: &Instance) -> Result<serde_json::Value> {
     }
     Ok(serde_json::json!({
         "IndexName": declared.string("name")?,
-        "KeySchema": key_schema(declared)?,
+        "KeySchema": key_schema(declared, hash_key)?,
         "Projection": projection,
     }))
 }

@@ -347,6 +347,11 @@ fn tables_from_a_map() {
         .collect();
     names.sort_unstable();
     assert_eq!(names, ["by-email", "by-size", "by-team"]);
+    let described = gateway.dynamodb("DescribeTable", &json!({ "TableName": "app-items" }));
+    let index = &described["Table"]["LocalSecondaryIndexes"][0];
+    assert_eq!(index["IndexName"], "by-size");
+    assert_eq!(index["KeySchema"][0]["AttributeName"], "owner");
+    assert_eq!(index["KeySchema"][1]["AttributeName"], "size");
 }
 
 #[test]

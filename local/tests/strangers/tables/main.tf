@@ -35,12 +35,25 @@ resource "aws_dynamodb_table" "all" {
   }
 
   dynamic "global_secondary_index" {
-    for_each = toset(concat(each.value.indexes, ["size"]))
+    for_each = toset(concat(each.value.indexes, can(each.value.sort) ? [] : ["size"]))
     iterator = index
     content {
       name            = "by-${index.key}"
-      hash_key        = index.value
       projection_type = "ALL"
+
+      key_schema {
+        attribute_name = index.value
+        key_type       = "HASH"
+      }
+    }
+  }
+
+  dynamic "local_secondary_index" {
+    for_each = can(each.value.sort) ? ["size"] : []
+    content {
+      name            = "by-${local_secondary_index.value}"
+      range_key       = local_secondary_index.value
+      projection_type = "KEYS_ONLY"
     }
   }
 }

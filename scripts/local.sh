@@ -4,13 +4,14 @@
 
 usage() {
   cat <<'TEXT'
-Usage: scripts/local.sh [--release] [OPTION …]
+Usage: scripts/local.sh [--release] [--auth] [OPTION …]
 
 Runs the whole service on this machine until Ctrl-C: the local gateway in the place of API Gateway and Lambda, the
 function binaries, and a database engine in the gateway in the place of DynamoDB. No AWS account.
 Chat from other terminals with scripts/chat.sh.
 
   --release  optimised, for load tests; takes twice as long to build
+  --auth     verifies users by tokens: makes a key in .tools/local/, and prints how two users chat
 
 All other options go to the gateway, for instance --port 3001, --data DIR to keep the tables, --var stage=dev.
 All of them: scripts/local.sh --gateway-help
@@ -27,6 +28,7 @@ port=3000
 stage=prod
 previous=
 gateway_help=
+auth=
 options=()
 for argument in "$@"; do
   case $previous in
@@ -42,6 +44,10 @@ for argument in "$@"; do
   --release)
     profile=release
     binaries=${CARGO_TARGET_DIR:-$root/target}/release
+    continue
+    ;;
+  --auth)
+    auth=yes
     continue
     ;;
   --gateway-help) gateway_help=yes ;;
@@ -62,10 +68,23 @@ cargo build "${quiet[@]}" --locked --profile "$profile" --bin roomchat-functions
   die "The build failed; see above."
 [ -z "$gateway_help" ] || exec "$binaries/roomchat-local" --help
 
-chat=scripts/chat.sh
 # In full where chat.sh by itself would connect elsewhere: to another port, or to the deployed stack.
-[ "$port" = 3000 ] && [ "$stage" = prod ] && [ ! -e terraform/terraform.tfstate ] || chat="CHAT_URL=ws://127.0.0.1:$port/$stage $chat"
+url=
+[ "$port" = 3000 ] && [ "$stage" = prod ] && [ ! -e terraform/terraform.tfstate ] || url="CHAT_URL=ws://127.0.0.1:$port/$stage "
 # Any free port: the gateway prints which one.
-[ "$port" != 0 ] || chat="CHAT_URL=ws://… scripts/chat.sh"
-exec "$binaries/roomchat-local" --terraform "$root/terraform" --functions "$binaries" \
-  --hint "Chat from another terminal:  $chat lobby" ${options[@]+"${options[@]}"}
+[ "$port" != 0 ] || url="CHAT_URL=ws://… "
+hint="Chat from another terminal:  ${url}scripts/chat.sh lobby"
+if [ -n "$auth" ]; then
+  # A key pair and not auth_secret: the gateway's arguments are visible to every user of the machine.
+  keys=.tools/local/auth
+  [ -e "$keys/jwks.json" ] || "$binaries/roomchat" token --new-key "$keys" >/dev/null
+  jwks=$(tr -d ' \n' <"$keys/jwks.json")
+  options+=(--var "auth={issuer=\"roomchat\",audience=[\"roomchat\"],jwks=\"${jwks//\"/\\\"}\"}")
+  hint='Chat from other terminals, as two users:'
+  for user in alice bob; do
+    hint+=$(printf "\n  %sCHAT_TOKEN=\$(%s token --key-file %s --user %s) scripts/chat.sh lobby" \
+      "$url" "${binaries#"$root"/}/roomchat" "$keys/key.pem" "$user")
+  done
+fi
+exec "$binaries/roomchat-local" --terraform "$root/terraform" --functions "$binaries" --hint "$hint" \
+  ${options[@]+"${options[@]}"}

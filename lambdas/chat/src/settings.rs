@@ -164,6 +164,65 @@ impl RateLimits {
     }
 }
 
+/// Where bans and revocations are.
+#[derive(Debug, Clone)]
+pub struct UsersTable {
+    /// `USERS_TABLE`, required where users are verified. Without it a verified user is not let in.
+    pub name: Option<String>,
+}
+
+impl UsersTable {
+    /// Reads `USERS_TABLE` and `AUTH`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectionsTable::read`].
+    pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
+        let name = match auth(env)? {
+            Auth::Off => None,
+            Auth::Required => Some(required(
+                env,
+                "USERS_TABLE",
+                "the name of the table of users",
+            )?),
+        };
+        Ok(Self { name })
+    }
+}
+
+/// Which handshakes are let in.
+#[derive(Debug, Clone)]
+pub struct Handshakes {
+    /// `ALLOWED_ORIGINS`: the web pages whose browsers may connect, as `https://host`, comma-separated. Empty: all.
+    pub allowed_origins: Vec<String>,
+    /// `MAX_CONNECTIONS_PER_USER`: connections of one verified user at a time, 1 or more, by default 20.
+    pub max_connections_per_user: usize,
+}
+
+impl Handshakes {
+    /// Reads the variables.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectionsTable::read`].
+    pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
+        let origins = env("ALLOWED_ORIGINS").unwrap_or_default();
+        let max_connections_per_user = number(env, "MAX_CONNECTIONS_PER_USER")?.unwrap_or(20);
+        if max_connections_per_user == 0 {
+            bail!("MAX_CONNECTIONS_PER_USER must be 1 or more");
+        }
+        Ok(Self {
+            allowed_origins: origins
+                .split(',')
+                .map(str::trim)
+                .filter(|origin| !origin.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            max_connections_per_user,
+        })
+    }
+}
+
 /// The bounds of a delivery.
 #[derive(Debug, Clone)]
 pub struct Delivery {

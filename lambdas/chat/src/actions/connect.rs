@@ -1,62 +1,166 @@
 //! `$connect`: the names are checked and the connection becomes a member of its room.
 
-use crate::lambda::{Reply, Request};
-use crate::members::{Connection, Connections, LIFETIME_S};
-use crate::protocol::{Correlation, Failure, Name, Right, SUBPROTOCOL};
+use std::pin::pin;
 
-/// Answers a handshake: 200 lets the client in, 400 refuses its names, 401 and 403 its token, 500 is our own failure.
+use futures::future::{join, join_all, try_join_all};
+use futures::stream::StreamExt;
+
+use crate::lambda::{Reply, Request};
+use crate::members::{Connection, Connections, LIFETIME_S, Users, inbox};
+use crate::protocol::{Correlation, ErrorName, Failure, Name, Right, SUBPROTOCOL};
+use crate::settings::Handshakes;
+
+/// Answers a handshake: 200 lets the client in, 400 refuses its names, 401 and 403 its token, its user or its page, 429 one
+/// connection too many, 500 is our own failure.
 ///
 /// `?room=` (default `lobby`) and `?user=` (default `guest-…`) may be given once each. One that is empty or repeated
 /// is refused rather than guessed at: guessing wrong puts somebody into a room with strangers. A verified user has its
 /// name from the token; one that names no room and may not enter the lobby enters none.
-pub async fn connect(connections: &Connections, request: &Request) -> Reply {
+pub async fn connect(
+    connections: &Connections,
+    users: &Users,
+    settings: &Handshakes,
+    request: &Request,
+) -> Reply {
     let (connection_id, request_id) = (&request.connection_id, &request.request_id);
-    let (room, user) = match names(request) {
-        Ok(names) => names,
-        Err(failure) => {
-            let duration_ms = request.duration_ms();
-            tracing::info!(
-                connection_id,
-                request_id,
-                error = failure.name.as_str(),
-                duration_ms,
-                "connect refused"
-            );
-            return refused(&failure);
-        }
+    let entered = match check_origin(settings, request).and_then(|()| names(request)) {
+        Ok((room, user)) => enter(connections, users, settings, request, room, &user).await,
+        Err(failure) => Err(failure),
     };
-    let welcome = Reply {
-        subprotocol: request.offers_subprotocol.then_some(SUBPROTOCOL),
-        ..Reply::ok()
-    };
-    let Some(room) = room else {
-        let duration_ms = request.duration_ms();
-        tracing::info!(connection_id, request_id, duration_ms, "connected");
-        return welcome;
-    };
-    let row = Connection {
-        connection_id: connection_id.clone(),
-        room: room.into(),
-        user,
-        connected_at: request.now_ms,
-        expires_at: request.caller.row_end(request.now_s() + LIFETIME_S),
-        floor: None,
-    };
-    let put = connections.put(&row).await;
-    let (room, duration_ms) = (row.room.as_str(), request.duration_ms());
-    match put {
-        Ok(()) => {
+    let duration_ms = request.duration_ms();
+    match entered {
+        Ok(room) => {
             tracing::info!(connection_id, request_id, room, duration_ms, "connected");
-            welcome
+            Reply {
+                subprotocol: request.offers_subprotocol.then_some(SUBPROTOCOL),
+                ..Reply::ok()
+            }
         }
-        Err(error) => {
-            tracing::error!(connection_id, request_id, room, cause = %error, duration_ms, "connect failed");
-            refused(&Failure::internal(
-                "the service failed; try again",
-                error.into(),
-            ))
+        Err(failure) => {
+            let error = failure.name.as_str();
+            match &failure.cause {
+                Some(cause) => {
+                    tracing::error!(
+                        connection_id,
+                        request_id,
+                        error,
+                        cause = format!("{cause:#}"),
+                        duration_ms,
+                        "connect failed"
+                    );
+                }
+                None => {
+                    tracing::info!(
+                        connection_id,
+                        request_id,
+                        error,
+                        duration_ms,
+                        "connect refused"
+                    );
+                }
+            }
+            // No client reads the body of a handshake's answer, so the status alone says what to do: a throttled table is
+            // our failure, and 429 is a limit of the user.
+            let name = match (failure.name, &failure.cause) {
+                (ErrorName::SlowDown, Some(_)) => ErrorName::Internal,
+                (name, _) => name,
+            };
+            refused(&Failure { name, ..failure })
         }
     }
+}
+
+/// Refuses the browser of a page that is not allowed. Other clients send no `Origin`, or any they like.
+fn check_origin(settings: &Handshakes, request: &Request) -> Result<(), Failure> {
+    let allowed = &settings.allowed_origins;
+    let is_allowed = |origin: &String| allowed.iter().any(|one| one.eq_ignore_ascii_case(origin));
+    match request.origins.iter().find(|origin| !is_allowed(origin)) {
+        Some(_) if !allowed.is_empty() => Err(Failure::new(
+            ErrorName::Forbidden,
+            "pages of this origin may not connect",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the rows of the connection and returns the room: its membership, and for a verified user the row by which its
+/// connections are found. Rows of a verified user who must not be here are deleted again.
+async fn enter(
+    connections: &Connections,
+    users: &Users,
+    settings: &Handshakes,
+    request: &Request,
+    room: Option<Name>,
+    user: &str,
+) -> Result<Option<String>, Failure> {
+    let room = room.map(String::from);
+    let inbox = request.caller.user().map(inbox);
+    let rows: Vec<Connection> = [room.clone(), inbox.clone()]
+        .into_iter()
+        .flatten()
+        .map(|room| Connection {
+            connection_id: request.connection_id.clone(),
+            room,
+            user: user.to_owned(),
+            connected_at: request.now_ms,
+            expires_at: request.caller.row_end(request.now_s() + LIFETIME_S),
+            floor: None,
+        })
+        .collect();
+    let checked = async {
+        try_join_all(rows.iter().map(|row| connections.put(row))).await?;
+        let (Some(identity), Some(inbox)) = (request.caller.identity(), &inbox) else {
+            return Ok(());
+        };
+        let (bans, others) = join(
+            users.check(identity, room.as_deref(), request.now_s()),
+            others(connections, request, inbox),
+        )
+        .await;
+        bans?;
+        if others? < settings.max_connections_per_user {
+            return Ok(());
+        }
+        Err(Failure::new(
+            ErrorName::SlowDown,
+            format!(
+                "this user has {} connections already; close one first",
+                settings.max_connections_per_user
+            ),
+        ))
+    };
+    match Box::pin(checked).await {
+        Ok(()) => Ok(room),
+        Err(failure) if inbox.is_none() => Err(failure),
+        Err(failure) => {
+            let deleted = join_all(
+                rows.iter()
+                    .map(|row| connections.delete(&row.connection_id, &row.room)),
+            );
+            // The handshake is refused in any case; the next message finds a row that stays.
+            for error in deleted.await.into_iter().filter_map(Result::err) {
+                tracing::warn!(connection_id = request.connection_id, cause = %error, "a row stays");
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// How many other connections a user has, by the index: one that has come in this moment may not be counted.
+async fn others(
+    connections: &Connections,
+    request: &Request,
+    inbox: &str,
+) -> Result<usize, Failure> {
+    let mut pages = pin!(connections.members(inbox, request.now_s()));
+    let mut others = 0;
+    while let Some(page) = pages.next().await {
+        others += page?
+            .iter()
+            .filter(|id| **id != request.connection_id)
+            .count();
+    }
+    Ok(others)
 }
 
 /// The room and the user of a handshake. Other parameters may be meant for an authorizer and are ignored, but not one that

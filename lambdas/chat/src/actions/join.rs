@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use futures::future::join as both;
+use futures::future::{join as both, join3};
 use tokio::time::timeout;
 
 use super::answer::{answer, in_no_room};
 use crate::delivery::ManagementApi;
 use crate::lambda::{Reply, Request};
 use crate::log::{Bounds, Direction, Log, Page};
-use crate::members::{Connection, Connections, LIFETIME_S, Membership};
+use crate::members::{Connection, Connections, LIFETIME_S, Membership, Users};
 use crate::protocol::{ErrorName, Failure, Frame, Joined, Name, Position, Right, render};
 
 /// How many rooms a connection may be in: `$disconnect` must delete all its rows within seconds.
@@ -26,10 +26,11 @@ pub async fn join(
     connections: &Connections,
     log: &Log,
     management: &ManagementApi,
+    users: &Users,
     request: &Request,
 ) -> Reply {
     answer(request, async |frame| {
-        handle(connections, log, management, request, frame).await
+        handle(connections, log, management, users, request, frame).await
     })
     .await
 }
@@ -38,6 +39,7 @@ async fn handle(
     connections: &Connections,
     log: &Log,
     management: &ManagementApi,
+    users: &Users,
     request: &Request,
     frame: &Frame<'_>,
 ) -> Result<String, Failure> {
@@ -54,7 +56,7 @@ async fn handle(
     let room = room.as_str();
     let checked = async {
         if is_new {
-            check_row(connections, management, request, room).await?;
+            check_row(connections, management, users, request, room).await?;
         }
         Ok(())
     };
@@ -181,21 +183,30 @@ async fn floor(
     }
 }
 
-/// Looks, after the row is written, for what may have happened since the connection's rows were read, and deletes the
-/// row again if it must not stay: a GetConnection and a consistent Query at once.
+/// Looks, after the row is written, for what must not be and may have come about since the connection's rows were read,
+/// and then deletes the row again: a GetConnection, a consistent Query of the rows, and for a verified user one of its
+/// bans, all at once.
 ///
 /// A connection that ends before the GetConnection is found here, and one that ends later has its row deleted by its
 /// `$disconnect`. Of several joins at once that exceed the limit, each finds too many rows behind its own.
 async fn check_row(
     connections: &Connections,
     management: &ManagementApi,
+    users: &Users,
     request: &Request,
     room: &str,
 ) -> Result<(), Failure> {
     let id = &request.connection_id;
-    let (alive, own) = both(
+    let bans = async {
+        match request.caller.identity() {
+            Some(identity) => users.check(identity, Some(room), request.now_s()).await,
+            None => Ok(()),
+        }
+    };
+    let (alive, own, bans) = join3(
         timeout(ASK_FOR, management.is_alive(id)),
         connections.memberships(id, request.now_s()),
+        bans,
     )
     .await;
     let refusal = match alive {
@@ -210,12 +221,12 @@ async fn check_row(
             None
         }
     };
-    let refusal = match (refusal, own) {
-        (Some(refusal), _) => refusal,
-        (None, Ok(own)) if own.len() <= MAX_ROOMS => return Ok(()),
-        (None, Ok(_)) => too_many_rooms(),
-        // The limit cannot be checked, so the row must not stay.
-        (None, Err(error)) => error.into(),
+    let refusal = match (refusal, bans, own) {
+        (Some(refusal), _, _) | (None, Err(refusal), _) => refusal,
+        (None, Ok(()), Ok(own)) if own.len() <= MAX_ROOMS => return Ok(()),
+        (None, Ok(()), Ok(_)) => too_many_rooms(),
+        // What cannot be checked refuses, so the row must not stay.
+        (None, Ok(()), Err(error)) => error.into(),
     };
     connections.delete(id, room).await?;
     Err(refusal)

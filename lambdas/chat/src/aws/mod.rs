@@ -21,8 +21,8 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::delivery::ManagementApi;
 use crate::log::Log;
-use crate::members::Connections;
-use crate::settings::{self, ConnectionsTable, Delivery, MessagesTable};
+use crate::members::{Connections, Users};
+use crate::settings::{self, ConnectionsTable, Delivery, MessagesTable, UsersTable};
 
 mod roots;
 
@@ -78,6 +78,11 @@ fn process(name: &str) -> Option<String> {
 /// The table of connections.
 pub fn connections(config: &SdkConfig, table: ConnectionsTable) -> Connections {
     Connections::new(dynamodb(config), table)
+}
+
+/// The table of users.
+pub fn users(config: &SdkConfig, table: UsersTable) -> Users {
+    Users::new(dynamodb(config), table)
 }
 
 /// The table of messages.

@@ -28,6 +28,8 @@ pub struct Request {
     pub connected_ms: i64,
     /// Whether the client offers [`SUBPROTOCOL`]; false but for `$connect`.
     pub offers_subprotocol: bool,
+    /// The values of the header `Origin`, which a browser sends for the page it shows; empty but for `$connect`.
+    pub origins: Vec<String>,
     /// API Gateway's id of this request, the one in its access log and in its own error frames.
     pub request_id: String,
     /// The text of the frame; empty for `$connect` and `$disconnect`.
@@ -68,7 +70,14 @@ impl Request {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .any(|offer| offer.trim() == SUBPROTOCOL);
+        // What is not text is no origin of a page, and must not pass for absent.
+        let origins = event.multi_value_headers.get_all("origin");
+        let origins = origins
+            .iter()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .collect();
         Ok(Self {
+            origins,
             caller: Caller::new(auth, &context.authorizer.fields),
             connected_ms: context.connected_at,
             offers_subprotocol,

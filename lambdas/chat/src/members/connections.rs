@@ -23,6 +23,13 @@ use crate::settings;
 /// The index that lists the members of a room.
 pub const ROOM_INDEX: &str = "room-index";
 
+/// The partition of [`ROOM_INDEX`] that lists a verified user's connections. No room has such a name.
+pub fn inbox(user: &str) -> String {
+    format!("{INBOX}{user}")
+}
+
+const INBOX: char = '@';
+
 /// How long a row lives, in seconds: API Gateway ends every connection after 2 hours (WebSocket quotas), and ten
 /// minutes more cover clocks and the handshake.
 pub const LIFETIME_S: i64 = 2 * 3600 + 600;
@@ -173,7 +180,7 @@ impl Connections {
         Ok(row.filter(|row| row.expires_at > now_s))
     }
 
-    /// Every membership of the connection: a consistent Query of its partition, all pages.
+    /// Every membership of the connection, without its [`inbox`]: a consistent Query of its partition, all pages.
     pub async fn memberships(
         &self,
         connection_id: &str,
@@ -187,7 +194,9 @@ impl Connections {
             .expression_attribute_values(":now", AttributeValue::N(now_s.to_string()))
             .projection_expression("room, #user, connectedAt, expiresAt, floor")
             .expression_attribute_names("#user", "user");
-        all(DOING, query).await
+        let mut own: Vec<Membership> = all(DOING, query).await?;
+        own.retain(|own| !own.room.starts_with(INBOX));
+        Ok(own)
     }
 
     /// Every row of the connection, expired ones included: a consistent Query of its partition, all pages.
@@ -309,7 +318,7 @@ impl Connections {
 }
 
 /// All items of all pages of a Query.
-async fn all<T: DeserializeOwned>(
+pub(super) async fn all<T: DeserializeOwned>(
     doing: &'static str,
     query: QueryFluentBuilder,
 ) -> Result<Vec<T>, TableError> {

@@ -1,7 +1,9 @@
-//! Membership: the table of connections, and how rows of dead connections leave the table.
+//! Membership: the table of connections, how rows of dead connections leave it, and the table of users.
 
 mod connections;
 mod prune;
+mod users;
 
-pub use connections::{Connection, Connections, LIFETIME_S, Membership, ROOM_INDEX, Row};
+pub use connections::{Connection, Connections, LIFETIME_S, Membership, ROOM_INDEX, Row, inbox};
 pub use prune::{Pruned, confirm_and_prune};
+pub use users::{Ban, Users};

@@ -18,6 +18,8 @@ pub enum ErrorName {
     NotAMember,
     /// There is no such action.
     UnknownAction,
+    /// The user may not be in the room, or not in the service.
+    Banned,
     /// A count is at its limit: the rooms of a connection.
     TooMany,
     /// The same user has used the same id for other data.
@@ -39,6 +41,7 @@ impl ErrorName {
             Self::Forbidden => "forbidden",
             Self::NotAMember => "not_a_member",
             Self::UnknownAction => "unknown_action",
+            Self::Banned => "banned",
             Self::TooMany => "too_many",
             Self::IdConflict => "id_conflict",
             Self::PayloadTooLarge => "payload_too_large",
@@ -52,7 +55,7 @@ impl ErrorName {
         match self {
             Self::BadRequest => 400,
             Self::TokenExpired => 401,
-            Self::Forbidden | Self::NotAMember => 403,
+            Self::Forbidden | Self::NotAMember | Self::Banned => 403,
             Self::UnknownAction => 404,
             Self::TooMany => 409,
             Self::IdConflict => 409,
@@ -79,6 +82,10 @@ pub struct Failure {
     pub retry_after_ms: Option<u64>,
     /// Which right is missing.
     pub right: Option<Right>,
+    /// When a ban ends, in seconds since 1970.
+    pub until: Option<i64>,
+    /// Why somebody is banned, in the words of who has done it.
+    pub reason: Option<String>,
     /// For the log of the function alone: it may name tables and hosts.
     pub cause: Option<anyhow::Error>,
 }
@@ -91,6 +98,8 @@ impl Failure {
             message: message.into(),
             retry_after_ms: None,
             right: None,
+            until: None,
+            reason: None,
             cause: None,
         }
     }
@@ -151,6 +160,8 @@ impl Failure {
             temporary: name.temporary(),
             retry_after_ms: self.retry_after_ms,
             right: self.right,
+            until: self.until,
+            reason: self.reason.as_deref(),
         })
     }
 }
@@ -170,6 +181,10 @@ struct ErrorFrame<'a> {
     retry_after_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     right: Option<Right>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
 /// The beginning of a user's text, short enough for a sentence.
@@ -203,6 +218,7 @@ mod tests {
             (ErrorName::Forbidden, 403, "forbidden", false),
             (ErrorName::NotAMember, 403, "not_a_member", false),
             (ErrorName::UnknownAction, 404, "unknown_action", false),
+            (ErrorName::Banned, 403, "banned", false),
             (ErrorName::TooMany, 409, "too_many", false),
             (ErrorName::IdConflict, 409, "id_conflict", false),
             (ErrorName::PayloadTooLarge, 413, "payload_too_large", false),

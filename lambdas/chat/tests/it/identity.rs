@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use chat::identity::{Caller, Identity, LEEWAY_S};
 use chat::lambda::{Reply, Request};
 use chat::protocol::{Grants, Right};
-use chat::{connect, history, join, leave, members, publish};
+use chat::{history, join, leave, members, publish};
 use serde_json::{Value, json};
 
 use crate::support::{World, body, handshake, now_ms, request};
@@ -40,7 +40,16 @@ async fn ask(world: &World, request: &Request) -> Value {
     let frame: Value = serde_json::from_str(&request.body).unwrap();
     let reply = match frame["action"].as_str().unwrap() {
         "publish" | "sendmessage" => publish(&world.app, request).await,
-        "join" => join(connections, log, &world.app.management, request).await,
+        "join" => {
+            join(
+                connections,
+                log,
+                &world.app.management,
+                &world.users,
+                request,
+            )
+            .await
+        }
         "leave" => leave(connections, request).await,
         "history" => history(connections, log, request).await,
         "members" => members(connections, request).await,
@@ -54,7 +63,7 @@ async fn shakes(world: &World, caller: &Caller, id: &str, query: &[(&str, &str)]
         caller: caller.clone(),
         ..handshake(id, query)
     };
-    connect(&world.app.connections, &request).await
+    world.connect(&request).await
 }
 
 /// The name of an error with its right, or "yes".
@@ -207,6 +216,8 @@ async fn the_handshake_takes_the_user_from_the_token() {
     assert_eq!(
         world.rows().await,
         [
+            // By which her connections are found.
+            ("c".to_owned(), "@alice".to_owned()),
             ("c".to_owned(), "lobby".to_owned()),
             ("c".to_owned(), "team-red".to_owned())
         ]
@@ -225,7 +236,7 @@ async fn the_handshake_takes_the_user_from_the_token() {
         assert_eq!(reply.status, status, "{query:?}");
         assert_eq!(reply.subprotocol, None);
     }
-    assert_eq!(world.rows().await.len(), 2);
+    assert_eq!(world.rows().await.len(), 3);
 }
 
 #[tokio::test]
@@ -248,7 +259,7 @@ async fn who_may_not_enter_the_lobby_connects_without_a_room_and_joins_one() {
         Some(now_ms() / 1000 + 60),
     );
     assert_eq!(shakes(&world, &member, "c", &[]).await.status, 200);
-    assert_eq!(world.rows().await, []);
+    assert_eq!(world.rows().await, [("c".to_owned(), "@alice".to_owned())]);
     let frame = json!({"action": "join", "room": "team-red"});
     let answer = ask(&world, &says(&member, "c", &frame)).await;
     assert_eq!(
@@ -273,7 +284,7 @@ async fn the_subprotocol_is_answered_to_who_offers_it() {
             offers_subprotocol: offers,
             ..handshake("c", &[])
         };
-        let reply = connect(&world.app.connections, &request).await;
+        let reply = world.connect(&request).await;
         assert_eq!(reply.subprotocol, offers.then_some("roomchat.v1"));
     }
 }

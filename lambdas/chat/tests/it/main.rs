@@ -17,3 +17,4 @@ mod pruning;
 mod remembered;
 mod rooms;
 mod support;
+mod users;

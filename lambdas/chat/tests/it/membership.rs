@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue::{N, S};
-use chat::{connect, disconnect};
+use chat::disconnect;
 use serde_json::Value;
 
 use crate::support::{World, handshake, request};
@@ -20,7 +20,7 @@ async fn connect_writes_one_row_of_exactly_this_shape() {
             ("token", "y"),
         ],
     );
-    let reply = connect(&world.app.connections, &request).await;
+    let reply = world.connect(&request).await;
     assert_eq!((reply.status, reply.body), (200, None));
 
     let expected = HashMap::from([
@@ -41,12 +41,7 @@ async fn connect_writes_one_row_of_exactly_this_shape() {
 async fn connect_without_names_is_a_guest_in_the_lobby() {
     let world = World::new().await;
     for id in ["c1", "c2"] {
-        assert_eq!(
-            connect(&world.app.connections, &handshake(id, &[]))
-                .await
-                .status,
-            200
-        );
+        assert_eq!(world.connect(&handshake(id, &[])).await.status, 200);
     }
     let items = world.items().await;
     let users: Vec<&String> = items
@@ -107,7 +102,7 @@ async fn connect_refuses_bad_names_and_writes_nothing() {
             "\"room[]\" is not a parameter; use room",
         ),
     ] {
-        let reply = connect(&world.app.connections, &handshake("c1", query)).await;
+        let reply = world.connect(&handshake("c1", query)).await;
         assert_eq!(reply.status, 400, "{query:?}");
         let body: Value = serde_json::from_str(&reply.body.unwrap()).unwrap();
         assert_eq!(
@@ -128,7 +123,7 @@ async fn connect_never_lets_in_whom_it_could_not_write_down() {
     ] {
         let world = World::new().await;
         world.tap.fail("PutItem", 0, error);
-        let reply = connect(&world.app.connections, &handshake("c1", &[])).await;
+        let reply = world.connect(&handshake("c1", &[])).await;
         assert_eq!(reply.status, 500, "{error}");
         let body: Value = serde_json::from_str(&reply.body.unwrap()).unwrap();
         assert_eq!(

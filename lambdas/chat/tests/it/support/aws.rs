@@ -85,6 +85,17 @@ pub(crate) async fn create_tables(client: &aws_sdk_dynamodb::Client) {
         .send()
         .await
         .unwrap();
+    client
+        .create_table()
+        .table_name(super::USERS)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(string("user"))
+        .attribute_definitions(string("about"))
+        .key_schema(key("user", KeyType::Hash))
+        .key_schema(key("about", KeyType::Range))
+        .send()
+        .await
+        .unwrap();
     let index = GlobalSecondaryIndex::builder()
         .index_name("room-index")
         .key_schema(key("room", KeyType::Hash))
@@ -135,6 +146,8 @@ pub(crate) struct Tap(Arc<Mutex<Tapping>>);
 #[derive(Debug, Default)]
 struct Tapping {
     counts: BTreeMap<String, usize>,
+    /// The same requests in order.
+    order: Vec<String>,
     faults: Vec<Fault>,
     /// Replies to be lost, of an operation: the request is done nevertheless.
     lost: Vec<(&'static str, usize)>,
@@ -178,6 +191,11 @@ impl Tap {
     /// `Query messages`, and a read of a table that is not consistent as `… eventually`.
     pub(crate) fn counts(&self) -> Vec<(String, usize)> {
         self.0.lock().unwrap().counts.clone().into_iter().collect()
+    }
+
+    /// The operations in the order in which they were requested.
+    pub(crate) fn order(&self) -> Vec<String> {
+        self.0.lock().unwrap().order.clone()
     }
 
     /// Fails every request of an operation, but for the first `after`.
@@ -239,6 +257,9 @@ impl Tap {
             operation.push_str(" room-index");
         } else {
             let reads = matches!(operation.as_str(), "Query" | "GetItem");
+            if body.contains(r#""TableName":"users""#) {
+                operation.push_str(" users");
+            }
             if body.contains(r#""TableName":"messages""#) {
                 operation.push_str(" messages");
             }
@@ -247,6 +268,7 @@ impl Tap {
             }
         }
         let mut tapping = self.0.lock().unwrap();
+        tapping.order.push(operation.clone());
         let count = tapping.counts.entry(operation.clone()).or_default();
         *count += 1;
         let count = *count;

@@ -11,8 +11,10 @@ use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use chat::App;
 use chat::identity::Caller;
 use chat::lambda::{Reply, Request};
-use chat::members::Connection;
-use chat::settings::{ConnectionsTable, Delivery, LogLimits, MessagesTable};
+use chat::members::{Connection, Users};
+use chat::settings::{
+    ConnectionsTable, Delivery, Handshakes, LogLimits, MessagesTable, UsersTable,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -22,6 +24,13 @@ pub(crate) use peers::{Answer, Peers};
 
 pub(crate) const TABLE: &str = "connections";
 pub(crate) const MESSAGES: &str = "messages";
+pub(crate) const USERS: &str = "users";
+
+/// Every page may connect, and a user 20 times.
+pub(crate) const HANDSHAKES: Handshakes = Handshakes {
+    allowed_origins: Vec::new(),
+    max_connections_per_user: 20,
+};
 
 /// The time for which messages are kept, in seconds.
 pub(crate) const RETENTION_S: i64 = 7 * 24 * 3600;
@@ -32,6 +41,8 @@ pub(crate) struct World {
     pub(crate) tap: Tap,
     /// The clients that are connected.
     pub(crate) peers: Peers,
+    /// What is known about users.
+    pub(crate) users: Users,
     /// Reads and fills the tables, past the tap.
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     config: SdkConfig,
@@ -79,8 +90,15 @@ impl World {
             page_size,
         };
         let app = App::new(&config, table.clone(), history.clone(), delivery);
+        let users = chat::aws::users(
+            &config,
+            UsersTable {
+                name: USERS.to_owned(),
+            },
+        );
         Self {
             app,
+            users,
             tap,
             peers,
             dynamodb,
@@ -271,7 +289,25 @@ impl World {
     pub(crate) async fn ask_join(&self, id: &str, frame: &str) -> Value {
         let (connections, log) = (&self.app.connections, &self.app.log);
         let management = &self.app.management;
-        body(&chat::join(connections, log, management, &request(id, frame)).await)
+        body(
+            &chat::join(
+                connections,
+                log,
+                management,
+                &self.users,
+                &request(id, frame),
+            )
+            .await,
+        )
+    }
+
+    /// What a handshake is answered.
+    pub(crate) async fn connect(&self, request: &Request) -> Reply {
+        self.connect_with(&HANDSHAKES, request).await
+    }
+
+    pub(crate) async fn connect_with(&self, settings: &Handshakes, request: &Request) -> Reply {
+        chat::connect(&self.app.connections, &self.users, settings, request).await
     }
 
     pub(crate) async fn ask_history(&self, id: &str, frame: &str) -> Value {
@@ -318,6 +354,7 @@ pub(crate) fn request(id: &str, frame: &str) -> Request {
         request_id: "r".to_owned(),
         body: frame.to_owned(),
         query: Vec::new(),
+        origins: Vec::new(),
         close_code: None,
         now_ms: now_ms(),
         started,

@@ -1,0 +1,337 @@
+//! Who is let in: pages, connections of a user, bans and revocations.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue::{self, N, S};
+use chat::identity::{Caller, Identity};
+use chat::lambda::{Reply, Request};
+use chat::protocol::Grants;
+use chat::settings::Handshakes;
+use serde_json::{Value, json};
+
+use crate::support::{HANDSHAKES, USERS, World, body, handshake, now_ms, request};
+
+/// alice, whose token was issued at 1000.
+fn alice() -> Caller {
+    issued(Some(1_000))
+}
+
+fn issued(iat: Option<i64>) -> Caller {
+    Caller::Verified(Box::new(Identity {
+        user: "alice".to_owned(),
+        name: None,
+        grants: Grants::everywhere(),
+        exp: None,
+        iat,
+    }))
+}
+
+async fn shakes(world: &World, caller: Caller, id: &str, room: &str) -> Reply {
+    let request = Request {
+        caller,
+        ..handshake(id, &[("room", room)])
+    };
+    world.connect(&request).await
+}
+
+async fn joins(world: &World, caller: Caller, id: &str, room: &str) -> Value {
+    let frame = json!({"action": "join", "room": room, "id": "j"}).to_string();
+    let request = Request {
+        caller,
+        ..request(id, &frame)
+    };
+    let app = &world.app;
+    let reply = chat::join(
+        &app.connections,
+        &app.log,
+        &app.management,
+        &world.users,
+        &request,
+    )
+    .await;
+    body(&reply)
+}
+
+/// A row of the table, as somebody writes it by hand.
+async fn note(world: &World, about: &str, attributes: &[(&str, AttributeValue)]) {
+    let mut item: HashMap<String, AttributeValue> = attributes
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .collect();
+    item.insert("user".to_owned(), S("alice".to_owned()));
+    item.insert("about".to_owned(), S(about.to_owned()));
+    world.put_into(USERS, item).await;
+}
+
+fn ban() -> (&'static str, AttributeValue) {
+    ("kind", S("ban".to_owned()))
+}
+
+fn until(seconds_from_now: i64) -> (&'static str, AttributeValue) {
+    ("until", N((now_ms() / 1000 + seconds_from_now).to_string()))
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_are_refused() {
+    let world = World::new().await;
+    let settings = Handshakes {
+        allowed_origins: vec![
+            "https://app.example".to_owned(),
+            "http://localhost:8080".to_owned(),
+        ],
+        ..HANDSHAKES
+    };
+    for (origins, status) in [
+        (&[][..], 200),
+        (&["https://app.example"], 200),
+        (&["https://APP.example"], 200),
+        (&["http://localhost:8080"], 200),
+        (&["https://evil.example"], 403),
+        (&["https://app.example.evil.example"], 403),
+        (&["http://app.example"], 403),
+        (&["https://app.example:8443"], 403),
+        (&["null"], 403),
+        (&[""], 403),
+        (&["https://app.example", "https://evil.example"], 403),
+    ] {
+        let request = Request {
+            origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
+            ..handshake("c1", &[])
+        };
+        let before = world.tap.counts();
+        let reply = world.connect_with(&settings, &request).await;
+        assert_eq!(reply.status, status, "{origins:?}");
+        if status == 403 {
+            assert_eq!(world.tap.counts(), before, "nothing is read or written");
+        }
+        // Without a list every page may connect.
+        assert_eq!(world.connect(&request).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_connections_at_a_time() {
+    let world = World::new().await;
+    let expires = now_ms() / 1000 + 60;
+    for n in 0..18 {
+        world
+            .join_as(&format!("c{n:02}"), "@alice", "alice", expires)
+            .await;
+    }
+    // These are other users, or have expired.
+    world.join_as("other", "@alice2", "alice2", expires).await;
+    world.join_as("old", "@alice", "alice", expires - 120).await;
+    for id in ["c18", "c19"] {
+        assert_eq!(shakes(&world, alice(), id, "lobby").await.status, 200);
+    }
+    let before = world.rows().await;
+    assert!(before.contains(&("c19".to_owned(), "@alice".to_owned())));
+    let refused = shakes(&world, alice(), "c20", "lobby").await;
+    assert_eq!(refused.status, 429);
+    let body: Value = serde_json::from_str(&refused.body.unwrap()).unwrap();
+    assert_eq!(
+        (&body["name"], &body["message"]),
+        (
+            &"slow_down".into(),
+            &"this user has 20 connections already; close one first".into()
+        )
+    );
+    assert_eq!(world.rows().await, before);
+    // Again over the same connection is no further one, and whoever names himself is not counted.
+    assert_eq!(shakes(&world, alice(), "c19", "lobby").await.status, 200);
+    let query = [("user", "alice"), ("room", "lobby")];
+    assert_eq!(world.connect(&handshake("c21", &query)).await.status, 200);
+
+    // The last to leave makes room.
+    let gone = request("c00", "");
+    chat::disconnect(&world.app.connections, &gone).await;
+    assert_eq!(shakes(&world, alice(), "c20", "lobby").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_ban_holds_at_the_handshake_and_at_a_join() {
+    let reason = ("reason", S("spam".to_owned()));
+    let mute = || ("kind", S("mute".to_owned()));
+    for (about, attributes, there, elsewhere) in [
+        ("ban#garden", vec![ban()], "banned", "joined"),
+        ("ban#garden", vec![ban(), until(60)], "banned", "joined"),
+        ("ban#garden", vec![ban(), until(-1)], "joined", "joined"),
+        ("ban#garden", vec![mute()], "joined", "joined"),
+        // What is not understood is a ban.
+        ("ban#garden", vec![], "banned", "joined"),
+        (
+            "ban#garden",
+            vec![("kind", S("exile".to_owned()))],
+            "banned",
+            "joined",
+        ),
+        ("ban#*", vec![ban()], "banned", "banned"),
+        ("ban#*", vec![ban(), until(-1)], "joined", "joined"),
+        ("block#bob", vec![ban()], "joined", "joined"),
+        ("mark#garden", vec![], "joined", "joined"),
+        ("ban#garden2", vec![ban()], "joined", "joined"),
+    ] {
+        let world = World::new().await;
+        world
+            .join_as("in", "hall", "alice", now_ms() / 1000 + 600)
+            .await;
+        note(&world, about, &attributes).await;
+        for (room, expected) in [("garden", there), ("lobby", elsewhere)] {
+            let answer = joins(&world, alice(), "in", room).await;
+            let reply = shakes(&world, alice(), "new", room).await;
+            let rows = world.rows().await;
+            let is_in = |id: &str, room: &str| rows.contains(&(id.to_owned(), room.to_owned()));
+            if expected == "joined" {
+                assert_eq!(answer["type"], "joined", "{about} {attributes:?}");
+                assert_eq!(reply.status, 200);
+                assert!(is_in("in", room) && is_in("new", room) && is_in("new", "@alice"));
+            } else {
+                assert_eq!(
+                    (&answer["code"], &answer["name"], &answer["temporary"]),
+                    (&403.into(), &"banned".into(), &false.into()),
+                    "{about} {attributes:?}"
+                );
+                assert_eq!(reply.status, 403);
+                assert!(!is_in("in", room) && !is_in("new", room) && !is_in("new", "@alice"));
+            }
+            chat::disconnect(&world.app.connections, &request("new", "")).await;
+        }
+    }
+    let world = World::new().await;
+    world
+        .join_as("in", "hall", "alice", now_ms() / 1000 + 600)
+        .await;
+    let ends = until(60);
+    let AttributeValue::N(seconds) = ends.1.clone() else {
+        unreachable!()
+    };
+    note(&world, "ban#garden", &[ban(), ends, reason]).await;
+    assert_eq!(
+        joins(&world, alice(), "in", "garden").await,
+        json!({
+            "type": "error", "id": "j", "action": "join", "code": 403, "name": "banned",
+            "message": "this user is banned from the room garden", "temporary": false,
+            "until": seconds.parse::<i64>().unwrap(), "reason": "spam",
+        })
+    );
+}
+
+#[tokio::test]
+async fn revoked_tokens_are_refused() {
+    for (attributes, iat, status) in [
+        (
+            vec![("revokedBefore", N("1000".to_owned()))],
+            Some(999),
+            401,
+        ),
+        (
+            vec![("revokedBefore", N("1000".to_owned()))],
+            Some(1_000),
+            200,
+        ),
+        // Nothing says that it is younger.
+        (vec![("revokedBefore", N("1000".to_owned()))], None, 401),
+        (vec![], Some(1_000), 401),
+        // A ban from a room of this name.
+        (vec![ban()], Some(1_000), 200),
+    ] {
+        let world = World::new().await;
+        note(&world, "ban#revoked", &attributes).await;
+        let reply = shakes(&world, issued(iat), "c1", "lobby").await;
+        assert_eq!(reply.status, status, "{attributes:?} {iat:?}");
+        world
+            .join_as("in", "hall", "alice", now_ms() / 1000 + 600)
+            .await;
+        let answer = joins(&world, issued(iat), "in", "garden").await;
+        if status == 401 {
+            assert_eq!(answer["name"], "token_expired");
+            assert_eq!(world.rows().await, [("in".to_owned(), "hall".to_owned())]);
+        } else {
+            assert_eq!(answer["type"], "joined");
+        }
+    }
+    let world = World::new().await;
+    note(&world, "ban#revoked", &[ban()]).await;
+    assert_eq!(shakes(&world, alice(), "c1", "revoked").await.status, 403);
+}
+
+#[tokio::test]
+async fn bans_are_read_after_the_row_is_written() {
+    let world = World::new().await;
+    shakes(&world, alice(), "c1", "lobby").await;
+    let order = world.tap.order();
+    let read = order.iter().position(|call| call == "Query users").unwrap();
+    let written = order.iter().rposition(|call| call == "PutItem").unwrap();
+    assert!(written < read, "{order:?}");
+
+    let before = order.len();
+    joins(&world, alice(), "c1", "garden").await;
+    let order = world.tap.order().split_off(before);
+    let read = order.iter().position(|call| call == "Query users").unwrap();
+    let written = order.iter().position(|call| call == "PutItem").unwrap();
+    assert!(written < read, "{order:?}");
+}
+
+#[tokio::test]
+async fn whose_bans_cannot_be_read_is_not_let_in() {
+    let world = World::new().await;
+    world
+        .join_as("in", "hall", "alice", now_ms() / 1000 + 600)
+        .await;
+    world
+        .tap
+        .fail("Query users", 0, "ResourceNotFoundException");
+    assert_eq!(shakes(&world, alice(), "c1", "lobby").await.status, 500);
+    assert_eq!(
+        joins(&world, alice(), "in", "garden").await["name"],
+        "internal"
+    );
+    assert_eq!(world.rows().await, [("in".to_owned(), "hall".to_owned())]);
+
+    // A row that holds something else.
+    let world = World::new().await;
+    note(&world, "ban#lobby", &[("until", S("tomorrow".to_owned()))]).await;
+    assert_eq!(shakes(&world, alice(), "c1", "lobby").await.status, 500);
+    assert!(world.rows().await.is_empty());
+}
+
+#[tokio::test]
+async fn whose_connections_cannot_be_counted_is_not_let_in() {
+    let world = World::new().await;
+    world
+        .tap
+        .fail("Query room-index", 0, "ResourceNotFoundException");
+    assert_eq!(shakes(&world, alice(), "c1", "lobby").await.status, 500);
+    assert!(world.rows().await.is_empty());
+}
+
+#[tokio::test]
+async fn without_identity_nothing_is_read() {
+    let world = World::new().await;
+    note(&world, "ban#*", &[ban()]).await;
+    let query = [("user", "alice"), ("room", "lobby")];
+    assert_eq!(world.connect(&handshake("c1", &query)).await.status, 200);
+    assert_eq!(world.tap.counts(), [("PutItem".to_owned(), 1)]);
+    let joined = joins(&world, Caller::Anyone, "c1", "garden").await;
+    assert_eq!(joined["type"], "joined");
+    assert!(!world.tap.order().contains(&"Query users".to_owned()));
+}
+
+#[tokio::test]
+async fn an_inbox_is_no_room() {
+    let world = World::new().await;
+    assert_eq!(shakes(&world, alice(), "c1", "lobby").await.status, 200);
+    // The connection is in one room, so a frame need not name it.
+    let frame = r#"{"action":"publish","data":1}"#;
+    let request = Request {
+        caller: alice(),
+        ..request("c1", frame)
+    };
+    let ack = body(&chat::publish(&world.app, &request).await);
+    assert_eq!(
+        (&ack["type"], &ack["room"]),
+        (&"ack".into(), &"lobby".into())
+    );
+    let answer = joins(&world, alice(), "c1", "@alice").await;
+    assert_eq!(answer["name"], "bad_request");
+}

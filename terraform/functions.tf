@@ -22,6 +22,7 @@ resource "aws_lambda_function" "main" {
         MESSAGES_TABLE = aws_dynamodb_table.messages.name
         HISTORY_DAYS   = tostring(var.history_days)
       } : {},
+      contains(keys(each.value.access), "users") ? { USERS_TABLE = aws_dynamodb_table.users.name } : {},
       # A variable of the AWS SDK, so that the code sets no endpoint.
       contains(keys(each.value.access), "clients") ? { AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = local.management_endpoint } : {},
       local.identity && each.key != "authorize" ? { AUTH_MODE = "required" } : {},

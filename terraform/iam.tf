@@ -18,6 +18,7 @@ locals {
           Resource = {
             connections = [aws_dynamodb_table.connections.arn]
             messages    = [aws_dynamodb_table.messages.arn]
+            users       = [aws_dynamodb_table.users.arn]
             room_index  = ["${aws_dynamodb_table.connections.arn}/index/room-index"]
             # The action is the same for all methods; the resource distinguishes POST, GET and DELETE. It uses the name of
             # the stage and not the stage: otherwise each change of the stage makes the policies unknown until the apply.

@@ -6,7 +6,7 @@ locals {
   # route response, function, role, permission and log group of it; the local gateway reads the same lines. The key is the
   # name of the function and of its folder in lambdas/. `name = { route_key = "name" }` is complete; an entry may add:
   #
-  #   access       what the function may do: DynamoDB actions on the tables `connections` and `messages` and on the index
+  #   access       what the function may do: DynamoDB actions on the tables `connections`, `messages` and `users` and on the index
   #                `room_index`, methods on the connected `clients`. It brings rights (iam.tf) and environment
   #                (functions.tf) along
   #   environment  more environment variables
@@ -17,7 +17,15 @@ locals {
   routes = {
     connect = {
       route_key = "$connect"
-      access    = { connections = ["PutItem"] }
+      # With identity: the user's bans and other connections, and the end of a row that must not stay.
+      access = merge(
+        { connections = concat(["PutItem"], local.identity ? ["DeleteItem"] : []) },
+        local.identity ? { room_index = ["Query"], users = ["Query"] } : {},
+      )
+      environment = merge(
+        length(var.allowed_origins) > 0 ? { ALLOWED_ORIGINS = join(",", var.allowed_origins) } : {},
+        local.identity ? { MAX_CONNECTIONS_PER_USER = tostring(var.max_connections_per_user) } : {},
+      )
     }
     disconnect = {
       route_key = "$disconnect"
@@ -44,7 +52,7 @@ locals {
     }
     join = {
       route_key = "join"
-      access = {
+      access = merge({
         # By which name the connection goes, and its row in the room, which is deleted again if the connection has ended
         # or is in too many rooms.
         # With identity also where the log stood, for a user that may not read what was said before.
@@ -53,7 +61,10 @@ locals {
         clients = ["GET"]
         # The beginning of a log that is empty, and what has been missed of one that is not.
         messages = ["Query", "PutItem"]
-      }
+        },
+        # The user's bans.
+        local.identity ? { users = ["Query"] } : {},
+      )
     }
     leave = {
       route_key = "leave"

@@ -20,7 +20,11 @@ locals {
   observed      = var.observability ? local.functions : {}
 
   function_names = { for key, function in aws_lambda_function.main : key => function.function_name }
-  table_names    = { connections = aws_dynamodb_table.connections.name, messages = aws_dynamodb_table.messages.name }
+  table_names = {
+    connections = aws_dynamodb_table.connections.name
+    messages    = aws_dynamodb_table.messages.name
+    users       = aws_dynamodb_table.users.name
+  }
 }
 
 resource "aws_cloudwatch_log_group" "access" {
@@ -142,7 +146,8 @@ resource "aws_cloudwatch_metric_alarm" "function_duration" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "table_throttles" {
-  for_each = { for key, name in local.table_names : key => name if var.observability }
+  # Without identity nothing reads the table of users.
+  for_each = { for key, name in local.table_names : key => name if var.observability && (key != "users" || local.identity) }
 
   alarm_name          = "${each.value}-throttles"
   alarm_description   = "DynamoDB refuses requests to the table ${each.key}: one room or connection is too busy for its partition."

@@ -78,3 +78,37 @@ resource "aws_dynamodb_table" "messages" {
     kms_key_arn = var.kms_key_arn
   }
 }
+
+# What is kept about a user over all connections: bans and revocations. Read only where identity is on.
+resource "aws_dynamodb_table" "users" {
+  name                        = "${local.prefix}-users"
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = "user"
+  range_key                   = "about"
+  deletion_protection_enabled = var.deletion_protection
+
+  attribute {
+    name = "user"
+    type = "S"
+  }
+
+  attribute {
+    name = "about"
+    type = "S"
+  }
+
+  ttl {
+    attribute_name = "expiresAt"
+    enabled        = true
+  }
+
+  # A ban that is lost lets somebody in.
+  point_in_time_recovery {
+    enabled = true
+  }
+
+  server_side_encryption {
+    enabled     = var.kms_key_arn != null
+    kms_key_arn = var.kms_key_arn
+  }
+}

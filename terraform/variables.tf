@@ -20,6 +20,19 @@ variable "architecture" {
   }
 }
 
+variable "allowed_origins" {
+  type        = list(string)
+  description = "Origins of the web pages that may connect, as https://app.example.com. Empty: pages of every origin. Clients that are no browsers may send any origin, or none."
+  default     = []
+
+  validation {
+    condition = alltrue([
+      for origin in var.allowed_origins : can(regex("^https?://([a-zA-Z0-9.-]+|\\[[0-9a-fA-F:]+\\])(:[0-9]{1,5})?$", origin))
+    ])
+    error_message = "allowed_origins must be origins such as https://app.example.com: scheme, host and port, without a path or a slash at the end."
+  }
+}
+
 variable "auth" {
   type = object({
     issuer        = string
@@ -222,6 +235,17 @@ variable "manage_api_gateway_account" {
   type        = bool
   description = "Whether to set the role with which API Gateway writes logs. An account has one per region: set false if something else sets it."
   default     = true
+}
+
+variable "max_connections_per_user" {
+  type        = number
+  description = "How many connections one verified user may have at a time. One that is opened beyond that is refused."
+  default     = 20
+
+  validation {
+    condition     = var.max_connections_per_user >= 1 && floor(var.max_connections_per_user) == var.max_connections_per_user
+    error_message = "max_connections_per_user must be a whole number of at least 1."
+  }
 }
 
 variable "memory_mib" {

@@ -42,6 +42,10 @@ mock_provider "aws" {
     values = { arn = "arn:aws:dynamodb:us-east-1:123456789012:table/messages" }
   }
   override_resource {
+    target = aws_dynamodb_table.users
+    values = { arn = "arn:aws:dynamodb:us-east-1:123456789012:table/users" }
+  }
+  override_resource {
     target = aws_apigatewayv2_integration.function["publish"]
     values = { id = "for-publish" }
   }
@@ -76,7 +80,7 @@ run "needs_no_variable" {
     error_message = "management_endpoint is an https URL that ends in the stage"
   }
   assert {
-    condition     = output.table_names == { connections = "roomchat-prod-connections", messages = "roomchat-prod-messages" }
+    condition     = output.table_names == { connections = "roomchat-prod-connections", messages = "roomchat-prod-messages", users = "roomchat-prod-users" }
     error_message = "table_names"
   }
   assert {
@@ -225,9 +229,10 @@ run "functions" {
         LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
       }
       join = {
-        CONNECTIONS_TABLE = "roomchat-prod-connections"
-        MESSAGES_TABLE    = "roomchat-prod-messages"
-        HISTORY_DAYS      = "7"
+        CONNECTIONS_TABLE                        = "roomchat-prod-connections"
+        MESSAGES_TABLE                           = "roomchat-prod-messages"
+        HISTORY_DAYS                             = "7"
+        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
       }
       leave = { CONNECTIONS_TABLE = "roomchat-prod-connections" }
       history = {
@@ -342,7 +347,8 @@ run "tables" {
     condition = (
       aws_dynamodb_table.connections.hash_key == "connectionId" && aws_dynamodb_table.connections.range_key == "room" &&
       aws_dynamodb_table.messages.hash_key == "room" && aws_dynamodb_table.messages.range_key == "seq" &&
-      { for attribute in aws_dynamodb_table.messages.attribute : attribute.name => attribute.type } == { room = "S", seq = "N" }
+      { for attribute in aws_dynamodb_table.messages.attribute : attribute.name => attribute.type } == { room = "S", seq = "N" } &&
+      aws_dynamodb_table.users.hash_key == "user" && aws_dynamodb_table.users.range_key == "about"
     )
     error_message = "keys"
   }
@@ -356,17 +362,17 @@ run "tables" {
   }
   assert {
     condition = alltrue([
-      for table in [aws_dynamodb_table.connections, aws_dynamodb_table.messages] :
+      for table in [aws_dynamodb_table.connections, aws_dynamodb_table.messages, aws_dynamodb_table.users] :
       table.billing_mode == "PAY_PER_REQUEST" && table.ttl[0].attribute_name == "expiresAt" && table.ttl[0].enabled && !table.deletion_protection_enabled
     ])
     error_message = "on demand, forgetful, and `terraform destroy` works"
   }
   assert {
-    condition     = aws_dynamodb_table.messages.point_in_time_recovery[0].enabled && !aws_dynamodb_table.connections.point_in_time_recovery[0].enabled
+    condition     = aws_dynamodb_table.messages.point_in_time_recovery[0].enabled && aws_dynamodb_table.users.point_in_time_recovery[0].enabled && !aws_dynamodb_table.connections.point_in_time_recovery[0].enabled
     error_message = "point-in-time recovery for what people wrote, not for who was connected"
   }
   assert {
-    condition     = !aws_dynamodb_table.connections.server_side_encryption[0].enabled && !aws_dynamodb_table.messages.server_side_encryption[0].enabled
+    condition     = !aws_dynamodb_table.connections.server_side_encryption[0].enabled && !aws_dynamodb_table.messages.server_side_encryption[0].enabled && !aws_dynamodb_table.users.server_side_encryption[0].enabled
     error_message = "the key that AWS owns, unless another is named: `enabled` without an ARN is a third, billed one"
   }
 }
@@ -454,7 +460,7 @@ run "another_stack" {
   assert {
     condition = alltrue([
       for name in concat(
-        [aws_apigatewayv2_api.main.name, aws_dynamodb_table.connections.name, aws_dynamodb_table.messages.name, aws_cloudwatch_dashboard.main[0].dashboard_name],
+        [aws_apigatewayv2_api.main.name, aws_dynamodb_table.connections.name, aws_dynamodb_table.messages.name, aws_dynamodb_table.users.name, aws_cloudwatch_dashboard.main[0].dashboard_name],
         [aws_iam_role.api_gateway_logs[0].name, aws_cloudwatch_metric_alarm.integration_errors[0].alarm_name],
         values(aws_lambda_function.main)[*].function_name, values(aws_iam_role.function)[*].name,
         [for group in concat(values(aws_cloudwatch_log_group.function), [aws_cloudwatch_log_group.access]) : split("/", group.name)[3]],
@@ -483,6 +489,7 @@ run "settings_reach_their_place" {
     log_retention_days   = 7
     memory_mib           = 512
     reserved_concurrency = 5
+    allowed_origins      = ["https://app.example", "http://localhost:8080"]
     throttle_burst       = 7
     throttle_rate        = 9
     timeout_seconds      = 3
@@ -513,12 +520,16 @@ run "settings_reach_their_place" {
     error_message = "fan-out concurrency"
   }
   assert {
+    condition     = aws_lambda_function.main["connect"].environment[0].variables.ALLOWED_ORIGINS == "https://app.example,http://localhost:8080"
+    error_message = "origins, without identity too"
+  }
+  assert {
     condition     = aws_apigatewayv2_stage.main.default_route_settings[0].throttling_burst_limit == 7 && aws_apigatewayv2_stage.main.default_route_settings[0].throttling_rate_limit == 9
     error_message = "throttles"
   }
   assert {
     condition = alltrue([
-      for table in [aws_dynamodb_table.connections, aws_dynamodb_table.messages] :
+      for table in [aws_dynamodb_table.connections, aws_dynamodb_table.messages, aws_dynamodb_table.users] :
       table.deletion_protection_enabled && table.server_side_encryption[0].enabled && table.server_side_encryption[0].kms_key_arn == var.kms_key_arn
     ])
     error_message = "tables"
@@ -666,6 +677,27 @@ run "identity_by_tokens" {
       statement.Sid == "Logs"
     ])
     error_message = "the authorizer may write its log, and nothing else"
+  }
+  assert {
+    condition = { for key in ["connect", "join"] : key => {
+      for statement in jsondecode(aws_iam_role_policy.function[key].policy).Statement : statement.Sid => join(",", statement.Action) if statement.Sid != "Logs"
+      } } == {
+      connect = { Connections = "dynamodb:PutItem,dynamodb:DeleteItem", RoomIndex = "dynamodb:Query", Users = "dynamodb:Query" }
+      join = {
+        Connections = "dynamodb:Query,dynamodb:PutItem,dynamodb:DeleteItem,dynamodb:UpdateItem", Clients = "execute-api:ManageConnections"
+        Messages    = "dynamodb:Query,dynamodb:PutItem", Users = "dynamodb:Query"
+      }
+    }
+    error_message = "with identity connect and join read bans, and connect counts the connections of the user"
+  }
+  assert {
+    condition = (
+      aws_lambda_function.main["connect"].environment[0].variables.USERS_TABLE == "roomchat-prod-users" &&
+      aws_lambda_function.main["join"].environment[0].variables.USERS_TABLE == "roomchat-prod-users" &&
+      aws_lambda_function.main["connect"].environment[0].variables.MAX_CONNECTIONS_PER_USER == "20" &&
+      !contains(keys(aws_lambda_function.main["connect"].environment[0].variables), "ALLOWED_ORIGINS")
+    )
+    error_message = "with identity connect and join know the table of users"
   }
   assert {
     condition = (

@@ -541,3 +541,63 @@ run "timeout_seconds_2" {
 
   expect_failures = [var.timeout_seconds]
 }
+
+run "allowed_origins_1" {
+  command = plan
+
+  variables {
+    allowed_origins = ["https://app.example/"]
+  }
+
+  expect_failures = [var.allowed_origins]
+}
+
+run "allowed_origins_2" {
+  command = plan
+
+  variables {
+    allowed_origins = ["app.example"]
+  }
+
+  expect_failures = [var.allowed_origins]
+}
+
+run "allowed_origins_3" {
+  command = plan
+
+  variables {
+    allowed_origins = ["*"]
+  }
+
+  expect_failures = [var.allowed_origins]
+}
+
+run "allowed_origins_4" {
+  command = plan
+
+  variables {
+    allowed_origins = ["https://a.example,https://b.example"]
+  }
+
+  expect_failures = [var.allowed_origins]
+}
+
+run "max_connections_per_user_1" {
+  command = plan
+
+  variables {
+    max_connections_per_user = 0
+  }
+
+  expect_failures = [var.max_connections_per_user]
+}
+
+run "max_connections_per_user_2" {
+  command = plan
+
+  variables {
+    max_connections_per_user = 1.5
+  }
+
+  expect_failures = [var.max_connections_per_user]
+}

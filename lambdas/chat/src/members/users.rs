@@ -10,6 +10,7 @@
 //! They are read after the row of a connection is written. A ban is written before rows are looked for, so of a join and
 //! a ban at once one sees the other. What cannot be read refuses.
 
+use anyhow::anyhow;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Deserialize;
@@ -41,7 +42,7 @@ pub struct Ban {
 #[derive(Debug, Clone)]
 pub struct Users {
     client: Client,
-    table: String,
+    table: Option<String>,
 }
 
 impl Users {
@@ -65,10 +66,14 @@ impl Users {
         room: Option<&str>,
         now_s: i64,
     ) -> Result<(), Failure> {
+        let Some(table) = &self.table else {
+            let cause = anyhow!("USERS_TABLE is not set: nothing says whether the user is banned");
+            return Err(Failure::internal("the service failed; try again", cause));
+        };
         let query = self
             .client
             .query()
-            .table_name(&self.table)
+            .table_name(table)
             .key_condition_expression("#user = :user AND begins_with(about, :ban)")
             .expression_attribute_names("#user", "user")
             .expression_attribute_values(":user", AttributeValue::S(identity.user.clone()))

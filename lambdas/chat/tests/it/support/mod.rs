@@ -93,7 +93,7 @@ impl World {
         let users = chat::aws::users(
             &config,
             UsersTable {
-                name: USERS.to_owned(),
+                name: Some(USERS.to_owned()),
             },
         );
         Self {

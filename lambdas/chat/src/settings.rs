@@ -424,6 +424,38 @@ mod tests {
     }
 
     #[test]
+    fn who_is_let_in_is_read() {
+        let read = |pairs: &[(&str, &str)]| Handshakes::read(&env(pairs)).unwrap();
+        let default = read(&[]);
+        assert_eq!(
+            (
+                default.allowed_origins.len(),
+                default.max_connections_per_user
+            ),
+            (0, 20)
+        );
+        let set = read(&[
+            ("ALLOWED_ORIGINS", "https://a.example, http://b:80,"),
+            ("MAX_CONNECTIONS_PER_USER", "3"),
+        ]);
+        assert_eq!(set.allowed_origins, ["https://a.example", "http://b:80"]);
+        assert_eq!(set.max_connections_per_user, 3);
+        for wrong in ["0", "-1", "many"] {
+            let pairs = [("MAX_CONNECTIONS_PER_USER", wrong)];
+            let text = message(Handshakes::read(&env(&pairs)));
+            assert!(
+                text.starts_with("MAX_CONNECTIONS_PER_USER must be"),
+                "{text}"
+            );
+        }
+        // Needed where users are verified.
+        assert_eq!(UsersTable::read(&env(&[])).unwrap().name, None);
+        let required = [("AUTH", "required")];
+        let text = message(UsersTable::read(&env(&required)));
+        assert!(text.starts_with("USERS_TABLE is not set"), "{text}");
+    }
+
+    #[test]
     fn defaults_and_bounds() {
         let week = [("MESSAGES_TABLE", "m"), ("HISTORY_DAYS", "7")];
         let history = MessagesTable::read(&env(&week)).unwrap();

@@ -19,6 +19,7 @@ mod seeds;
 
 mod hot;
 mod kills;
+mod limits;
 mod members;
 mod positions;
 mod schedules;

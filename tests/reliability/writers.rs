@@ -14,7 +14,7 @@ use crate::seeds::seeds;
 use kit::proxy::{Call, Fault, Gate, Kind, Tear};
 
 /// Random faults of the table's calls.
-fn bad_day(seed: u64) -> impl FnMut(&Call) -> Fault + Send + 'static {
+pub(crate) fn bad_day(seed: u64) -> impl FnMut(&Call) -> Fault + Send + 'static {
     let mut random = StdRng::seed_from_u64(seed);
     move |call| {
         let dice = random.random_range(0..100);

@@ -27,7 +27,7 @@ pub fn process(name: &str) -> Option<String> {
 pub struct ConnectionsTable {
     /// `CONNECTIONS_TABLE`, required.
     pub name: String,
-    /// `MEMBERS_PAGE_SIZE`: rows per page of every Query. Without it a page is what DynamoDB makes it: 1 MB.
+    /// `MEMBERS_PAGE_SIZE`: rows per page of every Query. Without it a page is 1 MB, as DynamoDB limits it.
     pub page_size: Option<i32>,
 }
 
@@ -62,8 +62,8 @@ pub struct MessagesTable {
     pub retention_s: i64,
     /// `LIMITS`: the rate limits; none for no limits.
     pub limits: Option<LogLimits>,
-    /// `MESSAGES_PAGE_SIZE`: rows per page of a Query. Without it a page is as long as what is asked for, and at most
-    /// what DynamoDB makes it: 1 MB.
+    /// `MESSAGES_PAGE_SIZE`: rows per page of a Query. Without it a page has the rows that are asked for, and at most
+    /// 1 MB, as DynamoDB limits it.
     pub page_size: Option<i32>,
 }
 

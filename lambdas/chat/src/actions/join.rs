@@ -1,4 +1,4 @@
-//! `join`: the connection becomes a member of a further room, or learns where it stands in one it is in.
+//! `join`: makes the connection a member of another room, or returns the state of a room that it is in.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const MAX_MESSAGES: usize = 100;
 /// How long the answer waits for GetConnection. Without one the row stays, as that of any connection does.
 const ASK_FOR: Duration = Duration::from_secs(1);
 
-/// Answers a join: always with a frame, `joined` or an `error`.
+/// Answers `join`, always with a frame: `joined` or an `error`.
 pub async fn join(
     connections: &Connections,
     log: &Log,
@@ -47,7 +47,7 @@ async fn handle(
     let (since, history) = (frame.since()?, frame.count("history", 0, MAX_MESSAGES)?);
     request.caller.check(Right::Join, room.as_str())?;
 
-    // The row first, the log after it: what is appended past the head that is read here finds the row.
+    // The row is written before the log is read: a publish that appends after the head finds the row.
     let own = connections
         .memberships(&request.connection_id, request.now_s())
         .await?;
@@ -247,7 +247,7 @@ fn too_many_rooms() -> Failure {
     )
 }
 
-/// What the client has missed, all or nothing, or else the newest messages.
+/// The messages after the position of the client, if none is lost; otherwise the newest messages.
 async fn catch_up(
     log: &Log,
     request: &Request,

@@ -1,11 +1,11 @@
-//! `leave`: the connection is no member of a room any more.
+//! `leave`: removes the connection from a room.
 
 use super::answer::answer;
 use crate::lambda::{Reply, Request};
 use crate::members::Connections;
 use crate::protocol::{Left, render};
 
-/// Answers a leave: always with a frame, `left` or an `error`. Leaving a room twice is leaving it once.
+/// Answers `leave`, always with a frame: `left` or an `error`. Idempotent.
 pub async fn leave(connections: &Connections, request: &Request) -> Reply {
     answer(request, async |frame| {
         let (id, room) = (frame.id()?, frame.this_room()?);

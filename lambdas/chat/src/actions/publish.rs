@@ -12,7 +12,7 @@ use aws_sdk_apigatewaymanagement::primitives::Blob;
 use futures::future::join;
 use futures::stream::{self, StreamExt};
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::answer::{answer, membership};
 use crate::aws;
@@ -41,9 +41,6 @@ const DUPLICATES_REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 /// A process delivers the same duplicate again after this time at the earliest, in milliseconds: a frame of 60 bytes
 /// would send 126 KB to all members each time.
 const DELIVERED_AGAIN_AFTER_MS: i64 = 30_000;
-
-/// The sender waits at most this long for the removal of dead connections.
-const PRUNE_FOR: Duration = Duration::from_secs(1);
 
 /// The ack of a stored message is returned when less than this is left of the invocation, whatever is not delivered.
 const ACK_BEFORE_DEADLINE: Duration = Duration::from_millis(200);
@@ -116,7 +113,7 @@ impl App {
     }
 }
 
-/// Answers a publish, always with a frame. An `ack` says that the message is stored, whoever has received it. After an
+/// Answers a publish, always with a frame. An `ack` says that the message is stored, whatever its delivery counts are. After an
 /// `error` the message may be stored nevertheless.
 pub async fn publish(app: &App, request: &Request) -> Reply {
     answer(request, async |frame| handle(app, request, frame).await).await
@@ -296,8 +293,8 @@ struct Counts {
 
 /// Delivers a stored message to all members but the sender, and removes dead connections.
 ///
-/// `first_page` was read before the put, so it is posted to at once. Whoever has joined since may have been told a head
-/// below this message: the whole list is read again while the first posts run.
+/// `first_page` was read before the put, so it is posted to at once. A member that has joined since may have got a
+/// head below this message: the whole list is read again while the first posts run.
 async fn deliver(
     app: &App,
     request: &Request,
@@ -313,7 +310,7 @@ async fn deliver(
         match app.log.data(draft.room, stored.seq).await {
             // The data that was stored first counts.
             Ok(Some(first)) => message(draft, stored, &first),
-            // Trimmed at this moment, or unreadable: nobody gets a message that may be another one.
+            // The row is trimmed at this moment, or unreadable: no member gets a message that may differ from it.
             unread => {
                 return Counts {
                     partial: true,
@@ -348,7 +345,7 @@ async fn deliver(
         &app.connections,
         &outcome.gone,
         request.now_ms.saturating_sub(grace_ms),
-        before(request.deadline, STOP_BEFORE_DEADLINE).min(Instant::now() + PRUNE_FOR),
+        before(request.deadline, STOP_BEFORE_DEADLINE),
     )
     .await;
     let unread = outcome.unread.map(|error| error.to_string());

@@ -90,7 +90,7 @@ mod tests {
             .behavior_version(crate::aws::behavior_version())
             .region(region)
             .http_client(client);
-        // Reads them all, and panics at one that is none.
+        // Reads all certificates, and panics at an invalid one.
         let _ = aws_sdk_dynamodb::Client::from_conf(config.build());
     }
 

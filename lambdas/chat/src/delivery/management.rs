@@ -81,7 +81,7 @@ impl ManagementApi {
         }
     }
 
-    /// Closes a connection. One that is gone already is no error.
+    /// Closes a connection. A connection that is gone already is not an error.
     ///
     /// # Errors
     ///

@@ -104,7 +104,7 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// DynamoDB's, after the SDK's tries. So for every function of this type.
+    /// DynamoDB's, after the SDK's tries. This holds for every function of this type.
     pub async fn put(&self, row: &Connection) -> Result<(), TableError> {
         const DOING: &str = "writing the connection's row";
         let item: HashMap<String, AttributeValue> =
@@ -263,7 +263,7 @@ impl Connections {
         })
     }
 
-    /// Deletes a row: one DeleteItem. Deleting what is not there is no error.
+    /// Deletes a row: one DeleteItem. A missing row is not an error.
     pub async fn delete(&self, connection_id: &str, room: &str) -> Result<(), TableError> {
         let delete = self
             .client

@@ -63,7 +63,7 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     ///
-    /// `bad_request` when it is no string.
+    /// `bad_request` when it is not a string.
     pub fn action(&self) -> Result<Option<String>, Failure> {
         self.text("action")
     }
@@ -132,25 +132,25 @@ impl<'a> Frame<'a> {
             .ok_or_else(|| Failure::bad_request("room is missing"))
     }
 
-    /// The field `after`: everything up to this number has been seen.
+    /// The field `after`: the client has seen every message up to this number.
     ///
     /// # Errors
     ///
-    /// `bad_request` when it is no whole number of 0 or more.
+    /// `bad_request` when it is not a whole number of 0 or more.
     pub fn after(&self) -> Result<Option<u64>, Failure> {
         self.number("after")
     }
 
-    /// The field `after` where users are listed: the last one of the page before.
+    /// The field `after` of a list of users: the last user of the page before.
     ///
     /// # Errors
     ///
-    /// `bad_request` when it is no string.
+    /// `bad_request` when it is not a string.
     pub fn after_user(&self) -> Result<Option<String>, Failure> {
         self.text("after")
     }
 
-    /// The field `before`: only what is older than this number.
+    /// The field `before`: only messages below this number.
     ///
     /// # Errors
     ///
@@ -159,11 +159,11 @@ impl<'a> Frame<'a> {
         self.number("before")
     }
 
-    /// A field that says how many, `least` to `most`.
+    /// A field with a number from `least` to `most`.
     ///
     /// # Errors
     ///
-    /// `bad_request` when it is no whole number in these bounds.
+    /// `bad_request` when it is not a whole number in these bounds.
     pub fn count(&self, field: &str, least: usize, most: usize) -> Result<Option<usize>, Failure> {
         let Some(raw) = self.fields.get(field) else {
             return Ok(None);
@@ -177,11 +177,11 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// The field `since`: where the client stopped.
+    /// The field `since`: the position of the client.
     ///
     /// # Errors
     ///
-    /// `bad_request` when it is no object with an `epoch`, a string, and a `seq`, a whole number of 0 or more.
+    /// `bad_request` when it is not an object with an `epoch`, a string, and a `seq`, a whole number of 0 or more.
     pub fn since(&self) -> Result<Option<Position>, Failure> {
         let Some(raw) = self.fields.get("since") else {
             return Ok(None);
@@ -215,7 +215,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A place in the log of a room: everything up to `seq` of that epoch has been seen.
+/// A place in the log of a room: the client has seen every message of the epoch up to `seq`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The epoch that the number is of.

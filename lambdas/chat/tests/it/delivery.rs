@@ -167,7 +167,7 @@ async fn who_joins_while_the_message_is_put_gets_it() {
         held.arrived().await;
         held.release();
         held.arrived().await;
-        // The members are read already. The head is 0 for whoever joins now.
+        // The members are read already. The head is 0 for a member that joins now.
         world.join("late", "lobby").await;
         held.release();
     })
@@ -353,7 +353,7 @@ async fn a_connection_in_several_rooms_must_say_which() {
 
 #[tokio::test]
 async fn rows_of_other_writers_are_understood() {
-    // Without connectedAt, with an attribute nobody knows.
+    // Without connectedAt, and with an unknown attribute.
     let world = World::new().await;
     for id in ["a", "b"] {
         world

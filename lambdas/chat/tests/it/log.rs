@@ -93,7 +93,7 @@ async fn the_same_id_again_is_the_same_message() {
     let texts = world.peers.texts("b");
     assert_eq!(texts.len(), 2);
     assert_eq!(texts[0], texts[1]);
-    // The same id of somebody else is another message.
+    // The same id of another user is another message.
     let other = world.publish("b", FRAME).await;
     assert_eq!((&other["seq"], other.get("duplicate")), (&3.into(), None));
 }

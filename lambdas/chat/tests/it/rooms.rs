@@ -48,7 +48,7 @@ async fn an_empty_room_has_an_epoch_and_no_message() {
             "first": 1, "head": 0, "recovered": null, "messages": [],
         })
     );
-    // Again, and for somebody else, it is the same; and the first message belongs to it.
+    // A second join and another member get the same epoch, and the first message belongs to it.
     world.join("b", "lobby").await;
     for id in ["a", "b"] {
         assert_eq!(world.ask_join(id, JOIN).await["epoch"], epoch);

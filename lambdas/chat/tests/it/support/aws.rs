@@ -207,7 +207,7 @@ impl Tap {
         });
     }
 
-    /// Loses the replies to the next `count` requests of an operation, which are done all the same: the caller gets a
+    /// Loses the replies to the next `count` requests of an operation, which are done nevertheless: the caller gets a
     /// 500 instead.
     pub(crate) fn lose(&self, operation: &'static str, count: usize) {
         self.0.lock().unwrap().lost.push((operation, count));

@@ -16,11 +16,14 @@ from gateway import ROOT, ready
 
 KEY = ROOT / ".tools/local/auth/key.pem"
 
+LIMITS = "limits={ per_user = 200, per_room = 0 }"
+
 
 @pytest.fixture(scope="module")
 def verified():
     process = subprocess.Popen(
-        [ROOT / "scripts/local.sh", "--auth", "--port", "0", "--log", "text", "--verbose"],
+        # The tests say more in a second than a person does.
+        [ROOT / "scripts/local.sh", "--auth", "--port", "0", "--log", "text", "--verbose", "--var", LIMITS],
         stdout=subprocess.PIPE,
         text=True,
         cwd="/",

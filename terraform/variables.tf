@@ -9,6 +9,19 @@ variable "alarm_topic_arn" {
   }
 }
 
+variable "allowed_origins" {
+  type        = list(string)
+  description = "Origins of web pages that may connect, such as https://app.example.com. Empty: all. Other clients may send any origin."
+  default     = []
+
+  validation {
+    condition = alltrue([
+      for origin in var.allowed_origins : can(regex("^https?://([a-zA-Z0-9.-]+|\\[[0-9a-fA-F:]+\\])(:[0-9]{1,5})?$", origin))
+    ])
+    error_message = "allowed_origins must be origins such as https://app.example.com: scheme, host and port, without a path or a slash at the end."
+  }
+}
+
 variable "architecture" {
   type        = string
   description = "Processor of the functions. Must be the one that scripts/build.sh built for."
@@ -17,19 +30,6 @@ variable "architecture" {
   validation {
     condition     = contains(["x86_64", "arm64"], var.architecture)
     error_message = "architecture must be \"x86_64\" or \"arm64\"."
-  }
-}
-
-variable "allowed_origins" {
-  type        = list(string)
-  description = "Origins of the web pages that may connect, as https://app.example.com. Empty: pages of every origin. Clients that are no browsers may send any origin, or none."
-  default     = []
-
-  validation {
-    condition = alltrue([
-      for origin in var.allowed_origins : can(regex("^https?://([a-zA-Z0-9.-]+|\\[[0-9a-fA-F:]+\\])(:[0-9]{1,5})?$", origin))
-    ])
-    error_message = "allowed_origins must be origins such as https://app.example.com: scheme, host and port, without a path or a slash at the end."
   }
 }
 
@@ -74,14 +74,17 @@ variable "auth" {
     # Without any other source the keys are at the issuer's own URL. http:// is for a test's issuer on this machine.
     condition = (
       var.auth == null || try(var.auth.jwks, null) != null || nonsensitive(var.auth_secret != null) ||
-      can(regex("^(https://|http://(127\\.0\\.0\\.1|localhost|\\[::1\\])([:/]|$))", coalesce(try(var.auth.jwks_url, null), try(var.auth.issuer, null), "-")))
+      can(regex(
+        "^(https://|http://(127\\.0\\.0\\.1|localhost|\\[::1\\])([:/]|$))",
+        coalesce(try(var.auth.jwks_url, null), try(var.auth.issuer, null), "-"),
+      ))
     )
     error_message = "The keys' URL, auth.jwks_url or else the issuer, must begin with https://; or give auth.jwks or auth_secret."
   }
 
   validation {
     condition     = try(var.auth.jwks, null) == null || try(length(var.auth.jwks) <= 3072 && length(jsondecode(var.auth.jwks).keys) > 0, false)
-    error_message = "auth.jwks must be a JSON Web Key Set of at most 3 KB, since a function's environment holds 4 KB: use auth.jwks_url for a larger one."
+    error_message = "auth.jwks must be a JSON Web Key Set of at most 3 KB. Use auth.jwks_url for a larger one."
   }
 
   validation {
@@ -127,7 +130,10 @@ variable "authorizer_lambda_arn" {
   default     = null
 
   validation {
-    condition     = var.authorizer_lambda_arn == null || can(regex("^arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:function:[a-zA-Z0-9_-]+(:[a-zA-Z0-9_$-]+)?$", var.authorizer_lambda_arn))
+    condition = var.authorizer_lambda_arn == null || can(regex(
+      "^arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:function:[a-zA-Z0-9_-]+(:[a-zA-Z0-9_$-]+)?$",
+      var.authorizer_lambda_arn,
+    ))
     error_message = "authorizer_lambda_arn must be the ARN of a Lambda function, or null."
   }
 }
@@ -169,32 +175,6 @@ variable "fan_out_concurrency" {
   }
 }
 
-variable "limits" {
-  type = object({
-    per_user          = optional(number, 10)
-    per_room          = optional(number, 200)
-    window_seconds    = optional(number, 5)
-    frames_per_second = optional(number, 20)
-    burst             = optional(number, 50)
-  })
-  description = "Rate limits: messages of one user in a room (per_user) and of a room (per_room) within window_seconds, counted exactly over all connections; other frames of one connection (frames_per_second, after burst at once), for each process. 0 means no limit."
-  default     = {}
-  nullable    = false
-
-  validation {
-    condition     = alltrue([for limit in [var.limits.per_user, var.limits.per_room] : limit >= 0 && limit <= 200 && floor(limit) == limit])
-    error_message = "limits.per_user and limits.per_room must be whole numbers of messages, 0 to 200: a function remembers the last 200 messages of a room."
-  }
-  validation {
-    condition     = var.limits.window_seconds >= 1 && var.limits.window_seconds <= 60 && floor(var.limits.window_seconds) == var.limits.window_seconds
-    error_message = "limits.window_seconds must be a whole number of seconds, 1 to 60."
-  }
-  validation {
-    condition     = alltrue([for limit in [var.limits.frames_per_second, var.limits.burst] : limit >= 0 && limit <= 10000 && floor(limit) == limit]) && (var.limits.frames_per_second == 0 || var.limits.burst >= 1)
-    error_message = "limits.frames_per_second and limits.burst must be whole numbers of frames, 0 to 10000; burst must be 1 or more where frames_per_second is a limit."
-  }
-}
-
 variable "history_days" {
   type        = number
   description = "Days that messages are kept."
@@ -214,6 +194,36 @@ variable "kms_key_arn" {
   validation {
     condition     = var.kms_key_arn == null || can(regex("^arn:aws[a-z-]*:kms:[^:]+:[0-9]{12}:key/", var.kms_key_arn))
     error_message = "kms_key_arn must be the ARN of a KMS key, or null."
+  }
+}
+
+variable "limits" {
+  type = object({
+    per_user          = optional(number, 10)
+    per_room          = optional(number, 200)
+    window_seconds    = optional(number, 5)
+    frames_per_second = optional(number, 20)
+    burst             = optional(number, 50)
+  })
+  # Messages are counted exactly, over all connections. Frames are counted by each process, for one connection.
+  description = "Rate limits: messages of a user in a room and of a room in window_seconds; frames of a connection. 0 means no limit."
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for limit in [var.limits.per_user, var.limits.per_room] : limit >= 0 && limit <= 200 && floor(limit) == limit])
+    error_message = "limits.per_user and limits.per_room must be whole numbers of messages, 0 to 200."
+  }
+  validation {
+    condition     = var.limits.window_seconds >= 1 && var.limits.window_seconds <= 60 && floor(var.limits.window_seconds) == var.limits.window_seconds
+    error_message = "limits.window_seconds must be a whole number of seconds, 1 to 60."
+  }
+  validation {
+    condition = (
+      alltrue([for limit in [var.limits.frames_per_second, var.limits.burst] : limit >= 0 && limit <= 10000 && floor(limit) == limit]) &&
+      (var.limits.frames_per_second == 0 || var.limits.burst >= 1)
+    )
+    error_message = "limits.frames_per_second and limits.burst must be whole numbers, 0 to 10000; with a rate, burst must be at least 1."
   }
 }
 

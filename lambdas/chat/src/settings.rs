@@ -172,7 +172,7 @@ pub struct UsersTable {
 }
 
 impl UsersTable {
-    /// Reads `USERS_TABLE` and `AUTH`.
+    /// Reads `USERS_TABLE` and `AUTH_MODE`.
     ///
     /// # Errors
     ///
@@ -450,7 +450,7 @@ mod tests {
         }
         // Needed where users are verified.
         assert_eq!(UsersTable::read(&env(&[])).unwrap().name, None);
-        let required = [("AUTH", "required")];
+        let required = [("AUTH_MODE", "required")];
         let text = message(UsersTable::read(&env(&required)));
         assert!(text.starts_with("USERS_TABLE is not set"), "{text}");
     }

@@ -13,11 +13,13 @@ use rand::{RngExt as _, SeedableRng as _};
 use crate::checker::Promises;
 use crate::member::Member;
 use crate::run::Run;
-use crate::seeds::seeds;
+use crate::seeds::{number, seeds};
 use kit::proxy::{Call, Fault, Kind, Tear};
 
-const MEMBERS: usize = 6;
-const STEPS: usize = 25;
+/// The number of members, unless `ROOMCHAT_MEMBERS` names another.
+const MEMBERS: u64 = 6;
+/// The actions of each member, unless `ROOMCHAT_STEPS` names another number.
+const STEPS: u64 = 25;
 const ROOMS: [&str; 3] = ["red", "green", "blue"];
 
 /// The longest lag of the index.
@@ -53,7 +55,7 @@ fn weather(seed: u64) -> impl FnMut(&Call) -> Fault + Send + 'static {
 /// The random actions of one member.
 fn live(member: &mut Member<'_>, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
-    for _ in 0..STEPS {
+    for _ in 0..number("ROOMCHAT_STEPS").unwrap_or(STEPS) {
         let mine: Vec<String> = member.rooms.keys().cloned().collect();
         if !member.is_connected() {
             // After a random pause it reconnects to one of its rooms, and resumes the others.
@@ -90,20 +92,21 @@ fn live(member: &mut Member<'_>, seed: u64) {
 
 #[test]
 fn whatever_happens_everybody_has_everything_in_the_end() {
+    let members = usize::try_from(number("ROOMCHAT_MEMBERS").unwrap_or(MEMBERS)).unwrap();
     for seed in seeds(&[1, 2, 3]) {
         let run = Run::start_lagging(seed, LAG, &["--env", "MEMBERS_PAGE_SIZE=3"]);
         // From the first handshake on: that the logs begin is part of it.
         run.proxy.rules(weather(seed));
-        let start = Barrier::new(MEMBERS);
-        let mut members: Vec<Member<'_>> = thread::scope(|scope| {
+        let start = Barrier::new(members);
+        let mut everybody: Vec<Member<'_>> = thread::scope(|scope| {
             let (run, start) = (&run, &start);
-            let lives: Vec<_> = (0..MEMBERS)
+            let lives: Vec<_> = (0..members)
                 .map(|n| {
                     scope.spawn(move || {
                         start.wait();
                         let mut member =
                             Member::new(run, &format!("user{n}"), ROOMS[n % ROOMS.len()]);
-                        live(&mut member, seed * MEMBERS as u64 + n as u64);
+                        live(&mut member, seed * members as u64 + n as u64);
                         member
                     })
                 })
@@ -111,7 +114,7 @@ fn whatever_happens_everybody_has_everything_in_the_end() {
             lives.into_iter().map(|life| life.join().unwrap()).collect()
         });
         run.proxy.heal();
-        for member in &mut members {
+        for member in &mut everybody {
             member.settle();
         }
         run.check(&Promises {

@@ -414,7 +414,7 @@ impl Addresses {
             log::plain(&format!("Secret        {secret} (of any access key)"));
         }
         if let Some(hint) = &self.hint {
-            log::plain(hint);
+            hint.lines().for_each(log::plain);
         }
         log::plain("Ready. Ctrl-C stops.");
     }

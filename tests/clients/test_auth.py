@@ -53,7 +53,7 @@ def chat(binary, gateway, *arguments, lines=()):
 def test_the_printed_lines_let_two_users_chat(verified):
     # They may come after the line that says that the gateway is ready.
     until = time.monotonic() + 30
-    while len(lines := re.findall(r"^  CHAT_URL=\S+ (CHAT_TOKEN=.*)$", "".join(verified.printed), re.MULTILINE)) < 2:
+    while len(lines := re.findall(r"^ *CHAT_URL=\S+ (CHAT_TOKEN=.*)$", "".join(verified.printed), re.MULTILINE)) < 2:
         assert time.monotonic() < until
         time.sleep(0.05)
 

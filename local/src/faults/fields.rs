@@ -1,11 +1,10 @@
 //! Typed reads of the keys of a rule. An error names the key.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Map, Value};
-
-use super::act::Spread;
 
 /// The longest delay: an hour, in milliseconds.
 const MAX_MS: u64 = 3_600_000;
@@ -71,7 +70,7 @@ impl Fields<'_> {
     }
 
     /// Reads `"ms"`: one number or `[from, to]`.
-    pub(super) fn spread(&self) -> Result<Spread> {
+    pub(super) fn spread(&self) -> Result<RangeInclusive<u64>> {
         match self.0.get("ms") {
             None => bail!("\"ms\" is missing: milliseconds, or [from, to]"),
             Some(Value::Array(ends)) => {

@@ -12,3 +12,4 @@ mod delivery;
 mod identity;
 mod protocol;
 mod table_faults;
+mod waits;

@@ -14,17 +14,18 @@ use kit::root;
 /// The deployment with another timeout of publish.
 fn with_timeout(seconds: u32) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
+    let declared = "timeout_seconds = 28";
+    let mut replaced = 0;
     for entry in fs::read_dir(root().join("terraform")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "tf") {
             let text = fs::read_to_string(&path).unwrap();
-            let text = text.replace(
-                "timeout_seconds = 29",
-                &format!("timeout_seconds = {seconds}"),
-            );
+            replaced += text.matches(declared).count();
+            let text = text.replace(declared, &format!("timeout_seconds = {seconds}"));
             fs::write(copy.path().join(path.file_name().unwrap()), text).unwrap();
         }
     }
+    assert_eq!(replaced, 1, "publish alone declares `{declared}`");
     copy
 }
 

@@ -111,7 +111,7 @@ fn a_functions_time_can_be_moved() {
 fn a_wrong_move_of_time_is_explained() {
     let gateway = probe(&[]);
     for (body, expected) in [
-        (json!({"advance": -1}), "does not run backwards"),
+        (json!({"advance": -1}), "cannot run backwards"),
         (json!({"timeScale": 0}), "0.000001 to 1000000"),
         (json!({"faster": 2}), "unknown field"),
         (json!([]), "invalid"),

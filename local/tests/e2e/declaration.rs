@@ -137,7 +137,11 @@ fn variables_name_the_stage_and_the_tables() {
     let tables = gateway.dynamodb("ListTables", &json!({}));
     assert_eq!(
         tables["TableNames"],
-        json!(["talk-dev-connections", "talk-dev-messages"])
+        json!([
+            "talk-dev-connections",
+            "talk-dev-messages",
+            "talk-dev-users"
+        ])
     );
 }
 

@@ -74,6 +74,7 @@ fn named_by(kind: &str) -> Option<&'static str> {
         | "aws_cloudwatch_log_group"
         | "aws_sns_topic"
         | "aws_sqs_queue"
+        | "aws_sfn_state_machine"
         | "aws_iam_role"
         | "aws_iam_policy"
         | "aws_ssm_parameter" => Some("name"),
@@ -155,6 +156,10 @@ fn texts(instance: &Instance, region: &str, wanted: Option<&str>) -> Texts {
         }),
         "aws_sns_topic" => named("name", &|name| {
             let own = arn("sns", name);
+            vec![("id", own.clone()), ("arn", own)]
+        }),
+        "aws_sfn_state_machine" => named("name", &|name| {
+            let own = arn("states", &format!("stateMachine:{name}"));
             vec![("id", own.clone()), ("arn", own)]
         }),
         "aws_sqs_queue" => named("name", &|name| vec![("arn", arn("sqs", name))]),

@@ -143,6 +143,13 @@ fn api_of(module: &Module, wanted: Wanted<'_>, notices: &mut Vec<String>) -> Res
     let apis = apis.into_iter().filter(|api| is_websocket(api)).collect();
     let api = one(module, apis, "WebSocket API", "--api", wanted.api)?;
     let stages = served(module, "aws_apigatewayv2_stage")?;
+    if stages.is_empty() && module.unread().next().is_none() {
+        bail!(
+            "{}: {} has no stage here: declare an aws_apigatewayv2_stage with its api_id",
+            api.place,
+            api.address
+        );
+    }
     let stage = one(
         module,
         stages,
@@ -154,6 +161,14 @@ fn api_of(module: &Module, wanted: Wanted<'_>, notices: &mut Vec<String>) -> Res
     let mut routes = BTreeMap::new();
     for declared in served(module, "aws_apigatewayv2_route")? {
         let route_key = declared.string("route_key")?;
+        if declared.optional_string("target")?.is_none() {
+            notices.push(format!(
+                "{}: route {route_key} has no target: it is served as if it were not declared. Set its target to \
+                 \"integrations/ID\", with the id of an aws_apigatewayv2_integration.",
+                declared.place
+            ));
+            continue;
+        }
         let throttle = throttle::of_route(stage, &route_key)?;
         let route = route(module, declared, throttle, notices)?;
         if routes.insert(route_key.clone(), route).is_some() {
@@ -293,7 +308,8 @@ fn route(
             }
             "MOCK" => Integration::Mock(mock::read(module, integration, two_way)?),
             other => bail!(
-                "{}: integration_type {other} does not run here, only AWS_PROXY and MOCK; route {} needs it",
+                "{}: integration_type {other} does not run here, and route {} needs it: give the route an integration of type \
+                 AWS_PROXY, with a function, or MOCK",
                 integration.place_of("integration_type"),
                 route.string("route_key")?
             ),

@@ -96,6 +96,55 @@ impl Call {
     }
 }
 
+/// Returns the body with the name of each table in the place of its ARN; `None` when it names no table by an ARN.
+///
+/// DynamoDB accepts both (API reference, `TableName`). The engine accepts names.
+pub(super) fn with_names(body: &[u8]) -> Option<Vec<u8>> {
+    let quoted = b"\"arn:aws:dynamodb:";
+    body.windows(quoted.len()).find(|part| part == quoted)?;
+    let mut request: Value = serde_json::from_slice(body).ok()?;
+    let mut has_changed = rename(&mut request);
+    let transaction = request
+        .get_mut("TransactItems")
+        .and_then(Value::as_array_mut);
+    for item in transaction.into_iter().flatten() {
+        for (_, action) in item.as_object_mut().into_iter().flatten() {
+            has_changed |= rename(action);
+        }
+    }
+    let batch = request
+        .get_mut("RequestItems")
+        .and_then(Value::as_object_mut);
+    if let Some(batch) = batch {
+        for (table, items) in std::mem::take(batch) {
+            let name = table_name(&table);
+            has_changed |= name.is_some();
+            batch.insert(name.map_or(table.clone(), str::to_owned), items);
+        }
+    }
+    has_changed.then(|| request.to_string().into_bytes())
+}
+
+/// Replaces an ARN in `TableName`, and returns whether there was one.
+fn rename(request: &mut Value) -> bool {
+    let Some(table) = request.get_mut("TableName") else {
+        return false;
+    };
+    let Some(name) = table.as_str().and_then(table_name).map(str::to_owned) else {
+        return false;
+    };
+    *table = Value::String(name);
+    true
+}
+
+/// Returns the table's name in its ARN, `arn:aws:dynamodb:REGION:ACCOUNT:table/NAME`.
+fn table_name(arn: &str) -> Option<&str> {
+    let (_, name) = arn
+        .strip_prefix("arn:aws:dynamodb:")?
+        .split_once(":table/")?;
+    (!name.contains('/')).then_some(name)
+}
+
 fn tables(request: &Value) -> Vec<String> {
     let single = request["TableName"].as_str();
     let batch = request["RequestItems"].as_object().into_iter().flatten();
@@ -129,6 +178,30 @@ mod tests {
         let target = format!("DynamoDB_20120810.{operation}");
         headers.insert("x-amz-target", target.parse().unwrap());
         Call::read(&headers, request.to_string().as_bytes())
+    }
+
+    #[test]
+    fn an_arn_of_a_table_becomes_its_name() {
+        let arn = "arn:aws:dynamodb:us-east-1:000000000000:table/t";
+        let requests = |table: &str| {
+            [
+                json!({"TableName": table, "Item": {"id": {"S": arn}}}),
+                json!({"RequestItems": {table: [], "u": []}}),
+                json!({"TransactItems": [{"Put": {"TableName": table}}, {"Delete": {"TableName": "u"}}]}),
+            ]
+        };
+        for (request, expected) in requests(arn).iter().zip(requests("t")) {
+            let named = with_names(request.to_string().as_bytes()).unwrap();
+            assert_eq!(serde_json::from_slice::<Value>(&named).unwrap(), expected);
+        }
+        for unchanged in [
+            requests("t")[0].to_string(),
+            format!("\"{arn}\""),
+            format!("[\"{arn}"),
+            json!({"TableName": format!("{arn}/index/i")}).to_string(),
+        ] {
+            assert_eq!(with_names(unchanged.as_bytes()), None, "{unchanged}");
+        }
     }
 
     #[test]

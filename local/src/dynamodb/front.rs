@@ -1,6 +1,6 @@
 //! The front before the engine: it refuses web pages, counts calls, and carries out the fault rules about tables.
 //!
-//! A call that no rule matches passes unchanged, in both directions.
+//! A call that no rule matches passes unchanged, in both directions, except that ARNs of tables become names.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 use tokio::time::Instant;
 
-use super::call::{Call, Effect};
+use super::call::{self, Call, Effect};
 use super::counters::Counters;
 use super::lag::Shadow;
 use super::reply::{self, Reply};
@@ -95,6 +95,7 @@ impl Front {
             return Ok(reply::foreign());
         }
         let body = read(body).await?;
+        let body = call::with_names(&body).map_or(body, Bytes::from);
         let call = Call::read(&head.headers, &body);
         let caller = self.callers.of(&head.headers);
         if !self.faults.is_active() {

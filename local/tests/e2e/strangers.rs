@@ -181,8 +181,11 @@ fn layers_of_the_folder() {
 fn what_invokes_functions_and_is_not_here() {
     let gateway = start("events", &[]);
     assert_eq!(
-        ask(&gateway, "x")["env"]["APP_TOPIC"],
-        "arn:aws:sns:us-east-1:000000000000:news"
+        ask(&gateway, "x")["env"],
+        json!({
+            "APP_TOPIC": "arn:aws:sns:us-east-1:000000000000:news",
+            "APP_MACHINE": "arn:aws:states:us-east-1:000000000000:stateMachine:pinger",
+        })
     );
     for notice in [
         "aws_lambda_event_source_mapping.work does not run here; `aws lambda invoke --endpoint-url http://127.0.0.1:PORT --function-name worker`",
@@ -284,6 +287,54 @@ fn a_route_response_that_is_not_selected() {
         "main.tf:54: route forgotten has a route response and no route_response_selection_expression"
     ));
     assert!(!has_line(&gateway, "route $default has a route response"));
+}
+
+#[test]
+fn a_route_without_a_target_is_not_served() {
+    let folder = copy("responses");
+    let target = "  target    = \"integrations/${aws_apigatewayv2_integration.forgotten.id}\"\n";
+    edit(&folder.path().join("main.tf"), target, "");
+    let gateway = Gateway::start_with(folder.path(), &[]);
+    assert_eq!(ask(&gateway, "forgotten")["route"], "$default");
+    assert!(has_line(
+        &gateway,
+        "main.tf:54: route forgotten has no target: it is served as if it were not declared."
+    ));
+}
+
+#[test]
+fn what_an_api_lacks_is_named_with_its_place() {
+    let folder = copy("responses");
+    let file = folder.path().join("main.tf");
+    let refused = |expected: &str| assert_eq!(refusal(folder.path(), &[]), expected);
+    edit(
+        &file,
+        "\"forgotten\" {\n  api_id           = aws_apigatewayv2_api.ws.id\n  integration_type = \"AWS_PROXY\"",
+        "\"forgotten\" {\n  api_id           = aws_apigatewayv2_api.ws.id\n  integration_type = \"HTTP_PROXY\"",
+    );
+    refused(
+        "main.tf:50: integration_type HTTP_PROXY does not run here, and route forgotten needs it: give the route an \
+         integration of type AWS_PROXY, with a function, or MOCK",
+    );
+    edit(
+        &file,
+        "\"aws_apigatewayv2_stage\" \"live\"",
+        "\"aws_iam_role\" \"live\"",
+    );
+    refused(
+        "main.tf:3: aws_apigatewayv2_api.ws has no stage here: declare an aws_apigatewayv2_stage with its api_id",
+    );
+}
+
+#[test]
+fn a_table_is_reached_by_its_arn() {
+    let gateway = start("tables", &[]);
+    let arn = "arn:aws:dynamodb:us-east-1:000000000000:table/app-users";
+    let item = json!({ "id": { "S": "one" } });
+    gateway.dynamodb("PutItem", &json!({ "TableName": arn, "Item": item }));
+    let keys = json!({ arn: { "Keys": [item] } });
+    let found = gateway.dynamodb("BatchGetItem", &json!({ "RequestItems": keys }));
+    assert_eq!(found["Responses"]["app-users"], json!([item]));
 }
 
 #[test]

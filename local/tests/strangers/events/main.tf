@@ -21,7 +21,8 @@ resource "aws_lambda_function" "f" {
 
   environment {
     variables = {
-      APP_TOPIC = aws_sns_topic.news.arn
+      APP_TOPIC   = aws_sns_topic.news.arn
+      APP_MACHINE = aws_sfn_state_machine.pinger.arn
     }
   }
 }
@@ -52,6 +53,12 @@ resource "aws_sqs_queue" "work" {
 resource "aws_lambda_event_source_mapping" "work" {
   event_source_arn = aws_sqs_queue.work.arn
   function_name    = aws_lambda_function.worker.arn
+}
+
+resource "aws_sfn_state_machine" "pinger" {
+  name       = "pinger"
+  role_arn   = "arn:aws:iam::000000000000:role/states"
+  definition = jsonencode({ StartAt = "Done", States = { Done = { Type = "Succeed" } } })
 }
 
 resource "aws_sns_topic" "news" {

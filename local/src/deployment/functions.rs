@@ -134,6 +134,13 @@ fn function(
             }
         }
     }
+    // The size is only shown to the function and in its REPORT lines: the start goes on without it.
+    let memory_mb = declared
+        .optional_u64("memory_size")
+        .unwrap_or_else(|error| {
+            notices.push(format!("{error:#}. {MEMORY_MB} MB are assumed."));
+            None
+        });
     let timeout = declared.optional_u64("timeout")?.unwrap_or(TIMEOUT_SECONDS);
     Ok(Function {
         key: declared.key.clone(),
@@ -142,7 +149,7 @@ fn function(
         handler: declared.optional_string("handler")?.unwrap_or_default(),
         package: package::of(module, declared)?,
         layers: layers(module, declared, &name, notices)?,
-        memory_mb: declared.optional_u64("memory_size")?.unwrap_or(MEMORY_MB),
+        memory_mb: memory_mb.unwrap_or(MEMORY_MB),
         timeout: Duration::from_secs(timeout),
         // -1 is Terraform's word for "unreserved".
         reserved_concurrency: declared

@@ -303,6 +303,24 @@ fn a_route_without_a_target_is_not_served() {
 }
 
 #[test]
+fn an_unknown_memory_size_does_not_stop_the_start() {
+    let folder = copy("responses");
+    let file = folder.path().join("main.tf");
+    edit(
+        &file,
+        "  runtime ",
+        "  memory_size = local.memory\n  runtime ",
+    );
+    let gateway = Gateway::start_with(folder.path(), &[]);
+    assert_eq!(ask(&gateway, "x")["route"], "$default");
+    assert!(has_line(
+        &gateway,
+        "main.tf:18: `memory_size` of aws_lambda_function.f cannot be evaluated: there is no local.memory (in \
+         `local.memory`). 128 MB are assumed."
+    ));
+}
+
+#[test]
 fn what_an_api_lacks_is_named_with_its_place() {
     let folder = copy("responses");
     let file = folder.path().join("main.tf");

@@ -99,6 +99,20 @@ resource "aws_apigatewayv2_stage" "main" {
     detailed_metrics_enabled = false
   }
 
+  dynamic "route_settings" {
+    for_each = local.shares
+
+    content {
+      route_key = local.routes[route_settings.key].route_key
+      # At least 1: with 0 every message is refused.
+      throttling_burst_limit   = max(1, floor(var.throttle_burst * route_settings.value))
+      throttling_rate_limit    = max(1, floor(var.throttle_rate * route_settings.value))
+      logging_level            = "OFF"
+      data_trace_enabled       = false
+      detailed_metrics_enabled = false
+    }
+  }
+
   access_log_settings {
     destination_arn = aws_cloudwatch_log_group.access.arn
     format          = local.access_log_format

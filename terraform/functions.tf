@@ -27,6 +27,8 @@ resource "aws_lambda_function" "main" {
       contains(keys(each.value.access), "clients") ? { AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = local.management_endpoint } : {},
       local.identity && each.key != "authorize" ? { AUTH_MODE = "required" } : {},
       each.key == "authorize" && nonsensitive(var.auth_secret != null) ? { AUTH_SECRET = var.auth_secret } : {},
+      # Those that answer frames.
+      contains(keys(local.message_routes), each.key) ? { LIMITS = jsonencode(var.limits) } : {},
       each.value.answers_unknown ? { ACTIONS = join(",", local.actions) } : {},
       each.value.environment,
     )

@@ -14,6 +14,8 @@ locals {
   #   package      zip with an executable `bootstrap`, if scripts/build.sh does not make the function from the folder
   #   function     key of the entry whose function serves this route too: an alias, without any other attribute
   #   mock         the frame that answers this route, without a function
+  #   share        the part of the stage's throttle that this route may use, between 0 and 1, so that a flood of its
+  #                frames leaves the rest to the others; without it the whole
   routes = {
     connect = {
       route_key = "$connect"
@@ -43,7 +45,7 @@ locals {
         # The tail of the room's log, and the message appended to it.
         messages = ["Query", "PutItem"]
       }
-      environment = { FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency), LIMITS = jsonencode(var.limits) }
+      environment = { FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency) }
       # Memory buys processor. Below 1024 MiB a fan-out takes longer for about the same money, above it costs more and
       # is no faster: docs/performance.md has the table.
       memory_mib = 1024
@@ -52,6 +54,7 @@ locals {
     }
     join = {
       route_key = "join"
+      share     = 0.5
       access = merge({
         # By which name the connection goes, and its row in the room, which is deleted again if the connection has ended
         # or is in too many rooms.
@@ -68,10 +71,12 @@ locals {
     }
     leave = {
       route_key = "leave"
+      share     = 0.5
       access    = { connections = ["DeleteItem"] }
     }
     history = {
       route_key = "history"
+      share     = 0.5
       access = {
         # Which rooms the asker is in, or whether it is in the one it names.
         connections = ["Query", "GetItem"]
@@ -80,6 +85,7 @@ locals {
     }
     members = {
       route_key = "members"
+      share     = 0.1 # it reads a row for each member of the room
       access = {
         connections = ["Query", "GetItem"]
         room_index  = ["Query"]
@@ -87,7 +93,7 @@ locals {
     }
     sendmessage = { route_key = "sendmessage", function = "publish" }
     ping        = { route_key = "ping", mock = jsonencode({ type = "pong" }) }
-    default     = { route_key = "$default" }
+    default     = { route_key = "$default", share = 0.1 } # mistakes alone arrive here
   }
 
   # What scripts/build.sh makes: one program for all functions.
@@ -133,6 +139,9 @@ locals {
     for key, route in local.routes : key => route.route_key
     if !contains(["$connect", "$disconnect"], route.route_key)
   }
+
+  # Share of the stage's throttle, by the key of each route that has one.
+  shares = { for key, route in local.routes : key => route.share if lookup(route, "share", null) != null }
 
   # What a client may put into `action`.
   actions = sort([for route_key in values(local.message_routes) : route_key if !startswith(route_key, "$")])

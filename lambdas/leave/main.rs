@@ -1,10 +1,11 @@
 //! `leave`: the connection is no member of a room any more.
 
 use chat::settings::{self, ConnectionsTable};
-use chat::{aws, lambda};
+use chat::{FrameLimit, aws, lambda};
 
 pub(crate) async fn main() -> anyhow::Result<()> {
     let table = ConnectionsTable::read(&settings::process)?;
+    let limit = FrameLimit::read(&settings::process)?;
     let connections = aws::connections(&aws::config()?, table);
-    lambda::serve(async |request| chat::leave(&connections, &request).await).await
+    lambda::serve(async |request| chat::leave(&connections, &limit, &request).await).await
 }

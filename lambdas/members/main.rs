@@ -1,10 +1,11 @@
 //! `members`: lists the users in a room.
 
 use chat::settings::{self, ConnectionsTable};
-use chat::{aws, lambda};
+use chat::{FrameLimit, aws, lambda};
 
 pub(crate) async fn main() -> anyhow::Result<()> {
     let table = ConnectionsTable::read(&settings::process)?;
+    let limit = FrameLimit::read(&settings::process)?;
     let connections = aws::connections(&aws::config()?, table);
-    lambda::serve(async |request| chat::members(&connections, &request).await).await
+    lambda::serve(async |request| chat::members(&connections, &limit, &request).await).await
 }

@@ -107,7 +107,22 @@ run "api" {
     error_message = "throttles that are not set are sent as 0, and every message is refused"
   }
   assert {
-    condition     = !aws_apigatewayv2_stage.main.default_route_settings[0].data_trace_enabled
+    condition = {
+      for settings in aws_apigatewayv2_stage.main.route_settings :
+      settings.route_key => [settings.throttling_rate_limit, settings.throttling_burst_limit]
+      } == {
+      join       = [500, 250]
+      leave      = [500, 250]
+      history    = [500, 250]
+      members    = [100, 50]
+      "$default" = [100, 50]
+    }
+    error_message = "a flood of one route must leave the rest of the stage's throttle to the others"
+  }
+  assert {
+    condition = !aws_apigatewayv2_stage.main.default_route_settings[0].data_trace_enabled && alltrue([
+      for settings in aws_apigatewayv2_stage.main.route_settings : !settings.data_trace_enabled
+    ])
     error_message = "data traces write message bodies into the logs"
   }
   assert {
@@ -233,15 +248,26 @@ run "functions" {
         MESSAGES_TABLE                           = "roomchat-prod-messages"
         HISTORY_DAYS                             = "7"
         AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
       }
-      leave = { CONNECTIONS_TABLE = "roomchat-prod-connections" }
+      leave = {
+        CONNECTIONS_TABLE = "roomchat-prod-connections"
+        LIMITS            = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+      }
       history = {
         CONNECTIONS_TABLE = "roomchat-prod-connections"
         MESSAGES_TABLE    = "roomchat-prod-messages"
         HISTORY_DAYS      = "7"
+        LIMITS            = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
       }
-      members = { CONNECTIONS_TABLE = "roomchat-prod-connections" }
-      default = { ACTIONS = "history,join,leave,members,ping,publish,sendmessage" }
+      members = {
+        CONNECTIONS_TABLE = "roomchat-prod-connections"
+        LIMITS            = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+      }
+      default = {
+        ACTIONS = "history,join,leave,members,ping,publish,sendmessage"
+        LIMITS  = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+      }
     })
     error_message = "a function knows what it has access to and nothing else"
   }
@@ -526,6 +552,13 @@ run "settings_reach_their_place" {
   assert {
     condition     = aws_apigatewayv2_stage.main.default_route_settings[0].throttling_burst_limit == 7 && aws_apigatewayv2_stage.main.default_route_settings[0].throttling_rate_limit == 9
     error_message = "throttles"
+  }
+  assert {
+    condition = alltrue([
+      for settings in aws_apigatewayv2_stage.main.route_settings :
+      settings.throttling_burst_limit >= 1 && settings.throttling_rate_limit >= 1
+    ])
+    error_message = "a share of a small throttle is not 0, with which every message is refused"
   }
   assert {
     condition = alltrue([

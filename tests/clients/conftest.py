@@ -26,7 +26,7 @@ def service(tmp_path_factory):
     authority = tmp_path_factory.mktemp("service") / "authority.pem"
     flags = ["--port", "0", "--log", "text", "--check-signatures", "--secret", "local", "--ca-file", authority]
     # The tests say more in a second than a person does.
-    flags += ["--var", "limits={ per_user = 200, per_room = 0 }"]
+    flags += ["--var", "limits={ per_user = 200, per_room = 0, frames_per_second = 10000, burst = 10000 }"]
     process = subprocess.Popen(
         [ROOT / "scripts/local.sh", *flags],
         stdout=subprocess.PIPE,

@@ -16,7 +16,7 @@ from gateway import ROOT, ready
 
 KEY = ROOT / ".tools/local/auth/key.pem"
 
-LIMITS = "limits={ per_user = 200, per_room = 0 }"
+LIMITS = "limits={ per_user = 200, per_room = 0, frames_per_second = 10000, burst = 10000 }"
 
 
 @pytest.fixture(scope="module")

@@ -368,7 +368,10 @@ pub fn command(terraform: &Path, flags: &[&str]) -> Command {
     if declared.contains("variable \"limits\"")
         && !flags.iter().any(|flag| flag.starts_with("limits="))
     {
-        command.args(["--var", "limits={ per_user = 200, per_room = 0 }"]);
+        command.args([
+            "--var",
+            "limits={ per_user = 200, per_room = 0, frames_per_second = 10000, burst = 10000 }",
+        ]);
     }
     command.args(flags);
     command

@@ -13,7 +13,8 @@ fn one_user_on_sixteen_connections_never_passes_the_limit() {
     const LIMIT: usize = 10;
     const WINDOW_MS: i64 = 1_000;
     for seed in seeds(&[1]) {
-        let limits = "limits={ per_user = 10, per_room = 0, window_seconds = 1 }";
+        let limits =
+            "limits={ per_user = 10, per_room = 0, window_seconds = 1, frames_per_second = 0 }";
         let run = Run::start_without_posts(seed, &["--processes", "16", "--var", limits]);
         let mut members: Vec<_> = (0..16).map(|_| Member::new(&run, "flood", "hot")).collect();
         run.proxy.rules(bad_day(seed));

@@ -45,4 +45,6 @@ pub mod ulid;
 mod actions;
 mod recent;
 
-pub use actions::{App, connect, default, disconnect, history, join, leave, members, publish};
+pub use actions::{
+    App, FrameLimit, connect, default, disconnect, history, join, leave, members, publish,
+};

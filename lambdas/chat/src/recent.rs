@@ -1,5 +1,6 @@
-//! A memory between invocations of one process: hints that save a read or a wait. No decision rests on them. The memory
-//! ends with the process, and drops the least recently used hint when it is full.
+//! A memory between invocations of one process: hints that save a read or a wait, and the counts of a limit that each
+//! process keeps for itself. Nothing that must be right over all processes rests on them. The memory ends with the process,
+//! and drops the least recently used entry when it is full.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -24,6 +25,16 @@ impl<T> Recent<T> {
 
     pub(crate) fn remember(&self, name: &str, hint: T) {
         self.lock().put(name.to_owned(), hint);
+    }
+
+    /// Changes what is remembered, or what `make` returns if nothing is.
+    pub(crate) fn change<R>(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> T,
+        change: impl FnOnce(&mut T) -> R,
+    ) -> R {
+        change(self.lock().get_or_insert_mut_ref(name, make))
     }
 
     fn lock(&self) -> MutexGuard<'_, LruCache<String, T>> {

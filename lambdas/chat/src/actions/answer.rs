@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tokio::time::timeout_at;
 
+use super::frame_limit::{FrameLimit, Verdict};
 use crate::lambda::{Reply, Request, before};
 use crate::members::{Connections, Membership};
 use crate::protocol::{Correlation, ErrorName, Failure, Frame, Name, Right};
@@ -16,11 +17,45 @@ const ROOMS_LISTED: usize = 10;
 /// end the invocation without an answer.
 const ANSWER_BEFORE_DEADLINE: Duration = Duration::from_millis(100);
 
-/// Reads the frame of `request`, does the `work`, and answers with the returned frame or with an `error`.
+/// The answer to a frame beyond `limit`, or none for a frame within it: `slow_down` for the first one, and no frame for
+/// those that follow.
+pub(crate) fn beyond(limit: &FrameLimit, request: &Request) -> Option<Reply> {
+    let (connection_id, request_id) = (&request.connection_id, &request.request_id);
+    match limit.count(connection_id, request.now_ms) {
+        Verdict::Accepted => None,
+        // Without a log line, which would cost more than the frame.
+        Verdict::Dropped => Some(Reply::ok()),
+        Verdict::Refused { retry_after_ms } => {
+            let failure = Failure {
+                retry_after_ms: Some(retry_after_ms),
+                ..Failure::new(
+                    ErrorName::SlowDown,
+                    "too many frames; until the time is over, further ones are dropped without an answer",
+                )
+            };
+            tracing::info!(
+                connection_id,
+                request_id,
+                error = failure.name.as_str(),
+                retry_after_ms,
+                "too many frames"
+            );
+            let to = Frame::parse(&request.body).map(|frame| frame.correlation());
+            Some(Reply::frame(failure.render(&to.unwrap_or_default())))
+        }
+    }
+}
+
+/// Reads the frame of `request`, does the `work`, and answers with the returned frame or with an `error`. A frame beyond
+/// `limit` is answered as [`beyond`] says.
 pub(crate) async fn answer<'a>(
+    limit: Option<&FrameLimit>,
     request: &'a Request,
     work: impl AsyncFnOnce(&Frame<'a>) -> Result<String, Failure>,
 ) -> Reply {
+    if let Some(reply) = limit.and_then(|limit| beyond(limit, request)) {
+        return reply;
+    }
     let mut to = Correlation::default();
     let until = before(request.deadline, ANSWER_BEFORE_DEADLINE);
     let done = async {

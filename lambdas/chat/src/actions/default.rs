@@ -1,10 +1,15 @@
 //! `$default`: answers each frame without a route with an error that lists the actions.
 
+use super::answer::beyond;
+use super::frame_limit::FrameLimit;
 use crate::lambda::{Reply, Request};
 use crate::protocol::{Correlation, Failure, Frame};
 
 /// Answers a frame without a route. `known` are the actions of the API.
-pub fn default(known: &[String], request: &Request) -> Reply {
+pub fn default(known: &[String], limit: &FrameLimit, request: &Request) -> Reply {
+    if let Some(reply) = beyond(limit, request) {
+        return reply;
+    }
     let (failure, to) = refuse(known, &request.body);
     tracing::info!(
         connection_id = request.connection_id,

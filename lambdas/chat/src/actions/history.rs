@@ -1,6 +1,7 @@
 //! `history`: pages of a room's log, backwards from the newest message or forwards from a position.
 
 use super::answer::{answer, membership};
+use super::frame_limit::FrameLimit;
 use crate::lambda::{Reply, Request};
 use crate::log::{Direction, Log};
 use crate::members::Connections;
@@ -13,8 +14,13 @@ const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 100;
 
 /// Answers `history`, always with a frame: `history` or an `error`.
-pub async fn history(connections: &Connections, log: &Log, request: &Request) -> Reply {
-    answer(request, async |frame| {
+pub async fn history(
+    connections: &Connections,
+    log: &Log,
+    limit: &FrameLimit,
+    request: &Request,
+) -> Reply {
+    answer(Some(limit), request, async |frame| {
         handle(connections, log, request, frame).await
     })
     .await

@@ -6,6 +6,7 @@ use futures::future::{join as both, join3};
 use tokio::time::timeout;
 
 use super::answer::{answer, in_no_room};
+use super::frame_limit::FrameLimit;
 use crate::delivery::ManagementApi;
 use crate::lambda::{Reply, Request};
 use crate::log::{Bounds, Direction, Log, Page};
@@ -27,9 +28,10 @@ pub async fn join(
     log: &Log,
     management: &ManagementApi,
     users: &Users,
+    limit: &FrameLimit,
     request: &Request,
 ) -> Reply {
-    answer(request, async |frame| {
+    answer(Some(limit), request, async |frame| {
         handle(connections, log, management, users, request, frame).await
     })
     .await

@@ -1,13 +1,14 @@
 //! `leave`: removes the connection from a room.
 
 use super::answer::answer;
+use super::frame_limit::FrameLimit;
 use crate::lambda::{Reply, Request};
 use crate::members::Connections;
 use crate::protocol::{Left, render};
 
 /// Answers `leave`, always with a frame: `left` or an `error`. Idempotent.
-pub async fn leave(connections: &Connections, request: &Request) -> Reply {
-    answer(request, async |frame| {
+pub async fn leave(connections: &Connections, limit: &FrameLimit, request: &Request) -> Reply {
+    answer(Some(limit), request, async |frame| {
         let (id, room) = (frame.id()?, frame.this_room()?);
         let room = room.as_str();
         connections.delete(&request.connection_id, room).await?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use futures::stream::StreamExt;
 
 use super::answer::{answer, membership};
+use super::frame_limit::FrameLimit;
 use crate::lambda::{Reply, Request};
 use crate::members::Connections;
 use crate::protocol::{self, Failure, Frame, MAX_PAGE_BYTES, Member, Right, render};
@@ -19,8 +20,8 @@ const MAX_LIMIT: usize = 1_000;
 const MAX_CONNECTIONS: usize = 20_000;
 
 /// Answers a members: always with a frame, `members` or an `error`.
-pub async fn members(connections: &Connections, request: &Request) -> Reply {
-    answer(request, async |frame| {
+pub async fn members(connections: &Connections, limit: &FrameLimit, request: &Request) -> Reply {
+    answer(Some(limit), request, async |frame| {
         handle(connections, request, frame).await
     })
     .await

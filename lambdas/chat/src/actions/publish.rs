@@ -116,7 +116,11 @@ impl App {
 /// Answers a publish, always with a frame. An `ack` says that the message is stored, whatever its delivery counts are. After an
 /// `error` the message may be stored nevertheless.
 pub async fn publish(app: &App, request: &Request) -> Reply {
-    answer(request, async |frame| handle(app, request, frame).await).await
+    // The log counts messages. A retry is neither refused nor dropped: its sender could not know that it is stored.
+    answer(None, request, async |frame| {
+        handle(app, request, frame).await
+    })
+    .await
 }
 
 async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, Failure> {

@@ -46,13 +46,14 @@ async fn ask(world: &World, request: &Request) -> Value {
                 log,
                 &world.app.management,
                 &world.users,
+                &world.frames,
                 request,
             )
             .await
         }
-        "leave" => leave(connections, request).await,
-        "history" => history(connections, log, request).await,
-        "members" => members(connections, request).await,
+        "leave" => leave(connections, &world.frames, request).await,
+        "history" => history(connections, log, &world.frames, request).await,
+        "members" => members(connections, &world.frames, request).await,
         other => panic!("{other}"),
     };
     body(&reply)

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use chat::App;
+use chat::lambda::Request;
 use chat::log::Header;
 use chat::log::append::{Append, Outcome, Range, Refusal, Sent, Slot, Step};
-use chat::settings::LogLimits;
+use chat::settings::{LogLimits, RateLimits};
+use chat::{App, FrameLimit};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -27,7 +28,7 @@ async fn publish(app: &App, connection: &str, id: Option<&str>, later_ms: i64) -
     let frame = json!({"action": "publish", "room": "lobby", "data": 1, "id": id});
     let request = request(connection, &frame.to_string());
     let now_ms = request.now_ms + later_ms;
-    body(&chat::publish(app, &chat::lambda::Request { now_ms, ..request }).await)
+    body(&chat::publish(app, &Request { now_ms, ..request }).await)
 }
 
 /// The requests of the log so far.
@@ -131,6 +132,96 @@ async fn a_fresh_process_reads_back_until_the_window_is_covered() {
     let fresh = world.process(limits);
     assert_eq!(publish(&fresh, "a", None, 60_000).await["seq"], 31);
     assert_eq!(requests(&world.tap) - before, 2);
+}
+
+fn frames(frames_per_second: u32, burst: u32) -> FrameLimit {
+    FrameLimit::new(Some(RateLimits {
+        per_user: 0,
+        per_room: 0,
+        window_seconds: 5,
+        frames_per_second,
+        burst,
+    }))
+}
+
+#[tokio::test]
+async fn a_connection_that_floods_is_told_once_and_then_costs_no_request() {
+    let world = World::lobby().await;
+    let frames = frames(2, 4);
+    let connections = &world.app.connections;
+    let now = request("a", "").now_ms;
+    let ask = async |connection: &str, later_ms: i64| {
+        let request = Request {
+            now_ms: now + later_ms,
+            ..request(
+                connection,
+                r#"{"action":"members","id":"w","room":"lobby"}"#,
+            )
+        };
+        chat::members(connections, &frames, &request).await
+    };
+    for _ in 0..4 {
+        assert_eq!(body(&ask("a", 0).await)["type"], "members");
+    }
+    let before = world.tap.counts();
+    let error = body(&ask("a", 0).await);
+    assert_eq!(
+        (
+            &error["name"],
+            &error["id"],
+            &error["action"],
+            &error["retryAfterMs"]
+        ),
+        (
+            &"slow_down".into(),
+            &"w".into(),
+            &"members".into(),
+            &1_000.into()
+        ),
+        "{error}"
+    );
+    for later_ms in [0, 500, 999] {
+        let dropped = ask("a", later_ms).await;
+        assert_eq!((dropped.status, dropped.body), (200, None));
+    }
+    assert_eq!(world.tap.counts(), before);
+    // Another connection is not concerned, and the time of the answer is exact.
+    assert_eq!(body(&ask("b", 999).await)["type"], "members");
+    assert_eq!(body(&ask("a", 1_000).await)["type"], "members");
+}
+
+#[tokio::test]
+async fn every_action_but_publish_keeps_to_the_limit_of_frames() {
+    let world = World::lobby().await;
+    let App {
+        connections,
+        log,
+        management,
+        ..
+    } = &world.app;
+    let users = &world.users;
+    for action in ["join", "leave", "history", "members", "dance"] {
+        let frames = frames(1, 1);
+        let frame = json!({"action": action, "room": "lobby", "id": "n"}).to_string();
+        let now = request("a", "").now_ms;
+        let mut names = Vec::new();
+        for _ in 0..3 {
+            let request = &Request {
+                now_ms: now,
+                ..request("a", &frame)
+            };
+            let reply = match action {
+                "join" => chat::join(connections, log, management, users, &frames, request).await,
+                "leave" => chat::leave(connections, &frames, request).await,
+                "history" => chat::history(connections, log, &frames, request).await,
+                "members" => chat::members(connections, &frames, request).await,
+                _ => chat::default(&["publish".to_owned()], &frames, request),
+            };
+            names.push(reply.body.is_some().then(|| body(&reply)["name"].clone()));
+        }
+        assert_ne!(names[0], Some("slow_down".into()), "{action}");
+        assert_eq!(names[1..], [Some("slow_down".into()), None], "{action}");
+    }
 }
 
 /// A publish of a random log: the user, the clock, the duration of the put, and whether the process is fresh.

@@ -46,6 +46,7 @@ async fn joins(world: &World, caller: Caller, id: &str, room: &str) -> Value {
         &app.log,
         &app.management,
         &world.users,
+        &world.frames,
         &request,
     )
     .await;

@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use chat::App;
 use chat::identity::Caller;
 use chat::lambda::{Reply, Request};
 use chat::members::{Connection, Users};
 use chat::settings::{
     ConnectionsTable, Delivery, Handshakes, LogLimits, MessagesTable, UsersTable,
 };
+use chat::{App, FrameLimit};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) peers: Peers,
     /// What is known about users.
     pub(crate) users: Users,
+    /// The limit of frames, off.
+    pub(crate) frames: FrameLimit,
     /// Reads and fills the tables, past the tap.
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     config: SdkConfig,
@@ -99,6 +101,7 @@ impl World {
         Self {
             app,
             users,
+            frames: FrameLimit::new(None),
             tap,
             peers,
             dynamodb,
@@ -295,6 +298,7 @@ impl World {
                 log,
                 management,
                 &self.users,
+                &self.frames,
                 &request(id, frame),
             )
             .await,
@@ -312,21 +316,21 @@ impl World {
 
     pub(crate) async fn ask_history(&self, id: &str, frame: &str) -> Value {
         let (connections, log) = (&self.app.connections, &self.app.log);
-        body(&chat::history(connections, log, &request(id, frame)).await)
+        body(&chat::history(connections, log, &self.frames, &request(id, frame)).await)
     }
 
     pub(crate) async fn ask_history_text(&self, id: &str, frame: &str) -> String {
         let (connections, log) = (&self.app.connections, &self.app.log);
-        let reply = chat::history(connections, log, &request(id, frame)).await;
+        let reply = chat::history(connections, log, &self.frames, &request(id, frame)).await;
         reply.body.unwrap()
     }
 
     pub(crate) async fn ask_leave(&self, id: &str, frame: &str) -> Value {
-        body(&chat::leave(&self.app.connections, &request(id, frame)).await)
+        body(&chat::leave(&self.app.connections, &self.frames, &request(id, frame)).await)
     }
 
     pub(crate) async fn ask_members(&self, id: &str, frame: &str) -> Value {
-        body(&chat::members(&self.app.connections, &request(id, frame)).await)
+        body(&chat::members(&self.app.connections, &self.frames, &request(id, frame)).await)
     }
 }
 

@@ -1,0 +1,243 @@
+//! The rate limit of frames other than messages: a token bucket for each connection, in the memory of the process.
+
+use std::num::NonZeroUsize;
+
+use crate::recent::Recent;
+use crate::settings::{Lookup, RateLimits};
+
+/// Connections whose bucket a process keeps: some 100 bytes each. The least recently heard one starts with a full bucket
+/// when it comes back.
+const BUCKETS: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+
+/// What a frame takes out of a bucket. A rate of 1 frame per second adds 1 in a millisecond, so all sums are exact.
+const FRAME: u64 = 1_000;
+
+/// Limits the frames that each connection sends to this process.
+#[derive(Debug, Clone)]
+pub struct FrameLimit(Option<Buckets>);
+
+#[derive(Debug, Clone)]
+struct Buckets {
+    rate: Rate,
+    of: Recent<Bucket>,
+}
+
+/// The limit of a connection: frames per second, which is thousandths of a frame per millisecond, and frames at once.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    per_second: u64,
+    burst: u64,
+}
+
+impl FrameLimit {
+    /// The limit of `limits`. There is none if `frames_per_second` is 0 or `limits` is missing.
+    pub fn new(limits: Option<RateLimits>) -> Self {
+        let limits = limits.filter(|limits| limits.frames_per_second > 0);
+        Self(limits.map(|limits| Buckets {
+            rate: Rate {
+                per_second: limits.frames_per_second.into(),
+                burst: limits.burst.max(1).into(),
+            },
+            of: Recent::new(BUCKETS),
+        }))
+    }
+
+    /// Reads `LIMITS`.
+    ///
+    /// # Errors
+    ///
+    /// See [`RateLimits::read`].
+    pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
+        Ok(Self::new(RateLimits::read(env)?))
+    }
+
+    /// Counts a frame of the connection, received at `now_ms` (milliseconds since 1970).
+    pub(super) fn count(&self, connection_id: &str, now_ms: i64) -> Verdict {
+        let Some(Buckets { rate, of }) = &self.0 else {
+            return Verdict::Accepted;
+        };
+        of.change(
+            connection_id,
+            || Bucket::full(*rate, now_ms),
+            |bucket| bucket.count(*rate, now_ms),
+        )
+    }
+}
+
+/// What happens to a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Accepted,
+    /// The first frame beyond the limit. The next one is accepted after this time, in milliseconds.
+    Refused {
+        retry_after_ms: u64,
+    },
+    /// A further frame beyond the limit, which gets no answer.
+    Dropped,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    level: u64,
+    /// When the level was right, in milliseconds since 1970.
+    at: i64,
+    /// Whether a frame was refused and the bucket is not yet half full again.
+    closed: bool,
+}
+
+impl Bucket {
+    fn full(rate: Rate, now_ms: i64) -> Self {
+        Self {
+            level: rate.burst * FRAME,
+            at: now_ms,
+            closed: false,
+        }
+    }
+
+    fn count(&mut self, rate: Rate, now_ms: i64) -> Verdict {
+        let full = rate.burst * FRAME;
+        // At least a frame, or a bucket of one frame would be opened empty.
+        let half = (full / 2).max(FRAME);
+        // A clock that is set back adds nothing, and is followed.
+        let passed_ms = u64::try_from(now_ms.saturating_sub(self.at)).unwrap_or(0);
+        let gained = passed_ms.saturating_mul(rate.per_second);
+        self.level = self.level.saturating_add(gained).min(full);
+        self.at = now_ms;
+        if self.closed {
+            if self.level < half {
+                return Verdict::Dropped;
+            }
+            self.closed = false;
+        }
+        if self.level >= FRAME {
+            self.level -= FRAME;
+            return Verdict::Accepted;
+        }
+        self.closed = true;
+        Verdict::Refused {
+            retry_after_ms: (half - self.level).div_ceil(rate.per_second),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: i64 = 1_793_246_400_000;
+
+    fn limit(frames_per_second: u32, burst: u32) -> FrameLimit {
+        FrameLimit::new(Some(RateLimits {
+            per_user: 0,
+            per_room: 0,
+            window_seconds: 5,
+            frames_per_second,
+            burst,
+        }))
+    }
+
+    #[test]
+    fn without_a_rate_nothing_is_counted() {
+        for limit in [limit(0, 0), limit(0, 5), FrameLimit::new(None)] {
+            for _ in 0..1_000 {
+                assert_eq!(limit.count("a", NOW), Verdict::Accepted);
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_does_not_spend_what_another_has() {
+        let limit = limit(1, 1);
+        assert_eq!(limit.count("a", NOW), Verdict::Accepted);
+        assert_eq!(
+            limit.count("a", NOW),
+            Verdict::Refused {
+                retry_after_ms: 1_000
+            }
+        );
+        assert_eq!(limit.count("a", NOW), Verdict::Dropped);
+        assert_eq!(limit.count("b", NOW), Verdict::Accepted);
+    }
+
+    #[test]
+    fn only_so_many_buckets_are_kept() {
+        let limit = limit(1, 1);
+        for id in 0..=BUCKETS.get() {
+            assert_eq!(limit.count(&id.to_string(), NOW), Verdict::Accepted);
+        }
+        // The first one is forgotten, the second one is not.
+        assert_ne!(limit.count("1", NOW), Verdict::Accepted);
+        assert_eq!(limit.count("0", NOW), Verdict::Accepted);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let limit = limit(1, 1);
+        assert_eq!(limit.count("a", NOW), Verdict::Accepted);
+        assert_ne!(limit.count("a", NOW - 3_600_000), Verdict::Accepted);
+        assert_eq!(limit.count("a", NOW - 3_599_000), Verdict::Accepted);
+    }
+
+    /// The level of a bucket in thousandths of a frame, from the times of all frames that it accepted: it gains in each
+    /// single millisecond.
+    fn level(rate: u32, burst: u32, from: i64, accepted: &[i64], now: i64) -> u64 {
+        let full = u64::from(burst) * 1_000;
+        let mut level = full;
+        let mut accepted = accepted.iter().peekable();
+        for ms in from..=now {
+            if ms > from {
+                level = full.min(level + u64::from(rate));
+            }
+            while accepted.next_if(|at| **at == ms).is_some() {
+                level -= 1_000;
+            }
+        }
+        level
+    }
+
+    proptest! {
+        #[test]
+        fn a_bucket_is_the_reference(
+            rate in 1_u32..30,
+            burst in 1_u32..12,
+            waits in prop::collection::vec(prop_oneof![Just(0_i64), 0_i64..50, 0_i64..900], 1..80),
+        ) {
+            let limit = limit(rate, burst);
+            let half = u64::from(burst) * 500;
+            let opens_at = half.max(1_000);
+            let (mut now, mut accepted, mut opens) = (NOW, Vec::new(), None);
+            for wait in waits {
+                now += wait;
+                let level = level(rate, burst, NOW, &accepted, now);
+                let verdict = limit.count("a", now);
+                match opens {
+                    Some(opens) if now < opens => {
+                        prop_assert!(level < opens_at);
+                        prop_assert_eq!(verdict, Verdict::Dropped);
+                        continue;
+                    }
+                    // Exact: accepted from the promised millisecond on.
+                    Some(_) => prop_assert_eq!(verdict, Verdict::Accepted),
+                    None if level >= 1_000 => prop_assert_eq!(verdict, Verdict::Accepted),
+                    None => {}
+                }
+                opens = None;
+                match verdict {
+                    Verdict::Accepted => accepted.push(now),
+                    Verdict::Refused { retry_after_ms } => {
+                        prop_assert!(level < 1_000);
+                        let then = i64::try_from(retry_after_ms).unwrap();
+                        prop_assert!(level + u64::from(rate) * retry_after_ms >= opens_at);
+                        prop_assert!(level + u64::from(rate) * (retry_after_ms - 1) < opens_at);
+                        opens = Some(now + then);
+                    }
+                    Verdict::Dropped => prop_assert!(false, "dropped without a refusal"),
+                }
+            }
+            // Never more than the burst and what the time has added.
+            let most = u64::from(burst) * 1_000 + u64::from(rate) * u64::try_from(now - NOW).unwrap();
+            prop_assert!(accepted.len() as u64 * 1_000 <= most);
+        }
+    }
+}

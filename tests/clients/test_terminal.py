@@ -138,7 +138,8 @@ def ended(binary, *arguments, text):
 
 def test_bad_lines_get_an_error_with_their_id_and_the_others_are_sent(binary, service):
     lines = [
-        b"\xef\xbb\xbf" + b'{"action":"publish","data":null,"id":"null"}',
+        b"\xef\xbb\xbf" + b'{"action":"publish","data":null,"id":"nothing"}',
+        b'{"action":"publish","data":1,"id":"null"}',
         b'{"action":"publish","data":"caf\xe9","id":"latin-1"}',
         b'{"action":"publish","data":"' + b"x" * 33_000 + b'","id":"large"}',
         b'{"action":"publish","room":"attic","data":1,"id":"outside"}',
@@ -155,10 +156,11 @@ def test_bad_lines_get_an_error_with_their_id_and_the_others_are_sent(binary, se
         "outside": "not_a_member",
         "surrogate": "bad_request",
         "empty": "bad_request",
+        "null": "bad_request",
         None: "bad_request",
     }
-    assert [event["id"] for event in events if event["type"] == "ack"] == ["null", "last"]
-    assert status == 2 and words == "roomchat: 6 of the lines failed: see the errors above\n"
+    assert [event["id"] for event in events if event["type"] == "ack"] == ["nothing", "last"]
+    assert status == 2 and words == "roomchat: 7 of the lines failed: see the errors above\n"
 
 
 def test_answers_carry_the_id_of_their_command_and_pages_follow_each_other(binary, service):

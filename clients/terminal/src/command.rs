@@ -10,6 +10,12 @@ const HISTORY: u16 = 20;
 /// The largest `limit` that the service accepts in a `history`.
 const MAX_HISTORY: u16 = 100;
 
+/// The longest `id` that the service accepts, in characters.
+const MAX_ID_CHARS: usize = 64;
+
+/// The ids that the service refuses: programs write them for a variable that has no value.
+const NO_VALUE: [&str; 4] = ["undefined", "null", "NaN", "None"];
+
 /// The text that `/help` shows.
 pub const HELP: &str = "\
 A line is sent to the room in the prompt.
@@ -20,6 +26,19 @@ A line is sent to the room in the prompt.
 /history [N]  show N older messages (20)
 /quit         quit; Ctrl-D does the same
 To send a line that begins with a slash, type two slashes.";
+
+impl Command {
+    fn id(&self) -> Option<&str> {
+        match self {
+            Self::Publish { id, .. }
+            | Self::Join { id, .. }
+            | Self::Leave { id, .. }
+            | Self::Switch { id, .. }
+            | Self::Members { id, .. }
+            | Self::History { id, .. } => id.as_deref(),
+        }
+    }
+}
 
 /// A command of the user. A command without a room is about the current room.
 #[derive(Debug, Deserialize)]
@@ -240,7 +259,23 @@ fn id_of(line: &[u8]) -> Option<String> {
     line.id.as_str().map(str::to_owned)
 }
 
+/// Checks what the service would refuse in an error without an `id`, which no line could be found by.
 fn checked(command: Command) -> Result<Command, String> {
+    let id = command.id();
+    if let Some(id) = id.filter(|id| id.is_empty() || id.chars().count() > MAX_ID_CHARS) {
+        return Err(format!(
+            "The id must have 1 to {MAX_ID_CHARS} characters, not {}.",
+            id.chars().count()
+        ));
+    }
+    if let Some(id) = id.filter(|id| NO_VALUE.contains(id)) {
+        return Err(format!(
+            "The id must not be {id:?}: the program's variable has no value."
+        ));
+    }
+    if id.is_some_and(|id| id.chars().map(u32::from).any(is_noncharacter)) {
+        return Err("The id must not hold a noncharacter of Unicode.".to_owned());
+    }
     match command {
         Command::History { limit, .. } if !(1..=MAX_HISTORY).contains(&limit) => Err(format!(
             "The number of messages must be from 1 to {MAX_HISTORY}."
@@ -249,9 +284,27 @@ fn checked(command: Command) -> Result<Command, String> {
     }
 }
 
+/// U+FDD0 to U+FDEF, and the last two code points of each plane.
+fn is_noncharacter(c: u32) -> bool {
+    (0xfdd0..=0xfdef).contains(&c) || c & 0xfffe == 0xfffe
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_that_the_service_refuses_is_not_sent() {
+        let long = "x".repeat(65);
+        for id in ["", "null", "undefined", "NaN", "None", "\u{ffff}", &long] {
+            let line = format!(r#"{{"action":"publish","id":"{id}","data":1}}"#);
+            let mistake = written(line.as_bytes()).unwrap_err();
+            assert_eq!(mistake.id.as_deref(), Some(id));
+            assert!(mistake.message.starts_with("The id must "), "{mistake:?}");
+        }
+        let longest = format!(r#"{{"action":"leave","id":"{}"}}"#, "é".repeat(64));
+        assert!(written(longest.as_bytes()).is_ok());
+    }
 
     #[test]
     fn text_is_sent_as_it_is() {

@@ -20,6 +20,7 @@ use crate::deployment::{Api, Authorization, Deployment, Function, localized};
 use crate::dynamodb::{self, DynamoDb, Store};
 use crate::faults::{Document, Faults};
 use crate::gateway::connections::Connections;
+use crate::gateway::journal::Journal;
 use crate::gateway::listener::{Listener, Peer};
 use crate::gateway::quotas::Quotas;
 use crate::gateway::tls::Identity;
@@ -117,6 +118,15 @@ impl Prepared<'_> {
             Some(directory) => format!("--data {}", directory.display()),
             None => "cannot make the tables".to_owned(),
         })?;
+        let (journal, former) = match &options.data {
+            // Without a $disconnect route nobody asks for the journal.
+            Some(data) if api.routes.contains_key("$disconnect") => {
+                let journal = Journal::open(data)?;
+                let former = journal.left_open(&api.stage)?;
+                (Some(journal), former)
+            }
+            _ => (None, Vec::new()),
+        };
         let secret = match &options.secret {
             Some(secret) => secret.clone(),
             None => format!("{:032x}", rand::random::<u128>()),
@@ -171,6 +181,7 @@ impl Prepared<'_> {
         let gateway = Arc::new(Gateway {
             functions: pools.clone(),
             connections: Connections::default(),
+            journal,
             faults,
             callers,
             clock: Arc::clone(&clock),
@@ -208,9 +219,12 @@ impl Prepared<'_> {
             gateway::router(Arc::clone(&gateway)).into_make_service_with_connect_info::<Peer>();
         let listener = Listener::new(listener, self.identity.acceptor);
         let reap_after = Duration::from_secs(options.reap_after);
+        let server = tokio::spawn(axum::serve(listener, service).into_future());
+        // Only now: the functions may call @connections.
+        tokio::spawn(gateway::end_former(Arc::clone(&gateway), former));
         Ok(Stack {
             reaper: tokio::spawn(reap(pools.clone(), clock, reap_after)),
-            server: tokio::spawn(axum::serve(listener, service).into_future()),
+            server,
             gateway,
             pools,
             processes,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use axum::http::HeaderMap;
 use chrono::DateTime;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::account::API_ID;
@@ -15,7 +16,7 @@ use crate::faults::Handshake;
 use crate::{ids, log, query};
 
 /// A client, as known from its handshake.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Client {
     pub(crate) connection_id: String,
     /// Epoch milliseconds.
@@ -24,7 +25,8 @@ pub(crate) struct Client {
     pub(crate) user_agent: Option<String>,
     /// The host that the client requested.
     pub(crate) domain_name: String,
-    /// For fault rules.
+    /// For fault rules. The journal does not hold it, since its query may hold a token.
+    #[serde(skip)]
     pub(crate) handshake: Handshake,
     /// The context that the Lambda authorizer returned.
     pub(crate) authorizer: Option<Value>,
@@ -47,7 +49,7 @@ impl Client {
 }
 
 /// The API key of a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ApiKey {
     pub(crate) value: String,
     pub(crate) id: String,

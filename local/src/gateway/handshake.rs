@@ -217,25 +217,17 @@ async fn connect(
     if faulty.as_ref().is_some_and(Handshake::hangs) {
         return Err(Unopened::Unanswered);
     }
-    // Without a $connect route every connection is accepted.
-    let subprotocol = match gateway.api.routes.get("$connect") {
-        None => None,
-        Some(route) => {
-            match invoke_connect(&gateway, &client, faulty.as_mut(), route, &event).await {
-                Ok(answer) if (200..300).contains(&answer.status) => answer.subprotocol,
-                Ok(answer) => {
-                    refused(&client, json!({ "status": answer.status }));
-                    return Err(Refusal::by_function(answer.status).into());
-                }
-                Err(failure) => {
-                    refused(&client, json!({ "error": failure.message() }));
-                    let status = failure.handshake_status();
-                    return Err(Refusal::by_gateway(status, failure.message()).into());
-                }
-            }
-        }
-    };
-    if faulty.as_ref().is_some_and(Handshake::is_early) {
+    // Before $connect: it may have written its rows when the gateway is killed.
+    if let Some(journal) = &gateway.journal {
+        journal.add(&gateway.api.stage, &client);
+    }
+    let accepted = ask(&gateway, &client, faulty.as_mut(), &event).await;
+    let is_early = faulty.as_ref().is_some_and(Handshake::is_early);
+    if let (Some(journal), true) = (&gateway.journal, accepted.is_err() || is_early) {
+        journal.remove(&client.connection_id);
+    }
+    let subprotocol = accepted?;
+    if is_early {
         // The connection has ended already: its client finds the socket closed.
         tokio::spawn(upgrade);
         return Ok(subprotocol);
@@ -251,11 +243,36 @@ async fn connect(
         match upgrade.await {
             Ok(upgraded) => serve(&gateway, &connection, outbox, upgraded).await,
             // The client left while $connect ran. The function has accepted it, so $disconnect is invoked.
-            Err(_) => ended(&gateway, &connection, End::from_cause(Cause::LOST)).await,
+            Err(_) => ended(&gateway, &connection.client, End::from_cause(Cause::LOST)).await,
         }
         drop(serving);
     });
     Ok(subprotocol)
+}
+
+/// Asks `$connect` whether it accepts the client, and returns the subprotocol. Without a `$connect` route every client is
+/// accepted.
+async fn ask(
+    gateway: &Gateway,
+    client: &Client,
+    faulty: Option<&mut Handshake>,
+    event: &Value,
+) -> Result<Option<String>, Refusal> {
+    let Some(route) = gateway.api.routes.get("$connect") else {
+        return Ok(None);
+    };
+    match invoke_connect(gateway, client, faulty, route, event).await {
+        Ok(answer) if (200..300).contains(&answer.status) => Ok(answer.subprotocol),
+        Ok(answer) => {
+            refused(client, json!({ "status": answer.status }));
+            Err(Refusal::by_function(answer.status))
+        }
+        Err(failure) => {
+            refused(client, json!({ "error": failure.message() }));
+            let status = failure.handshake_status();
+            Err(Refusal::by_gateway(status, failure.message()))
+        }
+    }
 }
 
 /// Invokes `$connect`, and `$disconnect` beside it if a fault rule demands that.

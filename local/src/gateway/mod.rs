@@ -9,6 +9,7 @@ mod handshake;
 mod integration;
 mod invocations;
 mod invoke;
+pub(crate) mod journal;
 pub(crate) mod listener;
 mod management;
 pub(crate) mod quotas;
@@ -20,3 +21,4 @@ mod websocket;
 
 pub(crate) use front_door::router;
 pub(crate) use state::Gateway;
+pub(crate) use websocket::end_former;

@@ -8,6 +8,7 @@ use dynoxide::Database;
 use tokio::sync::watch;
 
 use super::connections::Connections;
+use super::journal::Journal;
 use super::quotas::Quotas;
 use crate::clock::Clock;
 use crate::deployment::{Api, Table};
@@ -22,6 +23,8 @@ pub(crate) struct Gateway {
     /// By function name.
     pub(crate) functions: BTreeMap<String, Arc<Pool>>,
     pub(crate) connections: Connections,
+    /// Keeps the open connections for the next gateway, if the tables are kept.
+    pub(crate) journal: Option<Journal>,
     pub(crate) faults: Arc<Faults>,
     /// The processes of functions, by their access keys.
     pub(crate) callers: Arc<Callers>,

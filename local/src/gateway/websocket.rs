@@ -117,7 +117,7 @@ pub(crate) async fn serve(
     let writer = tokio::spawn(write(sink, outbox, wanted, Arc::clone(connection)));
     let end = read(gateway, connection, &mut stream).await;
     let farewell = say_goodbye(stream, writer, goodbye, end.close.clone());
-    tokio::join!(farewell, ended(gateway, connection, end));
+    tokio::join!(farewell, ended(gateway, &connection.client, end));
 }
 
 /// Sends the close frame, and waits for the client's part of the closing handshake.
@@ -147,14 +147,25 @@ async fn say_goodbye(
 }
 
 /// Removes the connection, which answers 410 from now on, and runs `$disconnect`.
-pub(crate) async fn ended(gateway: &Gateway, connection: &Connection, end: End) {
-    let client = &connection.client;
+pub(crate) async fn ended(gateway: &Gateway, client: &Client, end: End) {
     gateway.connections.remove(&client.connection_id);
     log::event(
         "close",
         json!({ "connectionId": client.connection_id, "code": end.code, "reason": end.reason }),
     );
     disconnect(gateway, client, &end).await;
+    if let Some(journal) = &gateway.journal {
+        journal.remove(&client.connection_id);
+    }
+}
+
+/// Runs `$disconnect` for the clients of a gateway that was killed, one after the other: no limit of concurrency refuses
+/// one then.
+pub(crate) async fn end_former(gateway: Arc<Gateway>, clients: Vec<Client>) {
+    let _serving = gateway.serving.subscribe();
+    for client in &clients {
+        ended(&gateway, client, End::from_cause(Cause::LOST)).await;
+    }
 }
 
 /// Runs `$disconnect`.

@@ -9,8 +9,6 @@ mod dynamodb;
 mod fanout;
 mod function;
 mod load;
-#[cfg(test)]
-mod load_tests;
 mod local;
 mod memory;
 mod peers;

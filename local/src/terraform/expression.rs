@@ -17,9 +17,7 @@ use hcl_edit::{Number, Span as _};
 
 use super::functions::{self, Arguments};
 use super::problem::{Place, Problem};
-use super::value::{Map, Value, parse_number};
-
-pub(crate) type Outcome = Result<Value, Problem>;
+use super::value::{Map, Outcome, Value, known, parse_number};
 
 /// A file of HCL.
 #[derive(Debug)]
@@ -527,14 +525,6 @@ impl Names for NoNames<'_> {
 
     fn folder(&self) -> &Path {
         self.0
-    }
-}
-
-/// The value, or the reason why it is unknown.
-pub(super) fn known(value: Value) -> Outcome {
-    match value {
-        Value::Unknown(problem) => Err(Problem::clone(&problem)),
-        value => Ok(value),
     }
 }
 

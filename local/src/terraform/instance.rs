@@ -8,8 +8,7 @@ use hcl_edit::expr::Expression;
 use hcl_edit::structure::Body;
 
 use super::expression::{Scope, iterate};
-use super::module::problem_of;
-use super::problem::Problem;
+use super::problem::{Problem, problem_of};
 use super::source::{argument, label};
 use super::value::{Map, Value};
 

@@ -14,6 +14,6 @@ mod value;
 pub(crate) use expression::render;
 pub(crate) use functions::clean;
 pub(crate) use instance::Instance;
-pub(crate) use module::{Module, problem_of};
-pub(crate) use problem::Problem;
+pub(crate) use module::Module;
+pub(crate) use problem::{Problem, problem_of};
 pub(crate) use value::{Map, Value};

@@ -12,13 +12,13 @@ use anyhow::{Result, anyhow, bail};
 use hcl_edit::expr::Expression;
 use hcl_edit::structure::Body;
 
-use super::expression::{File, Names, NoNames, Outcome, Scope, Step, iterate};
+use super::expression::{File, Names, NoNames, Scope, Step, iterate};
 use super::functions::clean;
 use super::instance::Instance;
-use super::problem::{Cause, Place, Problem};
+use super::problem::{Cause, Place, Problem, problem_of};
 use super::source::{Located, Resource, Source, argument, files, parse};
 use super::types;
-use super::value::{Map, Value};
+use super::value::{Map, Outcome, Value};
 
 /// A provider is told its Region; without one this is AWS's own default.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -120,14 +120,6 @@ impl Module {
             },
             _ => problem.to_string(),
         })
-    }
-}
-
-/// An error that begins with the place, and names what lacks its value.
-pub(crate) fn problem_of(problem: &Problem, what: &str) -> anyhow::Error {
-    match &problem.place {
-        Some(place) => anyhow!("{place}: {what} {problem}"),
-        None => anyhow!("{what} {problem}"),
     }
 }
 

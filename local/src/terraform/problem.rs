@@ -3,6 +3,8 @@
 use std::fmt;
 use std::rc::Rc;
 
+use anyhow::anyhow;
+
 /// The reason why an expression has no value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Problem {
@@ -92,5 +94,13 @@ impl fmt::Display for Problem {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// An error that begins with the place, and names what lacks its value.
+pub(crate) fn problem_of(problem: &Problem, what: &str) -> anyhow::Error {
+    match &problem.place {
+        Some(place) => anyhow!("{place}: {what} {problem}"),
+        None => anyhow!("{what} {problem}"),
     }
 }

@@ -12,6 +12,9 @@ use super::problem::Problem;
 /// The entries of a map or object, in the order in which Terraform iterates them.
 pub(crate) type Map = BTreeMap<String, Value>;
 
+/// The value of an expression, or the reason why it has none.
+pub(crate) type Outcome = Result<Value, Problem>;
+
 /// A value. Lists and tuples are one kind here, and so are maps and objects.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
@@ -154,6 +157,14 @@ impl Value {
         let mut out = String::new();
         write_json(self, &mut out);
         out
+    }
+}
+
+/// The value, or the reason why it is unknown.
+pub(super) fn known(value: Value) -> Outcome {
+    match value {
+        Value::Unknown(problem) => Err(Problem::clone(&problem)),
+        value => Ok(value),
     }
 }
 

@@ -17,9 +17,8 @@ use std::rc::Rc;
 
 use bigdecimal::BigDecimal;
 
-use super::expression::{Outcome, known};
 use super::problem::Problem;
-use super::value::{Map, Value};
+use super::value::{Map, Outcome, Value, known};
 pub(crate) use files::clean;
 
 type Function = fn(&Arguments<'_>) -> Result<Value, String>;

@@ -1,4 +1,4 @@
-//! Tests the load client with services that have one defect each.
+//! Tests the load client, most of them with services that have one defect each.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::load::{Address, Round, talk};
+use super::*;
 
 /// The defect of a service.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -125,4 +125,21 @@ async fn one_that_does_not_has_none() {
             "{wrong:?}: {error:#}"
         );
     }
+}
+
+#[test]
+fn a_message_is_of_the_length_that_is_said() {
+    for (round, number) in [("warm", 0), ("room-1000", 99_999)] {
+        let frame: serde_json::Value = serde_json::from_str(&frame(round, number)).unwrap();
+        assert_eq!(frame["data"].as_str().unwrap().len(), MESSAGE_BYTES);
+        assert_eq!(frame["id"], format!("{round}-{number}"));
+    }
+}
+
+#[test]
+fn quantiles_are_of_the_samples() {
+    let samples: Vec<u32> = (0..=100).map(|n| n * 1000).collect();
+    assert_eq!(quantile_ms(&samples, 0.5), 50.0);
+    assert_eq!(quantile_ms(&samples, 0.99), 99.0);
+    assert_eq!(quantile_ms(&[], 0.5), 0.0);
 }

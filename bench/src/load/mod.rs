@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 /// The length of a message's data, in bytes.
 pub(crate) const MESSAGE_BYTES: usize = 64;
 
-/// The longest wait. Only reached when something hangs, or in the tests below.
+/// The longest wait. Only reached when something hangs, or in the tests.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 
 /// The time in which unexpected frames may arrive after a round.
@@ -378,23 +378,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_of_the_length_that_is_said() {
-        for (round, number) in [("warm", 0), ("room-1000", 99_999)] {
-            let frame: serde_json::Value = serde_json::from_str(&frame(round, number)).unwrap();
-            assert_eq!(frame["data"].as_str().unwrap().len(), MESSAGE_BYTES);
-            assert_eq!(frame["id"], format!("{round}-{number}"));
-        }
-    }
-
-    #[test]
-    fn quantiles_are_of_the_samples() {
-        let samples: Vec<u32> = (0..=100).map(|n| n * 1000).collect();
-        assert_eq!(quantile_ms(&samples, 0.5), 50.0);
-        assert_eq!(quantile_ms(&samples, 0.99), 99.0);
-        assert_eq!(quantile_ms(&[], 0.5), 0.0);
-    }
-}
+mod tests;

@@ -145,7 +145,7 @@ impl Gate {
         Gate::default()
     }
 
-    /// Whether a call has reached the gate.
+    /// Tells if a call has reached the gate.
     pub fn is_reached(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0
     }
@@ -289,17 +289,17 @@ impl Proxy {
         kept.unwrap_or_default()
     }
 
-    /// How many processes were killed.
+    /// The number of killed processes.
     pub fn kills(&self) -> usize {
         self.shared.kills.load(Ordering::SeqCst)
     }
 
-    /// How many calls met a fault.
+    /// The number of calls with a fault.
     pub fn faults(&self) -> usize {
         self.shared.faults.load(Ordering::SeqCst)
     }
 
-    /// Whether the functions used an operation that the proxy does not know.
+    /// Tells if the functions used an operation that the proxy does not know.
     pub fn is_puzzled(&self) -> bool {
         self.shared.puzzled.load(Ordering::SeqCst)
     }

@@ -145,7 +145,7 @@ impl Run {
     }
 }
 
-/// Whether an entry has expired. It counts as trimmed then, deleted or not.
+/// Tells if an entry has expired. An expired entry counts as trimmed, deleted or not.
 fn is_expired(item: &Value) -> bool {
     let expires: u64 = item["expiresAt"]["N"].as_str().unwrap().parse().unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

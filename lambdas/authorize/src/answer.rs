@@ -32,21 +32,21 @@ enum Keys {
     Fixed(KeySet),
 }
 
-/// What becomes of a handshake.
+/// The decision about a handshake.
 #[derive(Debug)]
 pub enum Decision {
     /// The client may connect, as this context says.
     Allow(Map<String, Value>),
-    /// It may not (403). The reason is for the log.
+    /// The client may not connect (403). The reason is for the log.
     Deny(String),
-    /// It has no token (401).
+    /// The handshake has no token (401).
     NoToken,
-    /// The issuer's keys cannot be had (500).
+    /// The issuer's keys are unavailable (500).
     KeysUnavailable,
 }
 
 impl Authorizer {
-    /// Reads no key yet.
+    /// Makes the authorizer. Keys are read later.
     pub fn new(settings: Settings) -> Self {
         Self {
             claims: settings.claims,
@@ -114,7 +114,7 @@ fn guest() -> String {
     "guest-".chars().chain(tail).collect()
 }
 
-/// What `chat::identity` reads. Every value is a string, as API Gateway would make it.
+/// The context, which `chat::identity` reads. Every value is a string, as API Gateway would make it.
 fn context(identity: &Identity) -> Map<String, Value> {
     let mut context = Map::new();
     let mut insert = |key: &str, value: Option<String>| {

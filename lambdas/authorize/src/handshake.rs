@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 /// The longest token, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 4_096;
 
-/// What comes before a token among the offered subprotocols: browsers can set no other header.
+/// The prefix of a token among the offered subprotocols: a browser cannot set any other header.
 const SUBPROTOCOL: &str = "roomchat.token.";
 
 /// The event of a REQUEST authorizer, as far as it is looked at. Every map may be `null`.
@@ -35,11 +35,11 @@ fn or_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 /// The token of a handshake.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
-    /// None is given.
+    /// The handshake has no token.
     Nothing,
-    /// One.
+    /// The only token.
     Token(String),
-    /// Several, one that is too long, or credentials that are not a token.
+    /// Several tokens, a token that is too long, or credentials that are not a token.
     Unusable(&'static str),
 }
 
@@ -149,7 +149,7 @@ mod tests {
         let of = |bytes| found(json!({"queryStringParameters": {"token": "x".repeat(bytes)}}));
         assert_eq!(of(4_096), token(&"x".repeat(4_096)));
         assert_eq!(of(4_097), Found::Unusable("the token is too long"));
-        // Empty, it is given and is not a token.
+        // An empty token is given, but is not a token.
         assert_eq!(of(0), token(""));
     }
 }

@@ -1,9 +1,9 @@
 //! Fetches the issuer's keys by URL and keeps them.
 //!
 //! The keys are fetched when first needed and kept for as long as the issuer says (`Cache-Control: max-age`), at least
-//! 5 minutes and at most a day. While the issuer does not answer, they serve for another day. A token with an unknown
-//! `kid` has them fetched at once, since the issuer may have changed its key, but at most once a minute: a flood of
-//! made-up `kid`s is not passed on to the issuer.
+//! 5 minutes and at most a day. While the issuer does not answer, they are used for another day. A token with an
+//! unknown `kid` has them fetched at once, since the issuer may have changed its key, but at most once a minute: a
+//! flood of made-up `kid`s is not passed on to the issuer.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::keys::KeySet;
 /// The least and the longest time that keys are kept, in milliseconds.
 const FRESH_MS: (i64, i64) = (300_000, 86_400_000);
 
-/// How long keys serve beyond that, while the issuer does not answer.
+/// The time that keys are used beyond that while the issuer does not answer, in milliseconds.
 const STALE_MS: i64 = 86_400_000;
 
 /// The least time between two fetches for an unknown `kid`, and between two of an issuer that does not answer.
@@ -30,7 +30,7 @@ const PAUSE_MS: i64 = 60_000;
 /// The same where there are no keys at all: nobody can connect.
 const PAUSE_WITHOUT_KEYS_MS: i64 = 5_000;
 
-/// How long a fetch may take. The handshake waits for it, and API Gateway gives that 29 s with `$connect`.
+/// The longest time of a fetch. The handshake waits for it, and API Gateway allows 29 s for it and `$connect` together.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest key set. An RSA key with its certificates has about 5 KB.
@@ -58,7 +58,7 @@ struct Kept {
 pub struct Unavailable;
 
 impl Jwks {
-    /// Fetches nothing yet.
+    /// Makes the store of keys. They are fetched when first needed.
     pub fn new(url: String) -> Self {
         let connector = Connector::builder()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))

@@ -1,5 +1,5 @@
-//! The issuer's public keys. **A key says which algorithms it verifies, a token never does**: a token that chose would
-//! choose `none`, or an HMAC under the public key's text.
+//! The issuer's public keys. **A key says which algorithms it verifies, a token never does**: an attacker could choose
+//! `none`, or an HMAC whose secret is the text of the public key.
 
 use std::str::FromStr as _;
 
@@ -29,13 +29,13 @@ pub struct KeySet(Vec<Key>);
 #[derive(Debug)]
 pub struct Key {
     kid: Option<String>,
-    /// What it verifies.
+    /// The algorithms that the key verifies.
     pub algorithms: Vec<Algorithm>,
     /// The key itself.
     pub decoding: DecodingKey,
 }
 
-/// Why a key set cannot be used.
+/// The reason why a key set cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KeySetError {
@@ -79,8 +79,8 @@ impl KeySet {
         }])
     }
 
-    /// The keys that may have signed a token: those of its `kid`; without a `kid`, the only one of the set. A secret has
-    /// no `kid` and is meant by every one.
+    /// The keys that may have signed a token: those of its `kid`; without a `kid`, the only one of the set. A secret
+    /// has no `kid` and matches every token.
     pub fn of(&self, kid: Option<&str>) -> Vec<&Key> {
         match (kid, self.0.as_slice()) {
             (_, [only]) if only.algorithms == [Algorithm::HS256] => vec![only],

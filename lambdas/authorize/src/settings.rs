@@ -12,18 +12,18 @@ use crate::keys::KeySet;
 /// The shortest secret, in bytes: as long as the hash of HS256 (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
 
-/// What the authorizer accepts.
+/// The settings of the authorizer.
 #[derive(Debug)]
 pub struct Settings {
-    /// Which tokens are accepted and what is read from them.
+    /// The rules for accepting tokens, and the names of the claims that are read.
     pub claims: Claims,
     /// The rights of a user without a token; none where every user needs one.
     pub anonymous: Option<Grants>,
-    /// Where the keys are.
+    /// The source of the keys.
     pub keys: KeySource,
 }
 
-/// Which tokens are accepted and what is read from them.
+/// The rules for accepting tokens, and the names of the claims that are read.
 #[derive(Debug)]
 pub struct Claims {
     /// The only accepted `iss`.
@@ -40,7 +40,7 @@ pub struct Claims {
     pub default_rooms: Grants,
 }
 
-/// Where the keys are.
+/// The source of the keys.
 #[derive(Debug)]
 pub enum KeySource {
     /// The URL of a JSON Web Key Set (RFC 7517).
@@ -123,7 +123,7 @@ impl Settings {
     }
 }
 
-/// Keys that come over a connection which anybody can change are not keys.
+/// Refuses keys from a connection that an attacker can change.
 fn checked_url(url: String) -> anyhow::Result<String> {
     let loopback = ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| {
         url.strip_prefix("http://")

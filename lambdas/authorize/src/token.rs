@@ -12,20 +12,20 @@ use thiserror::Error;
 use crate::keys::Key;
 use crate::settings::Claims;
 
-/// Why a token is refused. For the log alone: the text holds nothing of the token.
+/// The reason why a token is refused. It goes to the log only, and the text holds nothing of the token.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Refused {
     /// Not three parts of base64url, or not JSON in them.
     #[error("the token cannot be read")]
     Malformed,
-    /// The header has `crit`: extensions that must be understood, and are not.
+    /// The header has `crit`: extensions that a verifier must know. None is known here.
     #[error("the token's header has crit")]
     Critical,
-    /// No key of this `kid`, or none and the set has several keys.
+    /// No key has this `kid`, or the token has no `kid` and the set has several keys.
     #[error("no key of the token's kid")]
     UnknownKey,
-    /// The header's `alg` is none that the key verifies.
+    /// The key does not verify the header's `alg`.
     #[error("the token's algorithm is not one of its key")]
     Algorithm,
     /// The signature does not match.
@@ -40,13 +40,13 @@ pub enum Refused {
     /// `nbf` has not come.
     #[error("the token is not valid yet")]
     Early,
-    /// `iss` is another one.
+    /// `iss` is another issuer.
     #[error("the token is of another issuer")]
     Issuer,
-    /// `aud` is another one.
+    /// `aud` is another audience.
     #[error("the token is for another audience")]
     Audience,
-    /// The user is no name that a user can have.
+    /// The user breaks a rule for names.
     #[error("the token's user is not allowed: user {0}")]
     User(String),
     /// The rights cannot be read.
@@ -58,7 +58,7 @@ pub enum Refused {
 ///
 /// # Errors
 ///
-/// The token is not one, or has `crit`.
+/// The text is not a token, or the header has `crit`.
 pub fn header(token: &str) -> Result<Header, Refused> {
     let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Malformed)?;
     match header.crit {
@@ -133,7 +133,7 @@ fn identity(token: &Map<String, Value>, claims: &Claims) -> Result<Identity, Ref
         .and_then(Value::as_str)
         .ok_or(Refused::Claim("of the user"))?;
     check_user(user).map_err(|error| Refused::User(error.to_string()))?;
-    // So the authorizer names those who have no token.
+    // The authorizer itself gives such names to users without a token.
     if user.starts_with("guest-") {
         return Err(Refused::User("must not begin with guest-".to_owned()));
     }
@@ -155,7 +155,7 @@ fn identity(token: &Map<String, Value>, claims: &Claims) -> Result<Identity, Ref
 }
 
 /// One of the token's audiences must be ours. An access token of Cognito has no `aud`, and the same in `client_id`:
-/// API Gateway's own JWT authorizers take that one where `aud` is missing.
+/// API Gateway's own JWT authorizers take `client_id` where `aud` is missing.
 fn check_audience(token: &Map<String, Value>, audience: &[String]) -> Result<(), Refused> {
     let is_ours = |value: &Value| {
         value
@@ -172,7 +172,7 @@ fn check_audience(token: &Map<String, Value>, audience: &[String]) -> Result<(),
     if ours { Ok(()) } else { Err(Refused::Audience) }
 }
 
-/// The rights are an object, or the text of one: some identity providers have claims of text alone.
+/// Reads the rights: an object, or its JSON as text, since some identity providers have only claims of text.
 fn grants(claim: Option<&Value>, default: &Grants) -> Result<Grants, Refused> {
     let grants = match claim {
         None | Some(Value::Null) => return Ok(default.clone()),

@@ -1,4 +1,4 @@
-//! Who a connection is and what it may do: the context of the authorizer, which comes with every event.
+//! The user of a connection and the user's rights: the context of the authorizer, which comes with every event.
 //!
 //! API Gateway runs the authorizer at the handshake and adds its context to each later event of the connection as
 //! `requestContext.authorizer`, so a right costs no request. Where identity is on (`AUTH_MODE=required`) an event without a
@@ -11,13 +11,13 @@ use thiserror::Error;
 
 use crate::protocol::{ErrorName, Failure, Grants, Name, NameError, Right};
 
-/// How long after its token's end a connection still gets messages, in seconds: the leeway of the authorizer.
+/// The time after its token's end in which a connection still gets messages, in seconds: the leeway of the authorizer.
 pub const LEEWAY_S: i64 = 30;
 
 /// The longest name that is shown for a user, in characters. A longer one is cut.
 pub const MAX_DISPLAY_CHARS: usize = 64;
 
-/// Whether the names of users are verified.
+/// The setting `AUTH_MODE`: tells if the names of users are verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Auth {
     /// Users name themselves, and everybody may enter every room.
@@ -27,10 +27,10 @@ pub enum Auth {
     Required,
 }
 
-/// Who has sent an event.
+/// The sender of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// Somebody whose name nothing has verified; identity is off.
+    /// A sender whose name is not verified: identity is off.
     Anyone,
     /// A verified user.
     Verified(Box<Identity>),
@@ -47,9 +47,9 @@ pub struct Identity {
     pub name: Option<String>,
     /// The rights, by pattern of rooms.
     pub grants: Grants,
-    /// When the token ends, in seconds since 1970. None for a user without a token.
+    /// The end of the token, in seconds since 1970. None for a user without a token.
     pub exp: Option<i64>,
-    /// When the token was issued, in seconds since 1970.
+    /// The time of the token's issue, in seconds since 1970.
     pub iat: Option<i64>,
 }
 
@@ -78,7 +78,7 @@ impl Caller {
         }
     }
 
-    /// Refuses an event without a verified user and one of an ended token: the first check of every action.
+    /// Refuses an event without a verified user, and an event whose token has expired: the first check of every action.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl Caller {
         }
     }
 
-    /// Whether the caller has `right` in `room`. Where identity is off, everybody has all but `moderate`.
+    /// Tells if the caller has `right` in `room`. Where identity is off, every caller has all rights but `moderate`.
     pub fn may(&self, right: Right, room: &str) -> bool {
         match self {
             Self::Anyone => right != Right::Moderate,
@@ -125,8 +125,8 @@ impl Caller {
         }
     }
 
-    /// When a row is void that would otherwise be void at `at_s`, in seconds since 1970: not later than
-    /// [`LEEWAY_S`] after the token's end.
+    /// Limits the expiry time `at_s` of a row, in seconds since 1970: the row expires at most [`LEEWAY_S`] after the
+    /// token's end.
     pub fn row_end(&self, at_s: i64) -> i64 {
         let exp = self.identity().and_then(|identity| identity.exp);
         exp.map_or(at_s, |exp| at_s.min(exp.saturating_add(LEEWAY_S)))

@@ -36,7 +36,7 @@ pub(super) fn attributes(instance: &Instance, region: &str, wanted: Option<&str>
             let texts = texts(instance, region, wanted);
             let unknown = named_by(&instance.kind).and_then(|name| instance.unknown(name));
             let value = |text: String| match unknown {
-                // What is made of an unknown name is as unknown.
+                // A text made from an unknown name is unknown too.
                 Some(problem) => Value::Unknown(Rc::clone(problem)),
                 None => text.into(),
             };
@@ -48,8 +48,7 @@ pub(super) fn attributes(instance: &Instance, region: &str, wanted: Option<&str>
     }
 }
 
-/// The folder or file that the module `terraform-aws-modules/lambda` would zip by a program: it runs without having been
-/// zipped.
+/// The folder or file that the module `terraform-aws-modules/lambda` would zip. The gateway runs it unzipped.
 fn source_of(instance: &Instance) -> Option<String> {
     let query = instance.get("query").ok()??.entries()?.clone();
     let source: serde_json::Value =
@@ -255,7 +254,7 @@ fn api(id: &str, instance: &Instance, region: &str) -> Texts {
     ]
 }
 
-/// What has no meaning beyond being its own: identifiers within API Gateway, and what the `random` provider draws.
+/// Texts that only have to be unique: identifiers within API Gateway, and the results of the `random` provider.
 fn drawn(kind: &str, address: &str) -> Texts {
     let drawn = || (10_000_000 + hash(address, 90_000_000)).to_string();
     match kind {
@@ -273,7 +272,7 @@ fn drawn(kind: &str, address: &str) -> Texts {
         {
             vec![("id", address.to_owned())]
         }
-        // What only AWS knows.
+        // Only AWS knows the attributes of any other type.
         _ => Vec::new(),
     }
 }
@@ -284,7 +283,7 @@ fn hash(text: &str, range: u64) -> u64 {
         .fold(0, |hash, byte| (hash * 257 + u64::from(byte)) % range)
 }
 
-/// The statements of a policy as JSON. It is read by people and by nobody here, so what is unknown is left out.
+/// The statements of a policy as JSON. Only people read it, so unknown values are left out.
 fn policy_document(instance: &Instance) -> String {
     let mut statements = Vec::new();
     for statement in instance.blocks("statement").unwrap_or_default() {

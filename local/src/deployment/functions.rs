@@ -15,7 +15,7 @@ const MEMORY_MB: u64 = 128;
 /// A Lambda function.
 #[derive(Debug, Clone)]
 pub(crate) struct Function {
-    /// What the function is called in the log, and the name of its native program: the Terraform map key or label, or its
+    /// The function's name in the log and the name of its native program: the Terraform map key or label, or its
     /// `function_name` where another function has the same key.
     pub(crate) key: String,
     pub(crate) function_name: String,
@@ -30,7 +30,7 @@ pub(crate) struct Function {
     /// Invocations at once before Lambda throttles; `None` is the account's limit.
     pub(crate) reserved_concurrency: Option<u64>,
     pub(crate) environment: BTreeMap<String, String>,
-    /// Whether a route or authorizer of the served API invokes it.
+    /// Set if a route or authorizer of the served API invokes the function.
     pub(crate) is_served: bool,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Layer {
 /// Reads every function, by its name. A function that no route invokes and that cannot be read is a notice.
 ///
 /// # Errors
-/// When a function of the served API needs what only AWS knows.
+/// When a function of the served API needs a value that only AWS knows.
 pub(super) fn read(
     module: &Module,
     api: &Api,
@@ -122,7 +122,7 @@ fn function(
 ) -> Result<Function> {
     let name = declared.string("function_name")?;
     let mut environment = environment(declared, &name, env)?;
-    // What Lambda sets from the function's logging configuration.
+    // Lambda sets these from the function's logging configuration.
     if let Some(logging) = declared.blocks("logging_config")?.into_iter().next() {
         let settings = [
             ("log_format", "AWS_LAMBDA_LOG_FORMAT"),
@@ -151,7 +151,7 @@ fn function(
         layers: layers(module, declared, &name, notices)?,
         memory_mb: memory_mb.unwrap_or(MEMORY_MB),
         timeout: Duration::from_secs(timeout),
-        // -1 is Terraform's word for "unreserved".
+        // -1 means "unreserved" in Terraform.
         reserved_concurrency: declared
             .get("reserved_concurrent_executions")?
             .and_then(Value::as_u64),

@@ -97,7 +97,7 @@ impl Response {
     /// `key` is `$default`, or an expression that a whole status must match: `/200/`, `/2\d\d/`.
     ///
     /// # Errors
-    /// When the key is neither.
+    /// When the key is neither `$default` nor such an expression.
     pub(crate) fn parse(key: &str, templates: Templates) -> Result<Response> {
         let expression = key.strip_prefix('/').and_then(|key| key.strip_suffix('/'));
         let status = match expression {

@@ -35,7 +35,7 @@ pub(crate) use throttle::Throttle;
 /// API Gateway's default and largest integration timeout for WebSocket APIs.
 const INTEGRATION_TIMEOUT_MS: u64 = 29_000;
 
-/// What the command line says of the Terraform folder.
+/// The options of the command line that concern the Terraform folder.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted<'a> {
     /// Values of variables.
@@ -107,8 +107,8 @@ impl Deployment {
     /// Reads the declaration in a Terraform folder.
     ///
     /// # Errors
-    /// When it is not clear which WebSocket API and stage to serve, or when a route or authorizer of the API needs what does
-    /// not run here, or a value that only AWS knows. Anything else that does not run here is a notice.
+    /// When it is not clear which WebSocket API and stage to serve, or when a route or authorizer of the API needs a
+    /// part that does not run here, or a value that only AWS knows. Anything else that does not run here is a notice.
     pub fn load(directory: &Path, wanted: Wanted<'_>) -> Result<Deployment> {
         let module = Module::load(directory, wanted.vars, &|instance, region| {
             computed::attributes(instance, region, wanted.api)
@@ -201,7 +201,7 @@ fn served<'a>(module: &'a Module, kind: &str) -> Result<Vec<&'a Instance>> {
     Ok(served)
 }
 
-/// The only one of them, or that which a flag names.
+/// The only instance, or the instance that a flag names.
 fn one<'a>(
     module: &Module,
     mut found: Vec<&'a Instance>,
@@ -235,12 +235,12 @@ fn one<'a>(
     }
 }
 
-/// Whether an API is one of WebSockets.
+/// Tells if an API is a WebSocket API.
 fn is_websocket(api: &Instance) -> bool {
     matches!(api.optional_string("protocol_type"), Ok(Some(protocol)) if protocol == "WEBSOCKET")
 }
 
-/// Whether an API or a stage is the one that a flag names.
+/// Tells if a flag names this API or stage.
 fn is_called(declared: &Instance, wanted: &str) -> bool {
     declared.address == wanted
         || matches!(declared.optional_string("name"), Ok(Some(name)) if name == wanted)

@@ -1,10 +1,10 @@
-//! What is declared and does not run here, each in a sentence with what stands in for it.
+//! Notices about declared resources that do not run here, with their replacements.
 
 use super::is_websocket;
 use crate::account::API_ID;
 use crate::terraform::{Instance, Module};
 
-/// What invokes a function and is not here, with the argument that names the function.
+/// Resource types that invoke a function on AWS and do not run here, with the argument that names the function.
 const TRIGGERS: [(&str, &str); 8] = [
     ("aws_lambda_event_source_mapping", "function_name"),
     ("aws_sns_topic_subscription", "endpoint"),

@@ -6,11 +6,11 @@ use anyhow::Result;
 
 use crate::terraform::{Instance, Module, clean};
 
-/// A zip, or a folder that holds what the zip would.
+/// A zip, or a folder with the same files.
 #[derive(Debug, Clone)]
 pub(crate) struct Package {
     pub(crate) path: PathBuf,
-    /// What Terraform would zip into the package: it runs without having been zipped.
+    /// The files that Terraform would zip into the package. The gateway runs them unzipped.
     pub(crate) archive: Option<Archive>,
 }
 
@@ -39,7 +39,7 @@ impl Archive {
 /// The package of a function or layer, if Terraform names one.
 ///
 /// # Errors
-/// When its place cannot be known without AWS.
+/// When only AWS knows the path of the package.
 pub(super) fn of(module: &Module, declared: &Instance) -> Result<Option<Package>> {
     let filename = match declared.optional_string("filename")? {
         Some(filename) => Some(filename),
@@ -50,7 +50,7 @@ pub(super) fn of(module: &Module, declared: &Instance) -> Result<Option<Package>
     };
     let path = clean(&module.directory.join(&filename));
     let archive = match archive_of(module, &filename)? {
-        // A file that is not a zip is all that the zip would hold.
+        // A file that is not a zip counts as the only file of the zip.
         None if path.is_file()
             && path
                 .extension()
@@ -83,7 +83,7 @@ fn uploaded(module: &Module, declared: &Instance) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// The archive whose output a `filename` is.
+/// The archive whose output is this `filename`.
 fn archive_of(module: &Module, filename: &str) -> Result<Option<Archive>> {
     // The provider has both forms; the resource is the older one.
     for kind in ["data.archive_file", "archive_file"] {

@@ -33,7 +33,7 @@ impl SelectionExpression {
     /// Parses the expression.
     ///
     /// # Errors
-    /// When it names a variable other than the request's body: a WebSocket route can select by nothing else.
+    /// When it names a variable other than the request's body: a WebSocket API selects routes by the body only.
     pub(crate) fn parse(text: &str) -> Result<SelectionExpression> {
         SelectionExpression::parse_any(text, false)
     }
@@ -109,7 +109,8 @@ impl SelectionExpression {
         out
     }
 
-    /// Selects the route key of a message, by an exact and case-sensitive match, or else `$default`; `None` without either.
+    /// Selects the route key of a message, by an exact, case-sensitive match. Otherwise `$default`; `None` without
+    /// that.
     ///
     /// No message reaches `$connect` or `$disconnect`: those routes are for the connection's events.
     pub(crate) fn select<'a>(

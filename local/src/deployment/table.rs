@@ -11,7 +11,7 @@ pub struct Table {
     pub name: String,
     /// The CreateTable request.
     pub create: serde_json::Value,
-    /// The attribute that holds when an item expires, in epoch seconds.
+    /// The attribute that holds the expiry time of an item, in epoch seconds.
     pub ttl_attribute: Option<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Evaluates Terraform's expressions and templates.
 //!
-//! An expression that needs what only AWS knows is an error with that cause, see [`Problem`]. Inside a list or map such an
-//! error becomes [`Value::Unknown`], so that the other elements stay known.
+//! An expression that needs a value only AWS knows is an error with that cause, see [`Problem`]. Inside a list or map
+//! such an error becomes [`Value::Unknown`], so that the other elements stay known.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,16 +34,16 @@ pub(super) enum Step {
     Key(Value),
 }
 
-/// What references lead to.
+/// The names that references use.
 pub(super) trait Names {
-    /// The value at the beginning of a reference, and how many of the steps lead to it. `None` for an unknown root.
+    /// The value at the beginning of a reference, and the number of steps to it. `None` for an unknown root.
     fn resolve(&self, root: &str, steps: &[Step]) -> Result<Option<(Value, usize)>, Problem>;
 
     /// The folder that relative paths start from.
     fn folder(&self) -> &Path;
 }
 
-/// Where an expression is evaluated.
+/// The names and the file of an expression.
 pub(super) struct Scope<'a> {
     pub(super) names: &'a dyn Names,
     pub(super) file: &'a File,
@@ -148,7 +148,7 @@ impl<'a> Scope<'a> {
     fn binary(&self, left: &Expression, operator: BinaryOperator, right: &Expression) -> Outcome {
         use BinaryOperator as Op;
         let (left, right) = (self.value(left), self.value(right));
-        // One side may decide although the other is unknown.
+        // One operand may decide although the other is unknown.
         if let Op::And | Op::Or = operator {
             let decisive = operator == Op::Or;
             let (left, right) = (left.and_then(|v| truth(&v)), right.and_then(|v| truth(&v)));
@@ -164,7 +164,7 @@ impl<'a> Scope<'a> {
         let (left, right) = (left?, right?);
         match operator {
             Op::Eq | Op::NotEq => {
-                // Whatever is unknown inside is not equal to null.
+                // A value with unknown parts is not equal to null.
                 if let (false, false, Some(problem)) = (
                     left.is_null(),
                     right.is_null(),
@@ -360,7 +360,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// Evaluates an argument of `try` or `can`: what is wrong inside a list or map fails, too.
+    /// Evaluates an argument of `try` or `can`: an error inside a list or map fails, too.
     fn attempt(&self, argument: &Expression) -> Outcome {
         let value = self.value(argument)?;
         match value.unknown() {
@@ -462,7 +462,7 @@ pub(crate) fn render(name: &str, text: String, variables: &Map, folder: &Path) -
     scope.template(&template, Form::Lines)
 }
 
-/// How a template is written, which decides how much a `~` removes.
+/// The form of a template, which decides how much a `~` removes.
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
     /// Between quotes: every blank and line break.
@@ -515,7 +515,7 @@ impl File {
     }
 }
 
-/// Where there is nothing to refer to: in templates and in files of variables.
+/// No names: for templates and files of variables, whose expressions refer to nothing.
 pub(super) struct NoNames<'a>(pub(super) &'a Path);
 
 impl Names for NoNames<'_> {
@@ -635,7 +635,7 @@ fn text(value: &Value) -> Result<String, Problem> {
     value.text().map_err(Problem::invalid)
 }
 
-/// Whether a `~` of the element removes the blanks before it, and those after it.
+/// Tells if a `~` of the element removes the blanks before the element, and those after it.
 fn strips_of(element: &Element) -> (bool, bool) {
     let (start, end) = match element {
         Element::Literal(_) => return (false, false),

@@ -12,7 +12,7 @@ use super::problem::{Problem, problem_of};
 use super::source::{argument, label};
 use super::value::{Map, Value};
 
-/// The blocks and arguments that are for Terraform itself.
+/// The blocks and arguments that Terraform itself uses.
 const TERRAFORMS_OWN: [&str; 7] = [
     "lifecycle",
     "provisioner",
@@ -108,7 +108,7 @@ impl Instance {
         self
     }
 
-    /// What other expressions see of the instance.
+    /// The instance's value in other expressions.
     pub(super) fn exported(&self, computed: Vec<(&'static str, Value)>) -> Value {
         let mut all: Map = self.attributes.clone();
         for (name, block) in &self.blocks {
@@ -132,7 +132,7 @@ impl Instance {
     /// The attribute's value; `None` when it is absent or null.
     ///
     /// # Errors
-    /// When it is there and cannot be evaluated without a provider.
+    /// When the attribute is present and cannot be evaluated without a provider.
     pub(crate) fn get(&self, name: &str) -> Result<Option<&Value>> {
         match self.attributes.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -247,7 +247,7 @@ impl Instance {
             .collect())
     }
 
-    /// Why an attribute is unknown, if it is.
+    /// The reason why an attribute is unknown, if it is.
     pub(crate) fn unknown(&self, name: &str) -> Option<&Rc<Problem>> {
         match self.attributes.get(name) {
             Some(Value::Unknown(problem)) => Some(problem),

@@ -1,7 +1,7 @@
 //! Evaluates a Terraform folder and the modules that it calls.
 //!
-//! Each local, variable, output and resource is evaluated when something refers to it, and once. What only AWS knows is
-//! remembered with its reason and matters only when somebody asks for it.
+//! Each local, variable, output and resource is evaluated once, at the first reference to it. A value that only AWS
+//! knows is kept as unknown, with the reason. It is an error only where the value is needed.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -23,7 +23,7 @@ use super::value::{Map, Outcome, Value};
 /// A provider is told its Region; without one this is AWS's own default.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// How deep modules call modules at most: one that calls itself has no end.
+/// The deepest nesting of module calls: a module that calls itself would never end.
 const MAX_DEPTH: usize = 20;
 
 /// Returns the attributes that a provider computes for an instance, given the provider's Region.
@@ -33,10 +33,10 @@ pub(crate) type Computed<'a> = &'a dyn Fn(&Instance, &str) -> Vec<(&'static str,
 pub(crate) struct Module {
     /// The provider's Region.
     pub(crate) region: String,
-    /// Where Terraform would run: what relative paths are relative to. Absolute.
+    /// The folder in which Terraform would run, and from which relative paths start. Absolute.
     pub(crate) directory: PathBuf,
     instances: Vec<Instance>,
-    /// The resources of which nobody knows how many there are: type, address and reason.
+    /// The resources whose number is unknown: type, address and reason.
     uncounted: Vec<(String, String, Problem)>,
     /// The module calls that could not be read.
     unread: Vec<Problem>,
@@ -90,7 +90,7 @@ impl Module {
     /// Every instance of a resource type, in the order of the files and of the `for_each` keys.
     ///
     /// # Errors
-    /// When how many there are cannot be known without a provider.
+    /// When their number is unknown without a provider.
     pub(crate) fn resources(&self, kind: &str) -> Result<Vec<&Instance>> {
         if let Some((_, address, problem)) = self.uncounted.iter().find(|(k, _, _)| k == kind) {
             return Err(problem_of(problem, &format!("the number of {address}")));
@@ -98,12 +98,12 @@ impl Module {
         Ok(self.instances(kind).collect())
     }
 
-    /// The instances of a resource type as far as they are known: for what need not be there.
+    /// The known instances of a resource type, for optional resources.
     pub(crate) fn instances(&self, kind: &str) -> impl Iterator<Item = &Instance> {
         self.instances.iter().filter(move |one| one.kind == kind)
     }
 
-    /// Why the number of some resources of a type is unknown, each in a sentence.
+    /// The reasons why the number of resources of a type is unknown, each as a sentence.
     pub(crate) fn uncounted(&self, kind: &str) -> impl Iterator<Item = String> {
         let uncounted = self.uncounted.iter().filter(move |(k, _, _)| k == kind);
         uncounted.map(|(_, address, problem)| {
@@ -190,7 +190,7 @@ fn spelled(declared: &Located<Body>, text: &str, scope: &Scope<'_>) -> Result<Va
         .parse::<Expression>()
         .ok()
         .and_then(|expression| scope.evaluate(&expression).ok())
-        // A name alone is meant as a string, where a number or boolean is wanted that it is not.
+        // A list with a bare word inside has an unknown element: it is refused, as a bare word alone is.
         .filter(|value| value.unknown().is_none());
     parsed.ok_or_else(|| {
         anyhow!(
@@ -216,7 +216,7 @@ fn fetched(directory: &Path) -> BTreeMap<String, PathBuf> {
     modules.into_iter().flatten().filter_map(entry).collect()
 }
 
-/// What `each` or `count` is.
+/// The values of `each` or `count`.
 type Own = Vec<(String, Value)>;
 
 type Instances = Result<Rc<Vec<Instance>>, Problem>;
@@ -231,15 +231,15 @@ struct Node {
     calls: Vec<String>,
     /// The folder, relative to the root's.
     path: PathBuf,
-    /// The module that calls, and what `each` and `count` are at the call.
+    /// The calling module, and the values of `each` and `count` at the call.
     caller: Option<(Rc<Node>, Own)>,
-    /// What has been evaluated; `None` while it is being evaluated.
+    /// The evaluated values; `None` during the evaluation.
     values: RefCell<HashMap<String, Option<Outcome>>>,
     resources: RefCell<HashMap<String, Instances>>,
     children: RefCell<HashMap<String, Result<Rc<Children>, Problem>>>,
 }
 
-/// How many instances a module call or resource has.
+/// The instances of a module call or resource.
 enum Shape {
     One,
     Counted,
@@ -262,7 +262,7 @@ struct Evaluator<'a> {
     unread: RefCell<Vec<Problem>>,
 }
 
-/// A module as its expressions see it.
+/// The names that a module's expressions can use.
 struct View<'a> {
     evaluator: &'a Evaluator<'a>,
     node: &'a Rc<Node>,
@@ -310,7 +310,7 @@ impl Names for View<'_> {
 }
 
 impl<'a> Evaluator<'a> {
-    /// Evaluates something of a module in its scope.
+    /// Evaluates an expression of a module in the module's scope.
     fn scoped<T>(
         &self,
         node: &Rc<Node>,
@@ -391,7 +391,7 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    /// What a module is given for a variable.
+    /// The value that the call gives to a module's variable.
     fn input(&self, node: &Node, name: &str) -> Result<Option<Value>, Problem> {
         let Some((caller, own)) = &node.caller else {
             return self.given.get(name).cloned().transpose();
@@ -409,7 +409,7 @@ impl<'a> Evaluator<'a> {
             .map(Some)
     }
 
-    /// What `module.NAME` and the steps after it lead to, and how many steps that are.
+    /// The value of `module.NAME` and the steps after it, and the number of steps used.
     fn child(
         &self,
         node: &Rc<Node>,
@@ -578,7 +578,7 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    /// The instances of a resource, or why nobody knows how many there are.
+    /// The instances of a resource, or the reason why their number is unknown.
     fn instances(&self, node: &Rc<Node>, resource: &Resource) -> Instances {
         let name = resource.address();
         if let Some(instances) = node.resources.borrow().get(&name) {
@@ -664,13 +664,13 @@ impl<'a> Evaluator<'a> {
 
 type Repeated = Vec<(Value, Own)>;
 
-/// The keys of a block with `for_each` or `count`, each with what `each` or `count` then is.
+/// The keys of a block with `for_each` or `count`, each with the values of `each` or `count`.
 fn repeated(body: &Body, address: &str, scope: &Scope<'_>) -> Result<(Shape, Repeated), Problem> {
     if let Some(expression) = argument(body, "for_each") {
         let entries = iterate(&scope.evaluate(expression)?)
             .map_err(|problem| problem.at(|| scope.place(expression)))?;
         let each = |(key, value): (Value, Value)| {
-            // A list is no more than a set here.
+            // A list counts as a set here.
             let key = match &key {
                 Value::Number(_) => value.clone(),
                 _ => key,
@@ -697,7 +697,7 @@ fn repeated(body: &Body, address: &str, scope: &Scope<'_>) -> Result<(Shape, Rep
     Ok((Shape::Counted, (0..number).map(each).collect()))
 }
 
-/// One value, a list, or a map of them, as the shape has it.
+/// One value, a list, or a map of values, by the shape.
 fn shaped(shape: &Shape, values: impl Iterator<Item = (Value, Value)>) -> Value {
     let mut values = values;
     match shape {

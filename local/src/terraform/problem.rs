@@ -1,4 +1,4 @@
-//! Why an expression has no value, and where it stands.
+//! The reason why an expression has no value, and its place in the files.
 
 use std::fmt;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ pub(crate) enum Cause {
     Invalid(String),
 }
 
-/// Where an expression stands.
+/// The place of an expression.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Place {
     /// The file, relative to the Terraform folder.
@@ -62,13 +62,13 @@ impl fmt::Display for Place {
 }
 
 impl Problem {
-    /// Whether its text says what to do.
+    /// Tells if the text says what to do.
     pub(crate) fn has_remedy(&self) -> bool {
         matches!(self.cause, Cause::Variable(_) | Cause::Module(..))
     }
 }
 
-/// The reason without the place, as it follows the name of what lacks the value.
+/// The reason without the place. The text follows the name of the argument that lacks the value.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let expression = self.place.as_ref().map(|place| place.expression.as_str());
@@ -97,7 +97,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// An error that begins with the place, and names what lacks its value.
+/// An error that begins with the place, and names the argument that lacks its value.
 pub(crate) fn problem_of(problem: &Problem, what: &str) -> anyhow::Error {
     match &problem.place {
         Some(place) => anyhow!("{place}: {what} {problem}"),

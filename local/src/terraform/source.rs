@@ -33,7 +33,7 @@ impl Resource {
     }
 }
 
-/// What the `*.tf` files of one folder declare.
+/// The declarations in the `*.tf` files of one folder.
 #[derive(Debug, Default)]
 pub(super) struct Source {
     pub(super) variables: BTreeMap<String, Located<Body>>,

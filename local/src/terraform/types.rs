@@ -7,8 +7,8 @@ use hcl_edit::expr::{Expression, FuncCall, ObjectKey};
 use super::expression::Scope;
 use super::value::{Map, Value};
 
-/// The value as the type has it: with the defaults of `optional` attributes, and strings where strings are wanted. What is
-/// unknown stays so.
+/// Converts a value to the type: adds the defaults of `optional` attributes, and makes strings where the type has them.
+/// Unknown values stay unknown.
 ///
 /// # Errors
 /// When the value does not fit.
@@ -146,7 +146,7 @@ mod tests {
             "{ a = { handler = \"x\" }, b = { handler = \"y\", timeout = 9, layers = [\"z\"] } }",
             r#"{"a":{"handler":"x","layers":null,"timeout":3},"b":{"handler":"y","layers":["z"],"timeout":9}}"#,
         );
-        // Defaults within defaults, and null as good as missing.
+        // Defaults within defaults, and null counts as missing.
         check(
             "object({ a = optional(object({ b = optional(string, \"c\") }), {}), d = optional(bool, true) })",
             "{ d = null }",

@@ -31,7 +31,7 @@ pub(crate) enum Value {
         address: Rc<str>,
         attributes: Rc<Map>,
     },
-    /// A value that exists and is not known here. An expression that needs it is unknown, too.
+    /// A value that exists on AWS and is unknown here. An expression that needs it is unknown, too.
     Unknown(Rc<Problem>),
 }
 

@@ -111,7 +111,7 @@ fn addresses_in_every_spelling_lead_here() {
 #[test]
 fn hosts_that_code_has_built_lead_here() {
     let gateway = start("hosts", &["--check-signatures"]);
-    // What is posted has no signature here; each post is refused by this gateway and not by another.
+    // The posts here have no signature. This gateway refuses each of them, and no other gateway gets them.
     let mut client = gateway.connect("/live");
     client.send(&json!({}));
     gateway.wait_for_line("HTTP Error 403");

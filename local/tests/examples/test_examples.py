@@ -42,7 +42,7 @@ def gateway(gateway_binary, tmp_path):
             [gateway_binary, "--terraform", folder, "--processes", "2", *flags],
             stdout=subprocess.PIPE,
             text=True,
-            # Where boto3 is.
+            # The folder of boto3.
             env={**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"},
         )
         started = ready(process, 60)

@@ -48,7 +48,7 @@ impl Server {
         *self.answer.lock().unwrap() = answer;
     }
 
-    /// How many requests have come since the last question.
+    /// The number of requests since the last call.
     fn asked(&self) -> usize {
         self.requests.swap(0, Ordering::SeqCst)
     }
@@ -152,7 +152,7 @@ async fn a_key_that_has_just_changed_is_fetched_at_once() {
         outcome_at(&mut authorizer, &ed(), start + 1_000).await,
         "alice"
     );
-    // What the issuer does not publish any more is not accepted any more.
+    // A key that the issuer has withdrawn is not accepted any more.
     assert_eq!(
         outcome_at(&mut authorizer, &p256(), start + 2_000).await,
         UNKNOWN
@@ -262,7 +262,7 @@ async fn without_keys_a_handshake_fails_and_the_issuer_is_asked_every_five_secon
             "alice"
         );
     }
-    // What is no token costs no request.
+    // A text that is not a token costs no request.
     let server = Server::start(good(&[&KEYS.p256]));
     let mut authorizer = server.authorizer();
     assert_eq!(

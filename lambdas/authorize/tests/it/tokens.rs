@@ -325,7 +325,7 @@ async fn headers_and_signatures_are_looked_at() {
             twice(r#"{"alg":"none","alg":"ES256","kid":"p256"}"#),
             MALFORMED,
         ),
-        // What a header could bring along
+        // Keys and extensions in a header
         (
             p256(json!({"alg": "ES256", "kid": "p256", "crit": ["exp"]})),
             CRITICAL,
@@ -524,7 +524,7 @@ async fn a_context_that_is_too_large_is_refused() {
     );
 }
 
-/// What an identity provider sends that knows nothing of rooms. An access token of Cognito has no `aud`.
+/// Tokens of identity providers that know nothing of rooms. An access token of Cognito has no `aud`.
 #[tokio::test]
 async fn plain_tokens_of_cognito_and_auth0_are_enough() {
     let keys = &*KEYS;
@@ -649,7 +649,7 @@ async fn without_a_token_one_is_a_guest_where_guests_may_enter() {
     assert_eq!(outcome(&mut open, "x").await, MALFORMED);
 }
 
-/// What the authorizer answers is what the functions read.
+/// The functions read the authorizer's answer.
 #[tokio::test]
 async fn the_functions_read_the_context_back() {
     let mut authorizer = authorizer(&[&KEYS.p256.jwk]);

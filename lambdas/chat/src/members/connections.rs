@@ -1,8 +1,9 @@
 //! The table `connections`: one row per connection and room, and its index `room-index`.
 //!
-//! A row is what makes a connection a member. The table's key is (`connectionId`, `room`), so a connection's own rooms
-//! are read consistently; the index turns that round for the fan-out and lags a little, as every global index does.
-//! DynamoDB's TTL deletes expired rows within days, so **every read ignores rows that have expired**.
+//! A connection is a member of a room if the table has a row for both. The table's key is (`connectionId`, `room`), so
+//! a connection's own rooms are read consistently. The index has the key (`room`, `connectionId`) for the fan-out, and
+//! lags a little, as every global index does. DynamoDB's TTL deletes expired rows within days, so **every read ignores
+//! rows that have expired**.
 
 use std::collections::HashMap;
 
@@ -30,7 +31,7 @@ pub fn inbox(user: &str) -> String {
 
 const INBOX: char = '@';
 
-/// How long a row lives, in seconds: API Gateway ends every connection after 2 hours (WebSocket quotas), and ten
+/// The lifetime of a row, in seconds: API Gateway ends every connection after 2 hours (WebSocket quotas), and ten
 /// minutes more cover clocks and the handshake.
 pub const LIFETIME_S: i64 = 2 * 3600 + 600;
 
@@ -42,31 +43,31 @@ pub struct Connection {
     pub connection_id: String,
     /// The room it is in.
     pub room: String,
-    /// Who it is, as shown to others.
+    /// The user, as shown to others.
     pub user: String,
-    /// When it connected, in milliseconds since 1970.
+    /// The time of connecting, in milliseconds since 1970.
     pub connected_at: i64,
-    /// When the row is void, in seconds since 1970: what DynamoDB's TTL counts in.
+    /// The expiry time of the row, in seconds since 1970, the unit of DynamoDB's TTL.
     pub expires_at: i64,
-    /// Where the log stood when the connection joined; kept for a user without the right `history` alone.
+    /// The log's position when the connection joined; kept only for a user without the right `history`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Position>,
 }
 
-/// What a connection's own rows say: it is `user` in `room`.
+/// A connection's membership, by its own row: the connection is `user` in `room`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Membership {
     /// The room.
     pub room: String,
-    /// Who the connection is there.
+    /// The connection's user in the room.
     pub user: String,
-    /// When the connection was made, in milliseconds since 1970. A row without it counts as old.
+    /// The time of connecting, in milliseconds since 1970. A row without it counts as old.
     #[serde(default)]
     pub connected_at: i64,
-    /// When the row is void, in seconds since 1970.
+    /// The expiry time of the row, in seconds since 1970.
     pub expires_at: i64,
-    /// Where the log stood when the connection joined; kept for a user without the right `history` alone.
+    /// The log's position when the connection joined; kept only for a user without the right `history`.
     #[serde(default)]
     pub floor: Option<Position>,
 }
@@ -77,7 +78,7 @@ pub struct Membership {
 pub struct Row {
     /// The room.
     pub room: String,
-    /// When it connected, in milliseconds since 1970. A row without it counts as old.
+    /// The time of connecting, in milliseconds since 1970. A row without it counts as old.
     #[serde(default)]
     pub connected_at: i64,
 }
@@ -119,8 +120,8 @@ impl Connections {
         Ok(())
     }
 
-    /// Notes in the connection's row where the log stood when it joined, unless that is noted: one UpdateItem, on
-    /// condition that the row stands. Says whether it does.
+    /// Writes the log's position at the join into the connection's row, unless the row has one: one UpdateItem, on
+    /// condition that the row exists. Returns whether the row exists.
     pub async fn set_floor(
         &self,
         connection_id: &str,
@@ -278,7 +279,7 @@ impl Connections {
     }
 
     /// Deletes a row unless it has been written anew since: one DeleteItem, on condition that the row is no younger
-    /// than `born_before_ms`. Leaving a younger row is no error.
+    /// than `born_before_ms`. A younger row stays, which is not an error.
     pub async fn delete_if_old(
         &self,
         connection_id: &str,

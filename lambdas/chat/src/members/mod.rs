@@ -1,4 +1,4 @@
-//! Membership: the table of connections, how rows of dead connections leave it, and the table of users.
+//! Membership: the table of connections, the removal of dead connections' rows, and the table of users.
 
 mod connections;
 mod prune;

@@ -1,9 +1,9 @@
 //! Removes the rows of connections that are gone.
 //!
-//! `$disconnect` is best effort, so rows of dead connections remain. A post to one answers 410; but so does a post to
-//! a connection whose `$connect` still runs, and false ones have been reported for living clients. Therefore a
-//! connection is asked for a second time, young rows are left alone, and a connection is closed before its rows are
-//! deleted: a client that lives in spite of two answers notices, and connects again.
+//! `$disconnect` is best effort, so rows of dead connections remain. A post to a dead connection is answered with 410.
+//! So is a post to a connection whose `$connect` still runs, and false 410s have been reported for living clients.
+//! Therefore API Gateway is asked a second time, and young rows are left alone. A connection is closed before its rows
+//! are deleted: a living client that got two false 410s notices the close and connects again.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use tokio::time::{Instant, timeout_at};
 use super::Connections;
 use crate::delivery::ManagementApi;
 
-/// Connections looked after at a time: each takes one call of API Gateway and a few of DynamoDB.
+/// Connections that are checked in parallel: each takes one call of API Gateway and a few of DynamoDB.
 const CONCURRENCY: usize = 32;
 
-/// How long an ack may wait for this. With many dead connections each message removes some of them.
+/// The longest time that an ack waits for the removal. With many dead connections each message removes some of them.
 const PRUNE_FOR: Duration = Duration::from_secs(1);
 
 /// Counts of the suspects.
 #[derive(Debug, Default)]
 pub struct Pruned {
-    /// Connections that API Gateway says are gone when asked again. The others live, or nobody knows.
+    /// Connections that are gone according to the second answer. The others live, or got no answer.
     pub gone: usize,
     /// Rows deleted.
     pub rows: usize,
@@ -34,9 +34,9 @@ pub struct Pruned {
 /// GetConnection, and for a gone one a consistent Query of its rows, one DeleteConnection and a conditional DeleteItem
 /// per row. A connection that cannot be closed keeps its rows.
 ///
-/// Rows written after `born_before_ms` (milliseconds since 1970) stay, and so does their connection: API Gateway answers
-/// 410 to a post and to GetConnection alike while `$connect` runs. What is not done within [`PRUNE_FOR`], or at `until`,
-/// is left to the next message.
+/// Rows written after `born_before_ms` (milliseconds since 1970) stay, and so does their connection: API Gateway
+/// answers 410 to a post and to GetConnection alike while `$connect` runs. The removals that are not done within
+/// [`PRUNE_FOR`], or at `until`, are left to the next message.
 pub async fn confirm_and_prune(
     management: &ManagementApi,
     connections: &Connections,

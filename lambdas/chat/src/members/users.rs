@@ -1,4 +1,4 @@
-//! The table `users`: what is kept about a user over all its connections.
+//! The table `users`: bans and revocations of a user, for all connections.
 //!
 //! Its key is `user` and `about`. The rows that this file reads:
 //!
@@ -7,8 +7,8 @@
 //! | `ban#ROOM`, `ban#*` | `kind` (`ban` or `mute`), `until` (seconds since 1970; absent: for good), `reason` |
 //! | `ban#revoked` | `revokedBefore` (seconds since 1970): tokens that were issued earlier are refused |
 //!
-//! They are read after the row of a connection is written. A ban is written before rows are looked for, so of a join and
-//! a ban at once one sees the other. What cannot be read refuses.
+//! They are read after the row of a connection is written. A ban is written before the rows of connections are read.
+//! So when a join and a ban run in parallel, at least one sees the other. A failed read refuses the user.
 
 use anyhow::anyhow;
 use aws_sdk_dynamodb::Client;

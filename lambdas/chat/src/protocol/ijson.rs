@@ -1,4 +1,4 @@
-//! Whether a JSON text is I-JSON (RFC 7493): JSON that every client's parser reads, and reads alike.
+//! Checks that a JSON text is I-JSON (RFC 7493): JSON that every client's parser accepts and reads the same way.
 //!
 //! A message is delivered as it was written and stays in the log for days. A text that one parser rejects or reads as
 //! something else would break the clients of a whole room for that time.
@@ -9,19 +9,19 @@ use std::collections::HashSet;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-/// How deep arrays and objects may be nested.
+/// The deepest nesting of arrays and objects.
 pub(super) const MAX_DEPTH: usize = 32;
 
 /// The longest number, in characters. A double in full, without an exponent, has fewer; some parsers refuse more.
 pub(super) const MAX_NUMBER_CHARS: usize = 1_000;
 
-/// How many characters of a number or a key an error repeats.
+/// The most characters of a number or key that an error repeats.
 const SHOWN_CHARS: usize = 20;
 
-/// Why a JSON text is not I-JSON. The text completes "data …".
+/// The rule that a JSON text breaks. The text completes "data …".
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum NotIJson {
-    /// Arrays and objects in one another.
+    /// Arrays and objects are nested too deep.
     #[error("is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// `"\ud800"`, which no Unicode text can hold.
@@ -120,7 +120,7 @@ fn string_length(text: &str) -> usize {
     end.map_or(text.len(), |end| end + 2)
 }
 
-/// What a JSON string says.
+/// The decoded text of a JSON string.
 fn read(quoted: &str) -> Result<Cow<'_, str>, NotIJson> {
     let text = if quoted.contains('\\') {
         // The text is known to be JSON, so a lone surrogate is the only thing left to refuse.

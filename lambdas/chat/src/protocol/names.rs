@@ -1,12 +1,12 @@
 //! Names of rooms and users.
 //!
-//! A name has 1 to 64 characters and at most 128 bytes of UTF-8: letters, digits and combining marks of any script, and
-//! `-` `_` `.` `:`. A leading `@` is reserved. Two names that are shown alike because they differ only in how Unicode
-//! encodes them would be two rooms for one, so a name must be in normalization form NFC and must not hold invisible
-//! characters. Letters of different scripts that look alike (Latin `a`, Cyrillic `а`) remain different names.
+//! A name has 1 to 64 characters and at most 128 bytes of UTF-8: letters, digits and combining marks of any script,
+//! and `-` `_` `.` `:`. A leading `@` is reserved. Two names that look the same but are encoded differently would be
+//! two rooms, so a name must be in normalization form NFC and must not hold invisible characters. Letters of different
+//! scripts that look alike (Latin `a`, Cyrillic `а`) remain different names.
 //!
-//! A name that breaks a rule is refused and not corrected: an answer repeats the name of the frame, and a client looks
-//! for the name it sent.
+//! A name that breaks a rule is refused, not corrected: the answer repeats the name of the frame, and a client searches
+//! for the name that it sent.
 
 use std::fmt;
 
@@ -26,8 +26,8 @@ pub const MAX_BYTES: usize = 128;
 /// The most combining marks in a row. Burmese and Tibetan words need five or six; a tower of them covers the lines above.
 pub const MAX_MARKS: usize = 8;
 
-/// What a program writes for a variable that has no value, in JavaScript and in Python. A user or a room of such a name
-/// would bring together all clients with the same mistake.
+/// The texts of a variable without a value, in JavaScript and in Python. A user or room with such a name would bring
+/// all clients with the same mistake together.
 pub(super) const NO_VALUE: [&str; 4] = ["undefined", "null", "NaN", "None"];
 
 /// The name of a room or of a user, known to keep the rules.
@@ -140,7 +140,7 @@ impl From<Name> for String {
     }
 }
 
-/// Whether a character is shown as nothing or as blank space: the code points of Unicode's property
+/// Tells if a character is invisible or blank: the code points of Unicode's property
 /// `Default_Ignorable_Code_Point`, and the letters and marks beyond them that have no ink.
 fn invisible(c: char) -> bool {
     matches!(c,
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn the_published_expression_says_the_same_of_every_character() {
-        // What one side calls unassigned it cannot judge: the two may know different versions of Unicode.
+        // A character that one side does not know is skipped: the two may have different versions of Unicode.
         let assigned = Regex::new(r"^\P{Cn}$").unwrap();
         for c in '\0'..=char::MAX {
             if !assigned.is_match(c.encode_utf8(&mut [0; 4])).unwrap() {

@@ -2,8 +2,9 @@
 //!
 //! A grant is a pattern of room names with a list of rights: `{"lobby": ["join","publish"], "team-*": ["join"]}`. In a
 //! pattern `*` is any run of characters, an empty one too, and `{sub}` is the user. **The most specific pattern that
-//! matches decides, alone**: the one with the most literal characters (those of the user count), of equals the one with
-//! fewer stars, of equals the lesser by code point. Rights do not add up, and an empty list forbids.
+//! matches decides, alone**: the pattern with the most literal characters, those of the user included. Among equals
+//! the pattern with fewer stars decides, then the pattern that sorts first by code point. Rights do not add up, and an
+//! empty list forbids everything.
 //!
 //! A room whose name begins with `@` is never granted by a pattern.
 
@@ -26,7 +27,7 @@ pub const MAX_STARS: usize = 3;
 /// The placeholder for the user.
 const SUB: &str = "{sub}";
 
-/// What a token can grant in a room.
+/// A right that a token can grant in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Right {
     /// To be in the room: get messages, list members, fill gaps back to one's own joining.
@@ -75,7 +76,7 @@ impl Serialize for Right {
 #[serde(transparent)]
 pub struct Grants(BTreeMap<String, Vec<Right>>);
 
-/// Why grants cannot be used. The text completes "rooms …".
+/// The rule that grants break. The text completes "rooms …".
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum GrantsError {
@@ -97,7 +98,7 @@ pub enum GrantsError {
 }
 
 impl Grants {
-    /// What a user may do whose token grants no rooms itself: everything but moderating, in every room.
+    /// The rights of a user whose token grants no rooms itself: all but `moderate`, in every room.
     pub fn everywhere() -> Self {
         let rights = vec![Right::Join, Right::History, Right::Publish];
         Self(BTreeMap::from([("*".to_owned(), rights)]))
@@ -140,12 +141,12 @@ impl Grants {
         Ok(Self(checked))
     }
 
-    /// Whether nothing is granted anywhere.
+    /// Tells if no right is granted in any room.
     pub fn is_empty(&self) -> bool {
         self.0.values().all(Vec::is_empty)
     }
 
-    /// Whether `user` has `right` in `room`.
+    /// Tells if `user` has `right` in `room`.
     pub fn allows(&self, right: Right, room: &str, user: &str) -> bool {
         !room.starts_with('@')
             && self
@@ -175,7 +176,7 @@ fn stars(pattern: &str) -> usize {
     pattern.matches('*').count()
 }
 
-/// Whether the whole of `text` matches: the parts between stars appear in order, the first at the beginning and the last
+/// Tells if the whole of `text` matches: the parts between stars appear in order, the first at the beginning and the last
 /// at the end. Each part in between is taken as early as possible, which leaves the most to those after it.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
@@ -288,7 +289,7 @@ mod tests {
         assert_eq!(grants(json), Grants::everywhere());
     }
 
-    /// The whole of the rule again, as simply as possible.
+    /// The same rule, written in the simplest way to compare with.
     mod reference {
         pub(super) fn matches(pattern: &[char], text: &[char]) -> bool {
             match pattern.split_first() {

@@ -57,7 +57,7 @@ pub(super) const FUNCTIONS: &[(&str, Function)] = &[
         let index = index.checked_rem(length).ok_or("the list is empty")?;
         at(&values, index)
     }),
-    // What is ephemeral or sensitive is like any other value here.
+    // Ephemeral and sensitive values are ordinary values here.
     ("ephemeralasnull", |args| args.get(0).cloned()),
     ("flatten", |args| {
         let mut flat = Vec::new();

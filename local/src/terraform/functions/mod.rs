@@ -1,6 +1,6 @@
-//! Terraform's functions, those that need neither a provider nor a module.
+//! Terraform's functions that need neither a provider nor a module.
 //!
-//! `tests/functions/cases.txt` holds what the real `terraform console` says of each.
+//! `tests/functions/cases.txt` holds the results of the real `terraform console`.
 
 mod collections;
 mod encoding;
@@ -35,7 +35,7 @@ const TABLES: [&[(&str, Function)]; 8] = [
     times::FUNCTIONS,
 ];
 
-/// The functions that only move elements, so that what is unknown inside may stay unknown.
+/// The functions that only move elements: an unknown element may stay unknown.
 const MOVE_ELEMENTS: &[&str] = &[
     "chunklist",
     "coalesce",

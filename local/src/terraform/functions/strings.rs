@@ -108,7 +108,7 @@ fn upper(c: char) -> char {
     }
 }
 
-/// What counts as one character for Terraform.
+/// The characters of a text as Terraform counts them.
 pub(super) fn graphemes(text: &str) -> Graphemes<'_> {
     text.graphemes(true)
 }
@@ -139,7 +139,7 @@ fn captured(pattern: &Regex, found: &regex_lite::Captures<'_>) -> Result<Value, 
     Ok(entries.collect::<Map>().into())
 }
 
-/// What is to be replaced is a regular expression when it stands in slashes.
+/// Replaces a text, or the matches of a regular expression if the second argument stands between slashes.
 fn replace(args: &Arguments<'_>) -> Result<Value, String> {
     let (text, wanted, by) = (args.string(0)?, args.string(1)?, args.string(2)?);
     let inner = wanted

@@ -6,7 +6,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 use crate::terraform::value::{Map, Value, json_string, number_text, parse_number};
 
-/// Reads a document as Terraform does, which follows YAML 1.1 for what a plain word means.
+/// Reads a document as Terraform does, which follows YAML 1.1 for plain words such as `yes`.
 pub(super) fn decode(text: &str) -> Result<Value, String> {
     /// A sequence or mapping that is not complete; a mapping with the key that waits for its value.
     enum Open {

@@ -18,7 +18,7 @@
 //! - [`lambda`]: the edge to Lambda and API Gateway: the event, the response, the loop. No other file knows them.
 //! - `actions`: one file for each function above.
 //! - [`log`]: the table `messages`: the log of each room, and how a message gets its number.
-//! - [`members`]: the table `connections`, and removing the rows of dead connections.
+//! - [`mod@members`]: the table `connections`, and removing the rows of dead connections.
 //! - [`delivery`]: posts a message to all members, bounded and before the deadline.
 //! - [`identity`]: the user of a connection and its rights, from the authorizer's context in the event.
 //! - [`protocol`]: the frames, the names of rooms and users, rights, the names of errors. No AWS type.

@@ -278,7 +278,7 @@ impl Delivery {
 ///
 /// # Errors
 ///
-/// See [`Table::read`]. Any other value is an error: identity must not be off because of a typing mistake.
+/// See [`ConnectionsTable::read`]. Any other value is an error: identity must not be off because of a typing mistake.
 pub fn auth(env: Lookup<'_>) -> anyhow::Result<Auth> {
     match env("AUTH_MODE").as_deref() {
         None | Some("") => Ok(Auth::Off),

@@ -36,7 +36,7 @@ pub struct Pruned {
 ///
 /// Rows written after `born_before_ms` (milliseconds since 1970) stay, and so does their connection: API Gateway
 /// answers 410 to a post and to GetConnection alike while `$connect` runs. The removals that are not done within
-/// [`PRUNE_FOR`], or at `until`, are left to the next message.
+/// `PRUNE_FOR`, or at `until`, are left to the next message.
 pub async fn confirm_and_prune(
     management: &ManagementApi,
     connections: &Connections,

@@ -183,8 +183,8 @@ fn a_package_that_is_named_is_what_runs() {
     let package = probe_package();
     edit(
         &terraform.path().join("locals.tf"),
-        r#"{ route_key = "$default" }"#,
-        &format!(r#"{{ route_key = "$default", package = "{package}" }}"#),
+        r#"{ route_key = "$default", "#,
+        &format!(r#"{{ route_key = "$default", package = "{package}", "#),
     );
     let gateway = Gateway::start_with(terraform.path(), &[]);
     let mut alice = gateway.join("lobby", "alice");

@@ -52,7 +52,7 @@ pub(crate) async fn speed(
     );
 
     let pair = address.join_many("pair", 2).await?;
-    let (pair, _) = warm(pair, 1).await?;
+    let (pair, _) = warm(pair, "warm", 1).await?;
     let (_pair, round) = talk(pair, "pair", 1, load.talk, usize::MAX).await?;
     for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
         let id = format!("{section}/round-trip-{name}/{whose}");
@@ -85,7 +85,7 @@ pub(crate) async fn speed(
         } else {
             address.join_many(&format!("room-{size}"), size).await?
         };
-        let (members, _) = warm(members, 1).await?;
+        let (members, _) = warm(members, "warm", 1).await?;
         let (mut members, alone) = talk(members, "alone", 1, load.talk, usize::MAX).await?;
         let id = format!("{section}/deliveries-{size}/{whose}");
         report.add(
@@ -95,7 +95,7 @@ pub(crate) async fn speed(
             &note_of(&alone, "one message at a time"),
         );
         if size <= load.busiest {
-            (members, _) = warm(members, WRITERS).await?;
+            (members, _) = warm(members, "warm-busy", WRITERS).await?;
             let busy;
             (members, busy) = talk(members, "busy", WRITERS, load.talk, usize::MAX).await?;
             let id = format!("{section}/deliveries-{size}-busy/{whose}");
@@ -143,9 +143,10 @@ pub(crate) async fn idle_memory(report: &mut Report, service: &Service, load: &L
     Ok(())
 }
 
-/// Publishes a few messages that are not counted: the processes start.
-async fn warm(members: Vec<Member>, writers: usize) -> Result<(Vec<Member>, Round)> {
-    talk(members, "warm", writers, Duration::ZERO, usize::MAX)
+/// Publishes a few messages that are not counted: the processes start. Each round in a room has another name, because a
+/// repeated id would be a duplicate.
+async fn warm(members: Vec<Member>, round: &str, writers: usize) -> Result<(Vec<Member>, Round)> {
+    talk(members, round, writers, Duration::ZERO, usize::MAX)
         .await
         .context("warming up")
 }

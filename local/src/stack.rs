@@ -147,12 +147,21 @@ impl Prepared<'_> {
         let clock = Arc::new(Clock::start(options.time_scale, options.timeout_scale));
         let quotas = Quotas::new(&options.quota, &api);
         let processes = usize::from(options.processes);
+        let is_watched = options.admin_port.is_some() || options.faults.is_some();
         let spec = |function: Function, program: Program| Spec {
-            function,
-            program,
             region: api.region.clone(),
             secret: secret.clone(),
-            overrides: overrides(&api, address, &dynamodb.endpoint, &options.env),
+            overrides: {
+                let needs_front = is_watched || names_table_by_arn(&function, &options.env);
+                let tables = if needs_front {
+                    &dynamodb.endpoint
+                } else {
+                    &dynamodb.direct
+                };
+                overrides(&api, address, tables, &options.env)
+            },
+            function,
+            program,
             callers: Arc::clone(&callers),
             clock: Arc::clone(&clock),
             freeze: options.freeze,
@@ -351,6 +360,13 @@ async fn listen(port: u16, flag: &str) -> Result<TcpListener> {
             Err(anyhow!(error)).with_context(|| format!("cannot listen on port {port} ({flag})"))
         }
     }
+}
+
+/// Reports whether a variable of the function names a table by its ARN, which only the front understands.
+fn names_table_by_arn(function: &Function, env: &[(String, String)]) -> bool {
+    let given = env.iter().map(|(_, value)| value);
+    let mut values = function.environment.values().chain(given);
+    values.any(|value| value.contains("arn:aws:dynamodb:"))
 }
 
 /// Returns the variables of functions that differ on this machine from AWS.

@@ -1,6 +1,7 @@
 //! DynamoDB on one machine: dynoxide, an engine on SQLite, served on a loopback port of this process.
 //!
-//! A front stands before the engine: it refuses web pages, counts the calls, and carries out fault rules.
+//! A front stands before the engine: it refuses web pages, counts the calls, and carries out fault rules. Functions call
+//! the engine itself while nobody needs any of this.
 
 mod call;
 mod counters;
@@ -33,8 +34,10 @@ const FILE: &str = "dynamodb.sqlite";
 
 /// A running DynamoDB.
 pub struct DynamoDb {
-    /// The URL that SDKs call.
+    /// The URL of the front, for everybody.
     pub endpoint: String,
+    /// The URL of the engine itself, for functions only. It saves the way through the front.
+    pub(crate) direct: String,
     /// The calls that the front has counted.
     pub(crate) counters: Arc<Counters>,
     front: JoinHandle<Infallible>,
@@ -199,6 +202,7 @@ pub async fn serve(
     let front = Front::new(engine.address, database, faults, callers, counted);
     Ok(DynamoDb {
         endpoint,
+        direct: format!("http://{}", engine.address),
         counters,
         front: tokio::spawn(Arc::new(front).serve(listener)),
         engine,

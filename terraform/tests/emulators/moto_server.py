@@ -7,10 +7,12 @@ The patched calls are moto's internals: requirements pin its version. A call tha
 import json
 import os
 import sys
+from urllib.parse import unquote
 
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 
 from moto.apigatewayv2 import models as gateway
+from moto.apigatewayv2 import urls
 from moto.apigatewayv2.responses import ApiGatewayV2Response
 from moto.awslambda.models import LambdaFunction
 from moto.awslambda.policy import Policy
@@ -47,6 +49,19 @@ def get_route_responses(self):
     return 200, {}, json.dumps({"items": [response.to_json() for response in route.route_responses.values()]})
 
 
+def delete_route_settings(self):
+    """DeleteRouteSettings, which the provider calls for each route whose settings change."""
+    api_id, _, rest = self.path.split("/v2/apis/")[1].partition("/stages/")
+    name, _, route_key = rest.partition("/routesettings/")
+    stage = self.apigatewayv2_backend.get_api(api_id).get_stage(name)
+    stage.route_settings.pop(unquote(route_key), None)
+    return 204, {}, ""
+
+
+urls.url_paths["{0}/v2/apis/(?P<api_id>[^/]+)/stages/(?P<stage_name>[^/]+)/routesettings/(?P<route_key>[^/]+)$"] = (
+    ApiGatewayV2Response.dispatch
+)
+ApiGatewayV2Response.delete_route_settings = delete_route_settings
 ApiGatewayV2Response.update_stage = update_stage
 ApiGatewayV2Response.get_route_responses = get_route_responses
 

@@ -64,11 +64,19 @@ class Chat:
         Gateway would do it, since a socket cannot be closed at the right moment."""
         gone = self.leave_a_row_behind(room)
         event = {
-            "requestContext": {"connectionId": gone, "eventType": "MESSAGE", "requestId": "r", "routeKey": "join"},
+            "requestContext": {
+                "connectionId": gone,
+                "eventType": "MESSAGE",
+                "requestId": "r",
+                "routeKey": "join",
+                "connectedAt": 1,
+                "requestTimeEpoch": 1,
+            },
             "body": json.dumps({"action": "join", "room": second}),
             "isBase64Encoded": False,
         }
-        self.lambda_.invoke(FunctionName=self.functions["join"], Payload=json.dumps(event))
+        answer = self.lambda_.invoke(FunctionName=self.functions["join"], Payload=json.dumps(event))
+        assert "FunctionError" not in answer, answer["Payload"].read()
         rows = [each for each in (room, second) if gone in self.rows(each)]
         for each in rows:
             self.dynamodb.delete_item(TableName=self.table, Key={"connectionId": {"S": gone}, "room": {"S": each}})

@@ -142,7 +142,10 @@ def test_one_line_adds_a_route_with_all_it_needs(stack, moto):
         "dashboards": [],
     }
     default = moto.client("lambda").get_function(FunctionName="roomchat-prod-default")["Configuration"]
-    assert default["Environment"]["Variables"] == {"ACTIONS": "echo,history,join,leave,members,ping,publish,sendmessage"}
+    assert default["Environment"]["Variables"] == {
+        "ACTIONS": "echo,history,join,leave,members,ping,publish,sendmessage",
+        "LIMITS": '{"burst":50,"frames_per_second":20,"per_room":200,"per_user":10,"window_seconds":5}',
+    }
     stack.assert_no_drift()
 
 

@@ -22,7 +22,7 @@ done
 cd "$root"
 uv=$(venv lock scripts/requirements/lock.txt)/bin/uv
 for file in scripts/requirements/*.in; do
-  # What a deployment needs runs on older systems than the tests.
+  # The packages for a deployment must run on older systems than those for the tests.
   python=3.10
   [ "$file" != scripts/requirements/build.in ] || python=3.9
   "$uv" pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command scripts/lock.sh \

@@ -60,7 +60,7 @@ fn functions() -> Vec<(&'static str, Value)> {
 }
 
 /// # Errors
-/// When a function does not start or fails.
+/// Fails if a function does not start or fails.
 pub(crate) async fn run(
     report: &mut Report,
     places: &Places,

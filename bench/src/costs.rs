@@ -28,7 +28,7 @@ struct Action {
 }
 
 /// # Errors
-/// When the contract cannot be read.
+/// Fails if the contract cannot be read.
 pub(crate) fn run(report: &mut Report, places: &Places) -> Result<()> {
     let file = places.root.join(CONTRACT);
     let text =

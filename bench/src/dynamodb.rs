@@ -7,7 +7,7 @@ use tokio::task::spawn_blocking;
 /// Calls an operation of the engine at `endpoint`, `http://address`.
 ///
 /// # Errors
-/// When the engine cannot be reached or answers with an error.
+/// Fails if the engine cannot be reached or answers with an error.
 pub(crate) async fn call(endpoint: &str, operation: &str, request: &Value) -> Result<Value> {
     let (url, target) = (
         endpoint.to_owned(),

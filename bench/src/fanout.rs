@@ -28,7 +28,7 @@ impl Bench {
     /// Starts an engine with the tables, and a stand-in in front of it.
     ///
     /// # Errors
-    /// When one of them does not start.
+    /// Fails if one of them does not start.
     pub(crate) async fn start(places: &Places) -> Result<Bench> {
         let engine = Engine::start(places, "engine", true).await?;
         tables::create(places, &engine.endpoint).await?;
@@ -56,7 +56,7 @@ fn posted(room: &str) -> String {
 /// Publishes to a room, and checks that each member was posted to once.
 ///
 /// # Errors
-/// When a post is missing or doubled.
+/// Fails if a post is missing or doubled.
 pub(crate) async fn publish(
     bench: &Bench,
     function: &mut Function,
@@ -80,7 +80,7 @@ pub(crate) async fn publish(
 }
 
 /// # Errors
-/// When a post is missing or doubled, or when a function fails.
+/// Fails if a post is missing or doubled, or if a function fails.
 pub(crate) async fn run(
     report: &mut Report,
     places: &Places,

@@ -54,7 +54,7 @@ impl Function {
     /// Starts the function `name` with these variables on top of Lambda's own.
     ///
     /// # Errors
-    /// When the process ends or does not ask for an event.
+    /// Fails if the process ends or does not ask for an event.
     pub(crate) async fn start(
         places: &Places,
         stand_in: &StandIn,
@@ -118,7 +118,7 @@ impl Function {
     /// Hands the function an event, and waits for the answer and for the request for the next event.
     ///
     /// # Errors
-    /// When the function fails or takes longer than a minute.
+    /// Fails if the function fails or takes longer than a minute.
     pub(crate) async fn invoke(&mut self, event: Value) -> Result<Invocation> {
         let pid = self.running.pid();
         let cpu_before = system::cpu_seconds(pid)?;

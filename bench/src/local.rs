@@ -35,7 +35,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// end with `whose`.
 ///
 /// # Errors
-/// When a handshake fails, or a delivery is missing or wrong.
+/// Fails if a handshake fails, or a delivery is missing or wrong.
 pub(crate) async fn speed(
     report: &mut Report,
     section: &str,
@@ -115,7 +115,7 @@ pub(crate) async fn speed(
 /// Measures the memory of the gateway's process per idle connection.
 ///
 /// # Errors
-/// When a handshake fails.
+/// Fails if a handshake fails.
 pub(crate) async fn idle_memory(report: &mut Report, service: &Service, load: &Load) -> Result<()> {
     let pid = service.running.pid();
     // So that the functions have started and one-time allocations are made.

@@ -83,7 +83,7 @@ enum Section {
     FanOut,
     /// Cold start of every function, and sizes
     ColdStart,
-    /// What each action costs
+    /// The cost of each action
     Costs,
     /// The load of `service` against serverless-offline, and against handlers as people write them first
     Peers,

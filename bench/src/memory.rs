@@ -19,7 +19,7 @@ const REQUEST: f64 = 0.000_000_2;
 const MEMBERS: usize = 1000;
 
 /// # Errors
-/// When publish fails, or does not post to every member.
+/// Fails if publish fails, or does not post to every member.
 pub(crate) async fn run(report: &mut Report, places: &Places, rounds: usize) -> Result<()> {
     let bench = Bench::start(places).await?;
     tables::fill(&bench.engine.endpoint, "room", SENDER, MEMBERS).await?;

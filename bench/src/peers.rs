@@ -17,7 +17,7 @@ const TABLE: &str = "bench-peer";
 /// Starts serverless-offline with a small chat, and an engine with its table.
 ///
 /// # Errors
-/// When one of them does not start.
+/// Fails if one of them does not start.
 pub(crate) async fn serverless_offline(places: &Places) -> Result<(Service, Engine)> {
     let engine = Engine::start(places, "serverless-offline-engine", false).await?;
     dynamodb::call(
@@ -65,7 +65,7 @@ pub(crate) async fn serverless_offline(places: &Places) -> Result<(Service, Engi
 /// Starts our gateway with a simple chat, as many first versions are. `way` selects how it publishes.
 ///
 /// # Errors
-/// When the gateway does not start.
+/// Fails if the gateway does not start.
 pub(crate) async fn first_try(places: &Places, way: &str) -> Result<Service> {
     let functions = places.scratch.join("first-try");
     fs::create_dir_all(&functions)?;

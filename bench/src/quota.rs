@@ -19,7 +19,7 @@ impl Quota {
     /// Makes a group with the share that `memory_mb` gives.
     ///
     /// # Errors
-    /// When control groups cannot be made, for example without root.
+    /// Fails if control groups cannot be made, for example without root.
     pub(crate) fn of_memory(memory_mb: f64) -> Result<Quota> {
         let share = (memory_mb / FULL_CORE_MB).min(1.0);
         let quota_us = (PERIOD_US as f64 * share).round() as u64;
@@ -49,7 +49,7 @@ impl Quota {
     /// Limits a process to the share from now on.
     ///
     /// # Errors
-    /// When the process has ended.
+    /// Fails if the process has ended.
     pub(crate) fn hold(&self, pid: u32) -> Result<()> {
         fs::write(self.0.join("cgroup.procs"), pid.to_string())
             .context("cannot put a process into a control group")

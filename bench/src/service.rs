@@ -54,7 +54,7 @@ impl Running {
     /// Starts `command` with its output in a file of the scratch folder.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// Fails if it cannot be started.
     pub(crate) fn start(places: &Places, name: &str, command: &mut Command) -> Result<Running> {
         let log = places.scratch.join(format!("{name}.log"));
         let output =
@@ -80,7 +80,7 @@ impl Running {
     /// Calls `found` with the output, every millisecond, until it returns a value.
     ///
     /// # Errors
-    /// When the process ends first, or after a minute.
+    /// Fails if the process ends first, or after a minute.
     pub(crate) async fn until<T>(&mut self, mut found: impl FnMut(&str) -> Option<T>) -> Result<T> {
         let started = Instant::now();
         loop {
@@ -132,7 +132,7 @@ impl Service {
     /// Starts the gateway with a Terraform folder.
     ///
     /// # Errors
-    /// When the service does not accept a connection.
+    /// Fails if the service does not accept a connection.
     pub(crate) async fn gateway(
         places: &Places,
         name: &str,
@@ -161,7 +161,7 @@ impl Service {
     /// Starts a service that listens on `address`.
     ///
     /// # Errors
-    /// When the service does not accept a connection.
+    /// Fails if the service does not accept a connection.
     pub(crate) async fn start(
         places: &Places,
         name: &str,
@@ -190,7 +190,7 @@ impl Service {
 /// Finds a free loopback port.
 ///
 /// # Errors
-/// When no port is free.
+/// Fails if no port is free.
 pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     Ok(listener.local_addr()?.port())
@@ -207,7 +207,7 @@ impl Engine {
     /// Starts an engine without tables. With `aside` it stays off the core on which functions are measured.
     ///
     /// # Errors
-    /// When the engine does not start.
+    /// Fails if the engine does not start.
     pub(crate) async fn start(places: &Places, name: &str, aside: bool) -> Result<Engine> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("engine");

@@ -62,7 +62,7 @@ impl StandIn {
     /// Starts a stand-in whose posts take `delay`. It forwards DynamoDB's calls to the engine at `engine`.
     ///
     /// # Errors
-    /// When a port cannot be bound or a certificate cannot be made.
+    /// Fails if a port cannot be bound or a certificate cannot be made.
     pub(crate) async fn start(scratch: &Path, engine: &str, delay: Duration) -> Result<StandIn> {
         let identity = Identity::make()?;
         let acceptor = identity.acceptor;
@@ -106,7 +106,7 @@ impl StandIn {
     /// Checks that exactly `members` connections were posted to since the last check, each once.
     ///
     /// # Errors
-    /// When a post is missing or doubled.
+    /// Fails if a post is missing or doubled.
     pub(crate) fn check_posts(&self, members: usize) -> Result<()> {
         let posts = std::mem::take(&mut *self.posts.lock().unwrap_or_else(PoisonError::into_inner));
         let doubled = posts.values().filter(|count| **count > 1).count();

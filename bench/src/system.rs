@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Raises the limit of open files, which the started services inherit.
 ///
 /// # Errors
-/// When the system allows fewer than `needed`.
+/// Fails if the system allows fewer than `needed`.
 pub(crate) fn allow_descriptors(needed: u64) -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft >= needed {

@@ -36,7 +36,7 @@ pub(crate) const CONCURRENCY: usize = 128;
 /// Makes the tables that Terraform declares, in the engine.
 ///
 /// # Errors
-/// When the declaration cannot be read, or the engine refuses.
+/// Fails if the declaration cannot be read, or the engine refuses.
 pub(crate) async fn create(places: &Places, engine: &str) -> Result<()> {
     let declared = Deployment::load(&places.root.join("terraform"), Wanted::default())?;
     for table in declared.tables {
@@ -53,7 +53,7 @@ pub(crate) fn member(number: usize) -> String {
 /// Puts `count` members and a sender into a room.
 ///
 /// # Errors
-/// When the engine refuses.
+/// Fails if the engine refuses.
 pub(crate) async fn fill(engine: &str, room: &str, sender: &str, count: usize) -> Result<()> {
     let ids: Vec<String> = (0..count).map(member).chain([sender.to_owned()]).collect();
     for batch in ids.chunks(BATCH) {

@@ -104,7 +104,7 @@ impl Options {
         log::init(self.log, self.verbose, self.show_bodies);
     }
 
-    /// What is said of the Terraform folder.
+    /// The options that concern the Terraform folder.
     pub(crate) fn wanted(&self) -> Wanted<'_> {
         Wanted {
             vars: &self.var,

@@ -30,11 +30,13 @@ use crate::lambda::{Pool, Program, Runtimes, Spec, package};
 use crate::options::Options;
 use crate::{admin, log};
 
-/// How long a stop waits for `$disconnect` of the open connections and for running invocations.
+/// The longest wait of a stop for `$disconnect` of the open connections and for running invocations.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// How often idle processes are looked for, and how often at most when time runs fast.
+/// The interval at which idle processes are ended.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The shortest such interval, when the clock runs fast.
 const SHORTEST_REAP_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The pools by function name.
@@ -55,7 +57,7 @@ pub struct Prepared<'a> {
 /// Reads the declaration and everything that it names, and starts nothing.
 ///
 /// # Errors
-/// When the Terraform folder, a fault rule or a function's program is missing or invalid.
+/// Fails if the Terraform folder, a fault rule or a function's program is missing or invalid.
 pub fn prepare(options: &Options) -> Result<Prepared<'_>> {
     let mut deployment = Deployment::load(&options.terraform, options.wanted())?;
     let faults = faults(options)?;
@@ -97,7 +99,7 @@ impl Prepared<'_> {
     /// Opens the ports and the tables, and begins to serve.
     ///
     /// # Errors
-    /// When a port is in use, or the folder of the tables cannot be used.
+    /// Fails if a port is in use, or the folder of the tables cannot be used.
     pub async fn start(self) -> Result<Stack> {
         let options = self.options;
         let Deployment {
@@ -266,7 +268,7 @@ impl Stack {
     /// Serves until `end` is done.
     ///
     /// # Errors
-    /// When the gateway's port fails.
+    /// Fails if the gateway's port fails.
     pub async fn serve(&mut self, end: impl Future<Output = ()>) -> Result<()> {
         tokio::select! {
             served = &mut self.server => served?.context("the gateway's port"),

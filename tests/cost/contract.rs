@@ -48,7 +48,7 @@ fn every_action_costs_what_the_contract_says() {
     let contract: Value = serde_json::from_str(CONTRACT).unwrap();
     let mut world = World::start();
     let used = actions::all(&mut world);
-    // Nothing runs without an action.
+    // An idle service makes no requests.
     world.measure(|_| {});
     let measured: Vec<Value> = used
         .iter()

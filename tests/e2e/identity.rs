@@ -144,7 +144,7 @@ fn a_connection_is_renewed_without_a_gap_before_its_token_ends() {
         old.leave();
         old = new;
     }
-    // Nothing of an ended token is stored.
+    // No message sent after the token's end is stored.
     let history = speaker.ask(&json!({"action": "history", "limit": 100}));
     let data: Vec<&Value> = history["messages"]
         .as_array()

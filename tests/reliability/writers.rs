@@ -211,7 +211,7 @@ fn a_write_of_which_nothing_is_heard_is_looked_up_before_it_is_acknowledged() {
     let mut bob = Member::new(&run, "bob", "quiet");
     let late = Fault::LateRequest(Duration::from_millis(500));
     for fault in [Fault::LostRequest, Fault::LostReply, late] {
-        // As many failures in a row as the SDK tries, so that the client is told to try again.
+        // After 3 failures in a row the SDK gives up, and the client is told to try again.
         for in_a_row in [3, 9] {
             let mut left = in_a_row;
             let fault = fault.clone();

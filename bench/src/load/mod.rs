@@ -49,7 +49,7 @@ impl Address {
     /// Connects and joins a room.
     ///
     /// # Errors
-    /// When the handshake is refused or takes longer than a minute.
+    /// Fails if the handshake is refused or takes longer than a minute.
     pub(crate) async fn join(&self, room: &str, user: &str) -> Result<Member> {
         let url = format!(
             "ws://127.0.0.1:{}{}?room={room}&user={user}",
@@ -77,7 +77,7 @@ impl Address {
     /// Joins `count` members to a room, [`HANDSHAKES_AT_ONCE`] at a time.
     ///
     /// # Errors
-    /// When one of the handshakes fails.
+    /// Fails if one of the handshakes fails.
     pub(crate) async fn join_many(&self, room: &str, count: usize) -> Result<Vec<Member>> {
         futures::stream::iter(0..count)
             .map(|number| async move { self.join(room, &format!("user-{number}")).await })
@@ -142,7 +142,7 @@ impl Board {
 /// has the last.
 ///
 /// # Errors
-/// When a frame is missing after a minute without frames, comes twice, or is not in the protocol, or when a
+/// Fails if a frame is missing after a minute without frames, comes twice, or is not in the protocol, or if a
 /// connection ends.
 pub(crate) async fn talk(
     members: Vec<Member>,

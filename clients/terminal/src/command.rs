@@ -131,7 +131,7 @@ fn default_limit() -> u16 {
 ///
 /// # Errors
 ///
-/// Fails when the line is not a command, or lacks an argument.
+/// Fails if the line is not a command, or lacks an argument.
 pub fn typed(line: &[u8]) -> Result<Line, Mistake> {
     let line = utf8(line)?.trim();
     let Some(command) = line.strip_prefix('/') else {
@@ -211,7 +211,7 @@ fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Box<RawValue>>,
 ///
 /// # Errors
 ///
-/// Fails when the line is not UTF-8 or not JSON, or is not such a frame.
+/// Fails if the line is not UTF-8 or not JSON, or is not such a frame.
 pub fn written(line: &[u8]) -> Result<Line, Mistake> {
     read_written(line).map_err(|message| Mistake {
         id: id_of(line),

@@ -16,7 +16,7 @@ use crate::wire::{Ack, Entry, Members, Position};
 pub enum Event {
     /// A connection is open.
     Connected {
-        /// Whether it replaces a connection that still works but has to end soon.
+        /// True if the connection replaces another that still works but has to end soon.
         renewed: bool,
     },
     /// The connection is lost. The client connects again by itself.
@@ -40,7 +40,7 @@ pub enum Event {
         first: u64,
         /// The number of the newest message in the log.
         head: u64,
-        /// Whether everything that was missed follows; absent at the first time.
+        /// True if all missed messages follow; absent when the room is joined for the first time.
         recovered: Option<bool>,
     },
     /// The client has left a room.
@@ -82,7 +82,7 @@ pub enum Event {
         room: String,
         /// The messages, in order.
         messages: Vec<Entry>,
-        /// Whether there are older ones.
+        /// True if there are older messages.
         more: bool,
     },
     /// The users in a room, as the user asked for.
@@ -99,7 +99,7 @@ pub enum Event {
         name: String,
         /// One sentence for people.
         message: String,
-        /// Whether the client tries again by itself.
+        /// True if the client tries again by itself.
         retrying: bool,
     },
 }

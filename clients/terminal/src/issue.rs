@@ -115,7 +115,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 ///
-/// Fails when a file cannot be read or written, or does not hold a key that the service accepts.
+/// Fails if a file cannot be read or written, or does not hold a key that the service accepts.
 pub fn run(options: &TokenOptions) -> Result<String> {
     if let Some(folder) = &options.new_key {
         return new_key(folder);

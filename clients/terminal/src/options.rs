@@ -79,7 +79,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// Fails when the URL is not one of a WebSocket.
+    /// Fails if the URL is not one of a WebSocket.
     pub fn addresses(&self, guest: &str) -> Result<Vec<String>, String> {
         let wrong = || {
             format!(

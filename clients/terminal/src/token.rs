@@ -31,7 +31,7 @@ impl TokenSource {
     ///
     /// # Errors
     ///
-    /// Fails when the file cannot be read or the command fails, or when the result cannot be a token. The error never
+    /// Fails if the file cannot be read or the command fails, or when the result cannot be a token. The error never
     /// holds the result itself.
     pub async fn token(&self) -> Result<String> {
         let (text, source) = match self {

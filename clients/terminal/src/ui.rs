@@ -71,7 +71,7 @@ impl Ui {
     ///
     /// # Errors
     ///
-    /// Fails when the system gives no thread.
+    /// Fails if the system gives no thread.
     pub fn json() -> Result<(Self, UnboundedReceiver<Said>)> {
         let (said, receiver) = unbounded_channel();
         spawn("stdin", move || read(written, &said))?;
@@ -82,7 +82,7 @@ impl Ui {
     ///
     /// # Errors
     ///
-    /// Fails when the terminal cannot be used, or the system gives no thread.
+    /// Fails if the terminal cannot be used, or the system gives no thread.
     pub fn text() -> Result<(Self, UnboundedReceiver<Said>)> {
         let (said, receiver) = unbounded_channel();
         let (lines, to_print) = mpsc::channel();
@@ -133,7 +133,7 @@ impl Ui {
     ///
     /// # Errors
     ///
-    /// Fails when stdout is closed.
+    /// Fails if stdout is closed.
     pub fn show(&self, event: &Event, here: &str) -> Result<()> {
         match &self.mode {
             Mode::Json => {

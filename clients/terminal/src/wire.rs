@@ -62,7 +62,7 @@ pub struct Ack {
     /// The time at which the service received the message, in milliseconds since 1970.
     #[serde(default)]
     pub at: i64,
-    /// Whether an earlier try had stored the message already.
+    /// True if an earlier try had stored the message already.
     #[serde(default)]
     pub duplicate: bool,
     /// The number of connections to which the message was delivered.
@@ -93,12 +93,12 @@ pub struct Joined {
     /// The number of the newest message in the log; 0 in an empty log.
     #[serde(default)]
     pub head: u64,
-    /// Whether `messages` begins right after `since`; absent without `since`.
+    /// True if `messages` begins right after `since`; absent without `since`.
     pub recovered: Option<bool>,
     /// The messages after `since`, or the newest messages.
     #[serde(default)]
     pub messages: Vec<Entry>,
-    /// Whether there are messages after `since` beyond these.
+    /// True if there are more messages after `since` than these.
     #[serde(default)]
     pub more: bool,
 }
@@ -121,7 +121,7 @@ pub struct Page {
     /// The messages of the page, in order.
     #[serde(default)]
     pub messages: Vec<Entry>,
-    /// Whether the log has further messages in the requested direction.
+    /// True if the log has further messages in the requested direction.
     #[serde(default)]
     pub more: bool,
 }
@@ -140,7 +140,7 @@ pub struct Members {
     /// The users, in order of their names.
     #[serde(default)]
     pub members: Vec<Member>,
-    /// Whether there are users beyond these.
+    /// True if there are more users than these.
     #[serde(default)]
     pub more: bool,
 }
@@ -167,7 +167,7 @@ pub struct Failure {
     /// The description of the error, for people.
     #[serde(default)]
     pub message: String,
-    /// Whether the same frame may succeed later.
+    /// True if the same frame may succeed later.
     #[serde(default)]
     pub temporary: bool,
     /// The time to wait before the frame is sent again, in milliseconds.
@@ -229,7 +229,7 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// Fails when the text is not JSON, or lacks a field that its type requires.
+    /// Fails if the text is not JSON, or lacks a field that its type requires.
     pub fn read(text: &str) -> Result<Self, Unreadable> {
         // The type is read first: serde's tagged enums buffer their content, which `RawValue` does not support.
         let kind: Kind = serde_json::from_str(text)?;

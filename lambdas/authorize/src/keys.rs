@@ -42,7 +42,7 @@ pub enum KeySetError {
     /// Not a JSON object with a list `keys`.
     #[error("the key set is not a JSON object with a list of keys")]
     Shape,
-    /// None of the keys verifies signatures of an algorithm that is accepted.
+    /// No key of the set fits an accepted algorithm.
     #[error(
         "none of its {0} keys can be used: RSA of at least 2048 bits, EC P-256 or P-384, or Ed25519, for signatures"
     )]

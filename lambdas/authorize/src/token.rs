@@ -154,8 +154,8 @@ fn identity(token: &Map<String, Value>, claims: &Claims) -> Result<Identity, Ref
     })
 }
 
-/// One of the token's audiences must be ours. An access token of Cognito has no `aud`, and the same in `client_id`:
-/// API Gateway's own JWT authorizers take `client_id` where `aud` is missing.
+/// Requires that one of the token's audiences is an accepted one. An access token of Cognito has its audience in
+/// `client_id` and no `aud`. Like API Gateway's own JWT authorizers, takes `client_id` where `aud` is missing.
 fn check_audience(token: &Map<String, Value>, audience: &[String]) -> Result<(), Refused> {
     let is_ours = |value: &Value| {
         value

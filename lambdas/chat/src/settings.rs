@@ -164,7 +164,7 @@ impl RateLimits {
     }
 }
 
-/// Where bans and revocations are.
+/// The table of bans and revocations.
 #[derive(Debug, Clone)]
 pub struct UsersTable {
     /// `USERS_TABLE`, required where users are verified. Without it a verified user is not let in.
@@ -190,7 +190,7 @@ impl UsersTable {
     }
 }
 
-/// Which handshakes are let in.
+/// The limits for handshakes.
 #[derive(Debug, Clone)]
 pub struct Handshakes {
     /// `ALLOWED_ORIGINS`: the web pages whose browsers may connect, as `https://host`, comma-separated. Empty: all.

@@ -135,7 +135,7 @@ mod tests {
             (200, with([3, 1]))
         );
 
-        // What is refused changes nothing.
+        // A refused request changes nothing.
         for (method, path, body, status, message) in [
             ("PUT", "/faults", "{", 400, "not valid JSON"),
             (

@@ -159,7 +159,7 @@ pub(crate) fn is_scale(scale: f64) -> bool {
 /// Asks the gateway with that admin port for its status.
 ///
 /// # Errors
-/// When no gateway answers there.
+/// Fails if no gateway answers there.
 pub async fn ask_status(port: u16) -> Result<String> {
     let url = format!("http://127.0.0.1:{port}/status.txt").parse()?;
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();

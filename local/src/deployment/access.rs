@@ -58,7 +58,7 @@ pub(crate) enum KeySource {
 /// Reads the declared access to `$connect`.
 ///
 /// # Errors
-/// When an authorizer is invalid for a WebSocket API, or no client could ever connect.
+/// Fails if an authorizer is invalid for a WebSocket API, or no client could ever connect.
 pub(super) fn read(module: &Module, api: &Instance, stage: &str) -> Result<Access> {
     let mut access = Access::default();
     for route in super::served(module, "aws_apigatewayv2_route")? {

@@ -44,7 +44,7 @@ pub(crate) struct Layer {
 /// Reads every function, by its name. A function that no route invokes and that cannot be read is a notice.
 ///
 /// # Errors
-/// When a function of the served API needs a value that only AWS knows.
+/// Fails if a function of the served API needs a value that only AWS knows.
 pub(super) fn read(
     module: &Module,
     api: &Api,

@@ -39,7 +39,7 @@ pub(crate) enum Passthrough {
 
 impl Passthrough {
     /// # Errors
-    /// When the text is not one of API Gateway's three values.
+    /// Fails if the text is not one of API Gateway's three values.
     pub(crate) fn parse(text: &str) -> Result<Passthrough> {
         Ok(match text {
             "WHEN_NO_MATCH" => Passthrough::WhenNoMatch,
@@ -59,7 +59,7 @@ pub(crate) struct Templates {
 
 impl Templates {
     /// # Errors
-    /// When the expression or a template is invalid or does not run here.
+    /// Fails if the expression or a template is invalid or does not run here.
     pub(crate) fn parse(
         selection: Option<&str>,
         texts: &BTreeMap<String, String>,
@@ -97,7 +97,7 @@ impl Response {
     /// `key` is `$default`, or an expression that a whole status must match: `/200/`, `/2\d\d/`.
     ///
     /// # Errors
-    /// When the key is neither `$default` nor such an expression.
+    /// Fails if the key is neither `$default` nor such an expression.
     pub(crate) fn parse(key: &str, templates: Templates) -> Result<Response> {
         let expression = key.strip_prefix('/').and_then(|key| key.strip_suffix('/'));
         let status = match expression {
@@ -164,7 +164,7 @@ impl Mock {
 /// Reads the integration and its `aws_apigatewayv2_integration_response`s.
 ///
 /// # Errors
-/// When a template is invalid or does not run here, or a route that answers its client has no integration response.
+/// Fails if a template is invalid or does not run here, or a route that answers its client has no integration response.
 pub(super) fn read(module: &Module, integration: &Instance, two_way: bool) -> Result<Mock> {
     let kind = "aws_apigatewayv2_integration_response";
     let responses = referring(module, kind, "integration_id", integration)?;

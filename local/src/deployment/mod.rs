@@ -107,7 +107,7 @@ impl Deployment {
     /// Reads the declaration in a Terraform folder.
     ///
     /// # Errors
-    /// When it is not clear which WebSocket API and stage to serve, or when a route or authorizer of the API needs a
+    /// Fails if it is not clear which WebSocket API and stage to serve, or if a route or authorizer of the API needs a
     /// part that does not run here, or a value that only AWS knows. Anything else that does not run here is a notice.
     pub fn load(directory: &Path, wanted: Wanted<'_>) -> Result<Deployment> {
         let module = Module::load(directory, wanted.vars, &|instance, region| {

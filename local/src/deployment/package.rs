@@ -39,7 +39,7 @@ impl Archive {
 /// The package of a function or layer, if Terraform names one.
 ///
 /// # Errors
-/// When only AWS knows the path of the package.
+/// Fails if only AWS knows the path of the package.
 pub(super) fn of(module: &Module, declared: &Instance) -> Result<Option<Package>> {
     let filename = match declared.optional_string("filename")? {
         Some(filename) => Some(filename),

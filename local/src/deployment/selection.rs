@@ -33,7 +33,7 @@ impl SelectionExpression {
     /// Parses the expression.
     ///
     /// # Errors
-    /// When it names a variable other than the request's body: a WebSocket API selects routes by the body only.
+    /// Fails if it names a variable other than the request's body: a WebSocket API selects routes by the body only.
     pub(crate) fn parse(text: &str) -> Result<SelectionExpression> {
         SelectionExpression::parse_any(text, false)
     }
@@ -41,7 +41,7 @@ impl SelectionExpression {
     /// Parses an expression for integration responses, which can also use the status of the response.
     ///
     /// # Errors
-    /// When it names any other variable.
+    /// Fails if it names any other variable.
     pub(crate) fn parse_for_response(text: &str) -> Result<SelectionExpression> {
         SelectionExpression::parse_any(text, true)
     }

@@ -54,7 +54,7 @@ impl Shadow {
     /// Copies the real database. Nothing may write to it meanwhile.
     ///
     /// # Errors
-    /// When there is no space for the copy, in memory or in the folder for temporary files.
+    /// Fails if there is no space for the copy, in memory or in the folder for temporary files.
     pub(super) async fn of(real: &Database) -> Result<Shadow> {
         let real = real.clone();
         let database = tokio::task::spawn_blocking(move || copy(&real))

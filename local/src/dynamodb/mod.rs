@@ -61,7 +61,8 @@ pub struct Store {
 /// Opens the database: in memory, or in a folder that keeps it.
 ///
 /// # Errors
-/// When the folder cannot be made or written, its files are not a database of this program, or another gateway uses it.
+/// Fails if the folder cannot be made or written, its files are not a database of this program, or another gateway uses
+/// it.
 pub fn open(data: Option<&Path>) -> Result<Store> {
     let Some(directory) = data else {
         let database = Database::memory().context("cannot make a database in memory")?;
@@ -125,7 +126,7 @@ fn private(path: &Path) -> Result<File> {
 /// Makes the declared tables that are missing.
 ///
 /// # Errors
-/// When a table cannot be made, or a kept table has other keys or indexes than the declaration.
+/// Fails if a table cannot be made, or a kept table has other keys or indexes than the declaration.
 pub fn create_tables(database: &Database, tables: &[Table]) -> Result<()> {
     for table in tables {
         let name = &table.name;
@@ -186,7 +187,7 @@ fn shape(value: &serde_json::Value) -> Vec<String> {
 /// Serves the database until it is stopped.
 ///
 /// # Errors
-/// When there is no port for the engine behind the front.
+/// Fails if there is no port for the engine behind the front.
 pub async fn serve(
     database: Database,
     listener: TcpListener,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::fields::{Fields, milliseconds};
 use super::site::Site;
 
-/// How long an occurrence is held back for others, unless the rule says: a second, in milliseconds.
+/// The time an occurrence is held back for others, in milliseconds, if the rule names none.
 const REORDER_MS: u64 = 1000;
 
 /// The statuses that a rule can inject.
@@ -31,7 +31,7 @@ pub(super) enum Act {
     Do(Fault),
 }
 
-/// What happens instead of the ordinary course.
+/// The effect of a rule in place of the ordinary course.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The occurrence is lost; its sender is told nothing, or that all is well.
@@ -59,7 +59,7 @@ pub(crate) enum Fault {
     Throttle,
 }
 
-/// When a process is killed: before or after the effect of its call.
+/// The moment at which a process is killed: before or after the effect of its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
     Before,

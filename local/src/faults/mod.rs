@@ -94,7 +94,7 @@ impl Faults {
     /// Adds rules after the existing ones.
     ///
     /// # Errors
-    /// When a name is taken or the document has a seed; then nothing is added.
+    /// Fails if a name is taken or the document has a seed; then nothing is added.
     pub(crate) fn add(&self, document: Document) -> Result<(), ChangeError> {
         let mut state = self.lock();
         if document.seed.is_some() {

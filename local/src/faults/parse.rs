@@ -40,7 +40,7 @@ impl Document {
     /// Reads a file.
     ///
     /// # Errors
-    /// When the file cannot be read or is not a document of rules.
+    /// Fails if the file cannot be read or is not a document of rules.
     pub fn load(path: &Path) -> Result<Document> {
         let name = path.display();
         let text = std::fs::read(path).with_context(|| format!("cannot read {name} (--faults)"))?;
@@ -50,7 +50,7 @@ impl Document {
     /// Reads `{"seed": 7, "rules": […]}`, an array of rules, or one rule.
     ///
     /// # Errors
-    /// When the JSON is none of these, or a rule is invalid.
+    /// Fails if the JSON is none of these, or a rule is invalid.
     pub fn parse(json: &[u8]) -> Result<Document> {
         let document: Value = serde_json::from_slice(json).context("not valid JSON")?;
         let (seed, rules) = match document {

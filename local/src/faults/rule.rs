@@ -55,7 +55,7 @@ impl Matcher {
     }
 }
 
-/// Which of the matching occurrences are taken. Every condition that is set must hold.
+/// Selects among the matching occurrences. Every condition that is set must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Which {
     /// The n-th occurrence, from 1.

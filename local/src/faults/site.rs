@@ -1,6 +1,6 @@
 //! The sites at which a rule can act.
 
-/// Where an occurrence happens, and in which direction it goes.
+/// The place of an occurrence, and its direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Site {
     /// The `$connect` invocation of a handshake.

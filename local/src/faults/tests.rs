@@ -16,7 +16,7 @@ fn at<'a>(site: Site, (id, handshake): &'a (&'static str, Handshake)) -> Point<'
     Point::at(site).of(id, handshake)
 }
 
-/// Which of the first n occurrences are taken.
+/// Returns the occurrences that a rule takes among the first n.
 fn taken(faults: &Faults, n: usize, point: &Point<'_>) -> Vec<usize> {
     (1..=n)
         .filter(|_| faults.decide(point).fault.is_some())

@@ -15,7 +15,7 @@ pub(crate) struct Verdict {
     pub(super) held_back: Vec<(mpsc::Receiver<()>, Duration)>,
     /// Holds other occurrences back until it is dropped. It must be kept until this occurrence is through.
     pub(super) lets_by: Vec<mpsc::Sender<()>>,
-    /// What happens after the wait. The first rule that matches decides.
+    /// The fault after the wait. The first rule that matches decides.
     pub(crate) fault: Option<Fault>,
 }
 

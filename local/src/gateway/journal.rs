@@ -33,7 +33,7 @@ impl Journal {
     /// Opens the journal, and makes its folder if it is missing. Only the owner can read it.
     ///
     /// # Errors
-    /// When the folder cannot be made.
+    /// Fails if the folder cannot be made.
     pub(crate) fn open(data: &Path) -> Result<Journal> {
         let folder = data.join(FOLDER);
         DirBuilder::new()
@@ -73,7 +73,7 @@ impl Journal {
     /// Returns the clients of a stage whose `$disconnect` is missing. To be called before the first handshake.
     ///
     /// # Errors
-    /// When the folder or a file cannot be read.
+    /// Fails if the folder or a file cannot be read.
     pub(crate) fn left_open(&self, stage: &str) -> Result<Vec<Client>> {
         let hint = || format!("--data: cannot read {}", self.0.display());
         let mut clients = Vec::new();

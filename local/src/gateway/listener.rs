@@ -89,7 +89,7 @@ pub(crate) struct Socket {
 }
 
 enum State {
-    /// Nothing has been read.
+    /// No byte has been read yet.
     New {
         stream: TcpStream,
         acceptor: TlsAcceptor,

@@ -361,7 +361,7 @@ mod tests {
             .into()
     }
 
-    /// What an SDK has sent, with the signature it made with the secret "SK".
+    /// A request of an SDK, with the signature it made with the secret "SK".
     fn known(method: &str, path: &str, headers: &[(&str, &str)]) -> Parts {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {

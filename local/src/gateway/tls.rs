@@ -76,7 +76,7 @@ impl Identity {
     /// Makes both certificates.
     ///
     /// # Errors
-    /// When the system has no randomness, in practice never.
+    /// Fails if the system has no randomness, in practice never.
     pub fn make() -> Result<Identity> {
         let params = |name: &str, names: &[&str]| -> Result<CertificateParams> {
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
@@ -128,7 +128,7 @@ impl Identity {
     /// variables that make clients of the usual languages read it.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// Fails if a file cannot be written.
     pub fn trust(&self, directory: &Path) -> Result<BTreeMap<String, String>> {
         let alone = directory.join("authority.pem");
         let all = directory.join("roots.pem");

@@ -345,7 +345,7 @@ async fn dispatch(
                 .body
                 .filter(|body| route.two_way && !body.is_empty())
             {
-                // How AWS treats a response that is too large to be sent is not documented.
+                // AWS does not document the case of a response that is too large to be sent.
                 Some(body) if body.len() > MAX_MESSAGE_BYTES => {
                     error = fail("Internal server error");
                 }

@@ -18,7 +18,7 @@ use crate::deployment::{Archive, Function, Package};
 /// the package, which is unpacked below `unpack`: its `bootstrap`, or its handler if the runtime brings an interpreter.
 ///
 /// # Errors
-/// When there is no program, it cannot be executed, or the runtime does not run here.
+/// Fails if there is no program, it cannot be executed, or the runtime does not run here.
 pub(crate) fn find(
     function: &Function,
     functions: &Path,

@@ -83,7 +83,7 @@ impl Drop for RuntimeApi {
 /// Each environment has its own port, as on AWS: clients of some languages accept only `host:port`.
 ///
 /// # Errors
-/// When no port can be bound.
+/// Fails if no port can be bound.
 pub async fn serve(function_name: &str, handler: &str) -> std::io::Result<RuntimeApi> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;

@@ -30,7 +30,7 @@ pub(super) struct Short {
 
 impl Short {
     /// # Errors
-    /// When an expression is invalid, which a test excludes.
+    /// Fails if an expression is invalid, which a test excludes.
     pub(super) fn new() -> Result<Short, regex_lite::Error> {
         Ok(Short {
             span: Regex::new(SPAN)?,

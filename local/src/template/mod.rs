@@ -43,7 +43,7 @@ impl Template {
     /// Parses a template.
     ///
     /// # Errors
-    /// When the template is invalid or uses a part that does not run here, with the line and column.
+    /// Fails if the template is invalid or uses a part that does not run here, with the line and column.
     pub(crate) fn parse(text: &str) -> Result<Template> {
         anyhow::ensure!(
             text.len() <= MAX_TEMPLATE_BYTES,
@@ -55,7 +55,7 @@ impl Template {
     /// Renders the template.
     ///
     /// # Errors
-    /// When the rendering would take too long or grow too large.
+    /// Fails if the rendering would take too long or grow too large.
     pub(crate) fn render(&self, inputs: Inputs<'_>) -> Result<String, RenderError> {
         render::render(&self.0, inputs)
     }

@@ -11,7 +11,7 @@ pub(super) enum Step {
 /// `$`, `$.a.b`, `$.a[0]`, `$['a b'].c`.
 ///
 /// # Errors
-/// When the path has a wildcard, a filter, a slice or `..`: they do not run here.
+/// Fails if the path has a wildcard, a filter, a slice or `..`: they do not run here.
 pub(super) fn parse(text: &str) -> Result<Vec<Step>, String> {
     let Some(mut rest) = text.strip_prefix('$') else {
         return Err(format!("the path \"{text}\" does not begin with $"));

@@ -231,7 +231,7 @@ impl<'a> Scope<'a> {
         if let Some((_, value)) = self.own.iter().rev().find(|(name, _)| name == root) {
             return self.traverse(known(value.clone())?, operators);
         }
-        // As far as the first splat, the steps may lead to something of the module.
+        // Only the steps before the first splat may name an object of the module.
         let mut steps = Vec::new();
         for operator in operators {
             steps.push(match operator.value() {

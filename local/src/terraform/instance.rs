@@ -132,7 +132,7 @@ impl Instance {
     /// The attribute's value; `None` when it is absent or null.
     ///
     /// # Errors
-    /// When the attribute is present and cannot be evaluated without a provider.
+    /// Fails if the attribute is present and cannot be evaluated without a provider.
     pub(crate) fn get(&self, name: &str) -> Result<Option<&Value>> {
         match self.attributes.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -225,7 +225,7 @@ impl Instance {
     /// The entries of a map of strings, each with its text or the reason why there is none.
     ///
     /// # Errors
-    /// When the map as a whole is unknown, or is not a map.
+    /// Fails if the map as a whole is unknown, or is not a map.
     pub(crate) fn entries(&self, name: &str) -> Result<BTreeMap<String, Result<String, Problem>>> {
         let Some(value) = self.get(name)? else {
             return Ok(BTreeMap::new());
@@ -258,7 +258,7 @@ impl Instance {
     /// The nested blocks of that type, those of `dynamic` blocks included.
     ///
     /// # Errors
-    /// When a `dynamic` block's `for_each` cannot be evaluated without a provider.
+    /// Fails if a `dynamic` block's `for_each` cannot be evaluated without a provider.
     pub(crate) fn blocks(&self, name: &str) -> Result<Vec<&Instance>> {
         if let Some(Value::Unknown(_)) = self.attributes.get(name) {
             self.get(name)?;

@@ -46,7 +46,7 @@ impl Module {
     /// Reads every `*.tf` file of `directory`, and of the modules that it calls.
     ///
     /// # Errors
-    /// When the folder or a file cannot be read or parsed, or a `--var` names no variable.
+    /// Fails if the folder or a file cannot be read or parsed, or a `--var` names no variable.
     pub(crate) fn load(
         directory: &Path,
         vars: &[(String, String)],
@@ -90,7 +90,7 @@ impl Module {
     /// Every instance of a resource type, in the order of the files and of the `for_each` keys.
     ///
     /// # Errors
-    /// When their number is unknown without a provider.
+    /// Fails if their number is unknown without a provider.
     pub(crate) fn resources(&self, kind: &str) -> Result<Vec<&Instance>> {
         if let Some((_, address, problem)) = self.uncounted.iter().find(|(k, _, _)| k == kind) {
             return Err(problem_of(problem, &format!("the number of {address}")));

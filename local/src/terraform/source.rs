@@ -48,7 +48,7 @@ impl Source {
     /// Reads the folder `path`, which is relative to `root`.
     ///
     /// # Errors
-    /// When the folder or a file cannot be read, or a file is not valid HCL.
+    /// Fails if the folder or a file cannot be read, or a file is not valid HCL.
     pub(super) fn read(root: &Path, path: &Path) -> Result<Source> {
         let mut source = Source::default();
         for name in files(&root.join(path), |name| name.ends_with(".tf"))? {

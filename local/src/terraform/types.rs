@@ -11,7 +11,7 @@ use super::value::{Map, Value};
 /// Unknown values stay unknown.
 ///
 /// # Errors
-/// When the value does not fit.
+/// Fails if the value does not fit.
 pub(super) fn convert(kind: &Expression, value: Value, scope: &Scope<'_>) -> Result<Value, String> {
     if matches!(value, Value::Null | Value::Unknown(_)) {
         return Ok(value);

@@ -74,7 +74,7 @@ fn modules_within_modules() {
 #[test]
 fn modules_that_init_has_fetched() {
     let folder = copy("fetched");
-    // Nothing of the API is here but the API itself.
+    // The module with the routes is missing before `terraform init`.
     let sentence = refusal(folder.path(), &[]);
     assert_eq!(
         sentence,

@@ -84,7 +84,7 @@ def ids(service, language):
 @pytest.mark.parametrize("language", HANDLERS)
 def test_an_example_talks_and_prunes(gateway, language):
     service = gateway(EXAMPLES / language)
-    # One that the gateway knows nothing of, as a lost $disconnect leaves it.
+    # The id of a connection that is not open. A lost $disconnect leaves such a row.
     ghost = "T0aBceHkDoECIQw="
     trust = ssl.create_default_context(cafile=service.authority)
 

@@ -229,7 +229,7 @@ def behaviour(chat):
                 failed.add("default")
         if not eventually(lambda: "alice" not in chat.rows(room).values(), 1 if failed else 3):
             failed.add("leave")
-    # What must stay behind in this round must not be found by the next.
+    # Deletes the rows that this round leaves, so that the next round does not find them.
     time.sleep(0.2)
     for each in (room, second):
         for connection in chat.rows(each):

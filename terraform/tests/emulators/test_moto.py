@@ -155,7 +155,7 @@ def test_a_removed_route_is_gone(stack, moto):
     stack.apply()
     assert routes(moto) == {key: route for key, route in ROUTES.items() if key != "ping"}
     assert not any(everything(moto, "echo").values())
-    # What would keep it alive: a stage that serves a snapshot of the API, made before the route went.
+    # A stage without automatic deployment would still serve the removed route.
     (api,) = moto.client("apigatewayv2").get_apis()["Items"]
     (stage,) = moto.client("apigatewayv2").get_stages(ApiId=api["ApiId"])["Items"]
     assert stage["AutoDeploy"] is True and not stage.get("DeploymentId")

@@ -86,7 +86,7 @@ impl Core {
             Why::Refused if self.ever_open || self.settings.has_tokens => {
                 !open && self.refusals >= MAX_REFUSALS
             }
-            // Nothing would be different at the next try.
+            // The next try would fail in the same way.
             Why::Refused | Why::Hopeless => !self.ever_open,
         };
         if enough {

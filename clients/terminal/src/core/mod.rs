@@ -46,7 +46,7 @@ pub struct Settings {
     pub max_life: Duration,
     /// The time after which a frame without an answer is sent again.
     pub ack_timeout: Duration,
-    /// Whether each handshake carries a fresh token, so that a refused one may succeed at the next try.
+    /// True if each handshake carries a fresh token, so that the next one may succeed after a refusal.
     pub has_tokens: bool,
 }
 
@@ -143,7 +143,7 @@ pub struct Core {
     failures: u32,
     /// The number of those of them that the service refused.
     refusals: u32,
-    /// Whether any connection was ever open.
+    /// True once a connection was open.
     ever_open: bool,
     asked: Vec<Asked>,
     leaving: Vec<Leaving>,

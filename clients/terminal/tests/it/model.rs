@@ -104,7 +104,7 @@ pub(crate) struct World {
     /// search for an earlier copy in the wrong place.
     excused: BTreeSet<String>,
     pub(crate) events: Vec<Event>,
-    /// Whether the test is about errors that the user is told of.
+    /// True if the test expects errors that the user is told of.
     pub(crate) errors_are_fine: bool,
     pub(crate) exit: Option<Exit>,
     /// The life of the token of each handshake.

@@ -690,7 +690,7 @@ async fn the_functions_read_the_context_back() {
     assert_eq!(denied["context"], json!({}));
 }
 
-/// Nothing of a token is in what is logged.
+/// No log line quotes a part of a token.
 #[tokio::test]
 async fn no_reason_quotes_the_token() {
     let mut authorizer = authorizer(&[&KEYS.p256.jwk]);

@@ -146,7 +146,7 @@ async fn enter(
     }
 }
 
-/// How many other connections a user has, by the index: one that has come in this moment may not be counted.
+/// The number of other connections of a user, by the index. The index may lack a connection that was just made.
 async fn others(
     connections: &Connections,
     request: &Request,

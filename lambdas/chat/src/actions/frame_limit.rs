@@ -9,7 +9,7 @@ use crate::settings::{Lookup, RateLimits};
 /// when it comes back.
 const BUCKETS: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
-/// What a frame takes out of a bucket. A rate of 1 frame per second adds 1 in a millisecond, so all sums are exact.
+/// The cost of a frame in a bucket. A rate of 1 frame per second adds 1 in a millisecond, so all sums are exact.
 const FRAME: u64 = 1_000;
 
 /// Limits the frames that each connection sends to this process.
@@ -64,7 +64,7 @@ impl FrameLimit {
     }
 }
 
-/// What happens to a frame.
+/// The decision about a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Accepted,
@@ -79,9 +79,9 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     level: u64,
-    /// When the level was right, in milliseconds since 1970.
+    /// The time of the level, in milliseconds since 1970.
     at: i64,
-    /// Whether a frame was refused and the bucket is not yet half full again.
+    /// True after a refused frame, until the bucket is half full again.
     closed: bool,
 }
 

@@ -43,7 +43,7 @@ async fn handle(
     };
 
     let now_s = request.now_s();
-    // Nothing of a room is read for a stranger.
+    // A connection that is not in the room reads nothing of it.
     let own = membership(connections, request, room.as_ref(), Right::Join).await?;
     let mut bounds = log.bounds(&own.room, request.now_ms).await?;
     let room = own.room;

@@ -13,13 +13,13 @@ use crate::log::{Bounds, Direction, Log, Page};
 use crate::members::{Connection, Connections, LIFETIME_S, Membership, Users};
 use crate::protocol::{ErrorName, Failure, Frame, Joined, Name, Position, Right, render};
 
-/// How many rooms a connection may be in: `$disconnect` must delete all its rows within seconds.
+/// The most rooms of a connection: `$disconnect` must delete all its rows within seconds.
 const MAX_ROOMS: usize = 100;
 
 /// The most messages of one answer.
 const MAX_MESSAGES: usize = 100;
 
-/// How long the answer waits for GetConnection. Without one the row stays, as that of any connection does.
+/// The longest wait for GetConnection. If it does not answer in time, the row stays.
 const ASK_FOR: Duration = Duration::from_secs(1);
 
 /// Answers `join`, always with a frame: `joined` or an `error`.
@@ -103,7 +103,7 @@ async fn handle(
 /// The connection's row in the room.
 struct Member {
     own: Membership,
-    /// Whether this join has written it.
+    /// True if this join has written the row.
     is_new: bool,
 }
 
@@ -159,7 +159,7 @@ async fn become_member(
     Ok(Member { own, is_new: true })
 }
 
-/// Where the log stood when this connection joined. What it missed after that it may read, to fill gaps.
+/// The end of the log when this connection joined. The connection may read everything after it, to fill gaps.
 async fn floor(
     connections: &Connections,
     request: &Request,
@@ -185,9 +185,9 @@ async fn floor(
     }
 }
 
-/// Looks, after the row is written, for what must not be and may have come about since the connection's rows were read,
-/// and then deletes the row again: a GetConnection, a consistent Query of the rows, and for a verified user one of its
-/// bans, all at once.
+/// Checks after the row is written that the connection is still open and not in too many rooms, and that its user is not
+/// banned. Each may have changed since the connection's rows were read. If a check fails, deletes the row again. Asks in
+/// parallel: a GetConnection, a consistent Query of the rows, and for a verified user a Query of its bans.
 ///
 /// A connection that ends before the GetConnection is found here, and one that ends later has its row deleted by its
 /// `$disconnect`. Of several joins at once that exceed the limit, each finds too many rows behind its own.
@@ -227,7 +227,7 @@ async fn check_row(
         (Some(refusal), _, _) | (None, Err(refusal), _) => refusal,
         (None, Ok(()), Ok(own)) if own.len() <= MAX_ROOMS => return Ok(()),
         (None, Ok(()), Ok(_)) => too_many_rooms(),
-        // What cannot be checked refuses, so the row must not stay.
+        // A check that fails refuses the join, so the row must not stay.
         (None, Ok(()), Err(error)) => error.into(),
     };
     connections.delete(id, room).await?;
@@ -274,7 +274,7 @@ async fn catch_up(
     Ok((since.map(|_| false), page))
 }
 
-/// Whether everything after `since` is in the log.
+/// True if the log holds every message after `since`.
 fn holds(bounds: &Bounds, since: &Position) -> bool {
     bounds.epoch.as_deref() == Some(&since.epoch)
         && since.seq.saturating_add(1) >= bounds.first

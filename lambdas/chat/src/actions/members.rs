@@ -10,7 +10,7 @@ use crate::lambda::{Reply, Request};
 use crate::members::Connections;
 use crate::protocol::{self, Failure, Frame, MAX_PAGE_BYTES, Member, Right, render};
 
-/// How many users are in a page when the client does not say.
+/// The users of a page if the client names no number.
 const DEFAULT_LIMIT: usize = 100;
 
 /// The most users of a page.

@@ -56,9 +56,9 @@ pub struct App {
     pub management: ManagementApi,
     /// The bounds of a delivery.
     pub delivery: Delivery,
-    /// The rooms in which this process has heard a connection, the last one first.
+    /// The rooms to which a connection has published through this process, the latest first.
     rooms: Recent<Vec<String>>,
-    /// When this process has delivered a duplicate again, in milliseconds since 1970.
+    /// The last time this process has delivered a duplicate again, in milliseconds since 1970.
     delivered_again: Recent<i64>,
 }
 
@@ -80,8 +80,8 @@ impl App {
         }
     }
 
-    /// The room to read beside the check of the membership: the named room or the last one, if this process has heard
-    /// the connection there. Nothing of a room is read for a stranger.
+    /// The room to read while the membership is checked: the named room or the latest one, if the connection has
+    /// published there through this process. For any other connection the check comes first.
     fn likely_room(&self, connection_id: &str, named: Option<&Name>) -> Option<String> {
         let rooms = self.rooms.take(connection_id)?;
         let likely = match named {
@@ -93,7 +93,7 @@ impl App {
         likely
     }
 
-    /// Remembers that the connection is in `room`.
+    /// Remembers that the connection has published to `room`.
     fn heard(&self, connection_id: &str, room: &str) {
         let mut rooms = self.rooms.take(connection_id).unwrap_or_default();
         rooms.retain(|known| known != room);
@@ -102,7 +102,7 @@ impl App {
         self.rooms.remember(connection_id, rooms);
     }
 
-    /// Whether the duplicate may be delivered again at `now_ms`; remembers it then.
+    /// True if the duplicate may be delivered again at `now_ms`. Then remembers this time.
     fn delivers_again(&self, room: &str, stored: &Stored, now_ms: i64) -> bool {
         let key = format!("{room}\n{}\n{}", stored.epoch, stored.seq);
         let last = self.delivered_again.take(&key);

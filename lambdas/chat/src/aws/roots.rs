@@ -62,7 +62,7 @@ pub(super) fn amazon_client(
     Ok(Some(client))
 }
 
-/// Whether every TLS connection goes to an endpoint of AWS. Plain HTTP, as on a developer's machine, has no TLS.
+/// True if every TLS connection goes to an endpoint of AWS. Plain HTTP, as on a developer's machine, has no TLS.
 fn is_amazon_alone(env: Lookup<'_>, region: &str) -> bool {
     let mut endpoints = ENDPOINTS.iter().filter_map(|name| env(name));
     !OTHERS.iter().any(|name| env(name).is_some())

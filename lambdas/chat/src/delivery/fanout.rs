@@ -50,7 +50,7 @@ pub struct Outcome {
 /// Pages of members are read while posts run. Each page is shuffled, so that no member is always last. A post that fails
 /// or hangs holds its own slot and no other.
 ///
-/// When the process has not posted for a while, one post runs alone first: a burst would open one TLS connection per
+/// If the process has not posted for a while, one post runs alone first: a burst would open one TLS connection for each
 /// post, although the endpoint speaks HTTP/2 and all but one are closed again.
 pub async fn fan_out(
     management: &ManagementApi,

@@ -100,7 +100,7 @@ impl ManagementApi {
         }
     }
 
-    /// Whether a connection to the endpoint is likely to be open.
+    /// True if a network connection to the endpoint is likely to be open.
     pub fn is_warm(&self) -> bool {
         let idle_ms = now_ms() - self.answered_ms.load(Ordering::Relaxed);
         u128::try_from(idle_ms).is_ok_and(|idle| idle < WARM_FOR.as_millis())

@@ -22,11 +22,11 @@ pub type Response = ApiGatewayProxyResponse;
 pub struct Request {
     /// The connection that sent it. Opaque; API Gateway promises no form or length.
     pub connection_id: String,
-    /// Who this is and what it may do.
+    /// The user of the connection and its rights.
     pub caller: Caller,
-    /// When the connection was made, in milliseconds since 1970, by API Gateway's clock.
+    /// The time of the handshake, in milliseconds since 1970, by API Gateway's clock.
     pub connected_ms: i64,
-    /// Whether the client offers [`SUBPROTOCOL`]; false but for `$connect`.
+    /// True if the client offers [`SUBPROTOCOL`]; always false after `$connect`.
     pub offers_subprotocol: bool,
     /// The values of the header `Origin`, which a browser sends for the page it shows; empty but for `$connect`.
     pub origins: Vec<String>,
@@ -38,11 +38,11 @@ pub struct Request {
     pub query: Vec<(String, String)>,
     /// The WebSocket close code of the connection's end; present for `$disconnect` alone.
     pub close_code: Option<i64>,
-    /// When this function got it, in milliseconds since 1970, by this function's clock.
+    /// The time when this function got the event, in milliseconds since 1970, by this function's clock.
     pub now_ms: i64,
     /// The same moment, for measuring.
     pub started: Instant,
-    /// When Lambda ends this invocation.
+    /// The time when Lambda ends this invocation.
     pub deadline: Instant,
 }
 
@@ -70,7 +70,7 @@ impl Request {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .any(|offer| offer.trim() == SUBPROTOCOL);
-        // What is not text is no origin of a page, and must not pass for absent.
+        // A value that is not text is kept: it is not the origin of a page, and must not count as absent.
         let origins = event.multi_value_headers.get_all("origin");
         let origins = origins
             .iter()

@@ -96,7 +96,7 @@ pub struct Slot {
     /// The earliest time the row may expire, in seconds since 1970: not before the row before it. So expired rows are
     /// always the beginning of a log, whatever happens to clocks and to the retention.
     pub expires_from: i64,
-    /// Whether the slot gets a genesis and not the message.
+    /// True if the slot gets a genesis and not the message.
     pub genesis: bool,
 }
 
@@ -131,9 +131,9 @@ pub struct Stored {
     pub seq: u64,
     /// The epoch it belongs to.
     pub epoch: String,
-    /// When it was first received, in milliseconds since 1970.
+    /// The time when the message was first received, in milliseconds since 1970.
     pub at: i64,
-    /// Whether an earlier invocation has stored it.
+    /// True if an earlier invocation has stored the message.
     pub duplicate: bool,
 }
 
@@ -155,15 +155,15 @@ pub enum Step {
 /// A rate limit that is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Refusal {
-    /// Whether the limit is the room's and not the user's.
+    /// True if the limit is the room's and not the user's.
     pub of_room: bool,
-    /// The limit: so many messages.
+    /// The limit, in messages.
     pub limit: u32,
     /// The time until the message is within the limit, in milliseconds.
     pub retry_after_ms: u64,
 }
 
-/// A message as a client sent it, reduced to what tells it from others.
+/// The parts of a message by which a duplicate is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sent {
     /// The sender.
@@ -174,7 +174,7 @@ pub struct Sent {
     pub hash: Option<String>,
     /// The client has seen everything up to this number, so no copy is at or below it.
     pub after: Option<u64>,
-    /// When it was received, in milliseconds since 1970.
+    /// The time when the message was received, in milliseconds since 1970.
     pub at: i64,
 }
 
@@ -198,13 +198,13 @@ pub struct Append {
     hole: Option<(u64, u32)>,
     /// The rows seen so far, by number, as far as the limits need them.
     counted: BTreeMap<u64, Counted>,
-    /// Whether there are no rows below the counted ones.
+    /// True if there are no rows below the counted ones.
     all_counted: bool,
     /// The slot to be written when enough rows are counted.
     waiting: Option<Slot>,
 }
 
-/// How a row relates to the message.
+/// The relation of a row to the message.
 enum Relation {
     Copy,
     Conflict,
@@ -431,8 +431,8 @@ impl Append {
     }
 }
 
-/// Whether one more message at `at` makes more than `limit` messages in some window. `times` are those of the messages
-/// that count, in ascending order.
+/// True if one more message at `at` makes more than `limit` messages in some window. `times` are the times of the
+/// messages that count, in ascending order.
 fn is_full(times: &[i64], at: i64, limit: u32, window_ms: i64) -> bool {
     let limit = limit as usize;
     let near = times.iter().copied();
@@ -445,8 +445,8 @@ fn is_full(times: &[i64], at: i64, limit: u32, window_ms: i64) -> bool {
         .any(|group| group[limit] - group[0] < window_ms && (group[0]..=group[limit]).contains(&at))
 }
 
-/// When one more message is within the limit: the newest `limit` messages count until the oldest of them leaves the
-/// window. None if there are fewer messages.
+/// The time when one more message is within the limit: the newest `limit` messages count until the oldest of them leaves
+/// the window. None if there are fewer messages.
 fn free_at(times: &[i64], limit: u32, window_ms: i64) -> Option<i64> {
     let oldest = times.len().checked_sub(limit as usize)?;
     times.get(oldest).map(|time| time + window_ms)

@@ -16,8 +16,8 @@ const BEGINNINGS: u32 = 3;
 /// Reads of both ends of a log that contradict each other before they are believed.
 const DOUBTFUL_READS: u32 = 2;
 
-/// Nothing of a younger epoch is trimmed, in milliseconds: messages are kept for one day at least. The epoch names its
-/// own time, and two functions' clocks differ by far less.
+/// The age up to which an epoch has lost no message, in milliseconds: messages are kept for one day at least. The epoch
+/// names its own time, and two functions' clocks differ by far less.
 const SHORTEST_RETENTION_MS: i64 = 24 * 3600 * 1000;
 
 /// The messages of a log: `first` to `head` of one epoch. There are none when `first` is `head` + 1.

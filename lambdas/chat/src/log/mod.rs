@@ -72,9 +72,9 @@ pub struct Draft<'a> {
     pub after: Option<u64>,
     /// The payload, JSON text.
     pub data: &'a str,
-    /// Whether the limit per user does not apply to the sender.
+    /// True if the limit per user does not apply to the sender.
     pub exempt: bool,
-    /// When it was received, in milliseconds since 1970.
+    /// The time when the message was received, in milliseconds since 1970.
     pub at: i64,
 }
 
@@ -123,7 +123,7 @@ impl Log {
         Ok(Tail::read(self.headers(room, range).await?))
     }
 
-    /// Whether the limits need all rows that came since the newest of `remembered`.
+    /// True if the limits need all rows that came since the newest of `remembered`.
     fn counts_since(&self, remembered: &Tail, now_ms: i64) -> bool {
         let newest = remembered.newest();
         self.limits

@@ -27,7 +27,7 @@ pub struct Page {
     pub first: Option<u64>,
     /// The `message` frames.
     pub messages: Vec<Box<RawValue>>,
-    /// Whether there are more messages in the same direction, inside the bounds.
+    /// True if there are more messages in the same direction, inside the bounds.
     pub more: bool,
 }
 

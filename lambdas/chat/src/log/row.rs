@@ -21,19 +21,19 @@ pub struct Header {
     /// A ULID of the invocation that wrote the row. A writer recognises its own row by it when the reply was lost.
     #[serde(default)]
     pub nonce: String,
-    /// When it was received, in milliseconds since 1970.
+    /// The time when the message was received, in milliseconds since 1970.
     pub at: i64,
-    /// When the row expires, in seconds since 1970, the unit of DynamoDB's TTL.
+    /// The time when the row expires, in seconds since 1970, the unit of DynamoDB's TTL.
     pub expires_at: i64,
 }
 
 impl Header {
-    /// Whether the row counts as trimmed, whether or not DynamoDB has deleted it yet.
+    /// True if the row counts as trimmed, even if DynamoDB has not deleted it yet.
     pub fn is_expired(&self, now_s: i64) -> bool {
         self.expires_at <= now_s
     }
 
-    /// Whether the row begins an epoch and holds no message.
+    /// True if the row begins an epoch and holds no message.
     pub fn is_genesis(&self) -> bool {
         self.user.is_none()
     }

@@ -65,7 +65,7 @@ impl ErrorName {
         }
     }
 
-    /// Whether the same frame may succeed later.
+    /// True if the same frame may succeed later.
     pub fn temporary(self) -> bool {
         matches!(self, Self::SlowDown | Self::Internal)
     }
@@ -78,15 +78,15 @@ pub struct Failure {
     pub name: ErrorName,
     /// For people.
     pub message: String,
-    /// How long to wait before trying again, in milliseconds.
+    /// The wait before the client tries again, in milliseconds.
     pub retry_after_ms: Option<u64>,
-    /// Which right is missing.
+    /// The missing right.
     pub right: Option<Right>,
-    /// When a ban ends, in seconds since 1970.
+    /// The end of a ban, in seconds since 1970.
     pub until: Option<i64>,
-    /// Why somebody is banned, in the words of who has done it.
+    /// The reason for a ban, in the words of the moderator.
     pub reason: Option<String>,
-    /// For the log of the function alone: it may name tables and hosts.
+    /// The cause, for the function's log only: it may name tables and hosts.
     pub cause: Option<anyhow::Error>,
 }
 

@@ -73,11 +73,11 @@ pub struct Joined<'a> {
     pub first: u64,
     /// The newest message; `first` - 1 where there is none.
     pub head: u64,
-    /// Whether nothing after the client's position is lost; null where the client gave no position.
+    /// True if no message after the client's position is lost; null where the client gave no position.
     pub recovered: Option<bool>,
     /// The messages after the client's position, or the newest ones: `message` frames in order.
     pub messages: Vec<Box<RawValue>>,
-    /// True when more messages came after the client's position than fit. Absent otherwise.
+    /// True if more messages came after the client's position than fit. Absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
 }
@@ -110,7 +110,7 @@ pub struct History<'a> {
     pub head: u64,
     /// The `message` frames, in order.
     pub messages: Vec<Box<RawValue>>,
-    /// Whether there are more messages in the same direction.
+    /// True if there are more messages in the same direction.
     pub more: bool,
 }
 
@@ -127,9 +127,9 @@ pub struct Members<'a> {
     pub count: usize,
     /// Users in order of their names.
     pub members: Vec<Member<'a>>,
-    /// Whether further users of the connections counted come after these.
+    /// True if more of the counted users come after these.
     pub more: bool,
-    /// True when the room has more connections than are counted, and `members` may lack the users of those. Absent
+    /// True if the room has more connections than are counted, and `members` may lack the users of the others. Absent
     /// otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,

@@ -251,7 +251,7 @@ async fn the_order_of_recipients_is_not_that_of_the_index() {
     world
         .publish("c00", r#"{"action":"publish","data":1}"#)
         .await;
-    // One of 19! shuffles is sorted.
+    // Only one of 19! shuffles is sorted.
     assert_ne!(world.peers.order(), world.peers.tried());
 }
 

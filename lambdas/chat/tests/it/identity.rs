@@ -34,7 +34,7 @@ fn says(caller: &Caller, id: &str, frame: &Value) -> Request {
     }
 }
 
-/// What the function of the frame's action answers.
+/// Returns the answer of the function that serves the frame's action.
 async fn ask(world: &World, request: &Request) -> Value {
     let (connections, log) = (&world.app.connections, &world.app.log);
     let frame: Value = serde_json::from_str(&request.body).unwrap();
@@ -143,7 +143,7 @@ async fn the_matrix_is_the_one_that_the_docs_show() {
             let cells = &mut rows.entry(row).or_insert((action, Vec::new())).1;
             cells.push(outcome(&answer));
             if answer["name"] == "forbidden" || answer["name"] == "token_expired" {
-                // Nothing has happened.
+                // Neither the log nor the membership has changed.
                 assert!(world.log(&room).await.is_empty(), "{action}");
                 assert!(world.rows().await.contains(&(id, room)), "{action}");
             }

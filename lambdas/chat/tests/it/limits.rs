@@ -254,7 +254,7 @@ fn said() -> impl Strategy<Value = Said> {
 
 const USERS: [&str; 3] = ["alice", "bob", "carol"];
 
-/// Whether any window holds more than `limit` of the times.
+/// True if any window holds more than `limit` of the times.
 fn exceeds(mut times: Vec<i64>, limit: u32) -> bool {
     times.sort_unstable();
     times
@@ -289,7 +289,7 @@ impl Table {
         }
     }
 
-    /// Whether one more message exceeds a limit.
+    /// True if one more message exceeds a limit.
     fn is_full(&self, user: &str, at: i64) -> bool {
         let with = |mut times: Vec<i64>| {
             times.push(at);

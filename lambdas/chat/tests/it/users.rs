@@ -1,4 +1,4 @@
-//! Who is let in: pages, connections of a user, bans and revocations.
+//! The handshakes and joins that are refused: by origin, number of connections, ban or revocation.
 
 use std::collections::HashMap;
 
@@ -158,7 +158,7 @@ async fn a_ban_holds_at_the_handshake_and_at_a_join() {
         ("ban#garden", vec![ban(), until(60)], "banned", "joined"),
         ("ban#garden", vec![ban(), until(-1)], "joined", "joined"),
         ("ban#garden", vec![mute()], "joined", "joined"),
-        // What is not understood is a ban.
+        // A row of an unknown kind counts as a ban.
         ("ban#garden", vec![], "banned", "joined"),
         (
             "ban#garden",
@@ -230,7 +230,7 @@ async fn revoked_tokens_are_refused() {
             Some(1_000),
             200,
         ),
-        // Nothing says that it is younger.
+        // Without a time of issue, the token may be older than the revocation.
         (vec![("revokedBefore", N("1000".to_owned()))], None, 401),
         (vec![], Some(1_000), 401),
         // A ban from a room of this name.

@@ -99,7 +99,7 @@ impl Running {
         self.ok("DeleteItem", &json!({"TableName": "members", "Key": key}));
     }
 
-    /// Who the index says is in a room.
+    /// Returns the members of a room according to the index.
     fn indexed(&self, room: &str) -> Vec<String> {
         ids(&self.ok(
             "Query",

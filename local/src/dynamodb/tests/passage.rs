@@ -1,4 +1,4 @@
-//! What passes the front as it is.
+//! Requests that the front passes on unchanged.
 
 use std::cell::Cell;
 

@@ -11,7 +11,7 @@ const ACTION: &str = "execute-api:Invoke";
 /// it.
 ///
 /// # Errors
-/// When the document is invalid, or has an element that is not evaluated here. The error holds none of its values.
+/// Fails if the document is invalid, or has an element that is not evaluated here. The error holds none of its values.
 pub(super) fn allows(document: &Value, method_arn: &str) -> Result<bool, String> {
     let Value::Object(document) = document else {
         return Err("policyDocument is missing or not an object".to_owned());

@@ -92,7 +92,7 @@ impl Runtimes {
     /// from: the `node_modules` there and in the folders above are found, too.
     ///
     /// # Errors
-    /// When the interpreter is not installed, or the function has no handler.
+    /// Fails if the interpreter is not installed, or the function has no handler.
     pub(super) fn program(
         &mut self,
         language: Language,

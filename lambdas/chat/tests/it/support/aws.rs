@@ -235,7 +235,7 @@ impl Tap {
         held.map(|(_, _, held)| Arc::clone(held))
     }
 
-    /// Whether to lose the reply to this request.
+    /// True if the reply to this request must be lost.
     fn loses(&self, operation: &str) -> bool {
         let mut tapping = self.0.lock().unwrap();
         let lost = tapping

@@ -41,7 +41,7 @@ pub(crate) struct World {
     pub(crate) tap: Tap,
     /// The clients that are connected.
     pub(crate) peers: Peers,
-    /// What is known about users.
+    /// The table of bans and revocations.
     pub(crate) users: Users,
     /// The limit of frames, off.
     pub(crate) frames: FrameLimit,
@@ -305,7 +305,7 @@ impl World {
         )
     }
 
-    /// What a handshake is answered.
+    /// Returns the answer to a handshake.
     pub(crate) async fn connect(&self, request: &Request) -> Reply {
         self.connect_with(&HANDSHAKES, request).await
     }

@@ -185,9 +185,9 @@ async fn floor(
     }
 }
 
-/// Checks after the row is written that the connection is still open and not in too many rooms, and that its user is not
-/// banned. Each may have changed since the connection's rows were read. If a check fails, deletes the row again. Asks in
-/// parallel: a GetConnection, a consistent Query of the rows, and for a verified user a Query of its bans.
+/// Checks after the row is written that the connection is still open and not in too many rooms, and that its user is
+/// not banned. Each may have changed since the connection's rows were read. If a check fails, deletes the row again.
+/// Asks in parallel: a GetConnection, a consistent Query of the rows, and for a verified user a Query of its bans.
 ///
 /// A connection that ends before the GetConnection is found here, and one that ends later has its row deleted by its
 /// `$disconnect`. Of several joins at once that exceed the limit, each finds too many rows behind its own.

@@ -445,8 +445,8 @@ fn is_full(times: &[i64], at: i64, limit: u32, window_ms: i64) -> bool {
         .any(|group| group[limit] - group[0] < window_ms && (group[0]..=group[limit]).contains(&at))
 }
 
-/// The time when one more message is within the limit: the newest `limit` messages count until the oldest of them leaves
-/// the window. None if there are fewer messages.
+/// The time when one more message is within the limit: the newest `limit` messages count until the oldest of them
+/// leaves the window. None if there are fewer messages.
 fn free_at(times: &[i64], limit: u32, window_ms: i64) -> Option<i64> {
     let oldest = times.len().checked_sub(limit as usize)?;
     times.get(oldest).map(|time| time + window_ms)
@@ -467,7 +467,8 @@ pub(super) fn following(tail: &Header, epoch: &str, now_s: i64, genesis: bool) -
     }
 }
 
-/// The rows from the last expired one on, or all. Expired rows are deleted in any order: holes among them prove nothing.
+/// The rows from the last expired one on, or all. Expired rows are deleted in any order: holes among them prove
+/// nothing.
 fn from_expired(rows: &[Header], now_s: i64) -> &[Header] {
     let last = rows.iter().rposition(|row| row.is_expired(now_s));
     &rows[last.unwrap_or(0)..]

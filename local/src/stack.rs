@@ -121,7 +121,7 @@ impl Prepared<'_> {
             None => "cannot make the tables".to_owned(),
         })?;
         let (journal, former) = match &options.data {
-            // Without a $disconnect route nobody asks for the journal.
+            // Without a $disconnect route the journal has no use.
             Some(data) if api.routes.contains_key("$disconnect") => {
                 let journal = Journal::open(data)?;
                 let former = journal.left_open(&api.stage)?;
@@ -276,8 +276,8 @@ impl Stack {
         }
     }
 
-    /// Closes every connection, lets each `$disconnect` and all other invocations finish, and ends the processes. When
-    /// `at_once` is done first, the invocations are ended.
+    /// Closes every connection, lets each `$disconnect` and all other invocations finish, and ends the processes. If
+    /// `at_once` is ready before that, ends the invocations.
     pub async fn stop(self, at_once: impl Future<Output = ()>) {
         log::plain("Stopping: closing the connections and ending the functions.");
         tokio::select! {

@@ -27,8 +27,8 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 ///
-/// Fails if the service does not accept the client, when messages were not acknowledged at the end, or, for a program,
-/// when any of its lines failed.
+/// Fails if the service does not accept the client, if messages were not acknowledged at the end, or, for a program, if
+/// any of its lines failed.
 pub async fn run(options: &Options, ui: &Ui, mut said: UnboundedReceiver<Said>) -> Result<()> {
     let settings = options.settings();
     let addresses = options

@@ -27,7 +27,7 @@ const STALE_MS: i64 = 86_400_000;
 /// The least time between two fetches for an unknown `kid`, and between two of an issuer that does not answer.
 const PAUSE_MS: i64 = 60_000;
 
-/// The same where there are no keys at all: nobody can connect.
+/// The least time between two fetches while there are no keys: until then nobody can connect.
 const PAUSE_WITHOUT_KEYS_MS: i64 = 5_000;
 
 /// The longest time of a fetch. The handshake waits for it, and API Gateway allows 29 s for it and `$connect` together.

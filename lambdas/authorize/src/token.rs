@@ -123,7 +123,7 @@ fn reason(error: &Error) -> Refused {
 
 /// Reads the claims of a token whose signature, `exp`, `nbf` and `iss` are good.
 fn identity(token: &Map<String, Value>, claims: &Claims) -> Result<Identity, Refused> {
-    // The crate would take a list of issuers.
+    // The crate would also accept a list of issuers.
     if !token.get("iss").is_some_and(Value::is_string) {
         return Err(Refused::Claim("iss"));
     }
@@ -133,7 +133,7 @@ fn identity(token: &Map<String, Value>, claims: &Claims) -> Result<Identity, Ref
         .and_then(Value::as_str)
         .ok_or(Refused::Claim("of the user"))?;
     check_user(user).map_err(|error| Refused::User(error.to_string()))?;
-    // The authorizer itself gives such names to users without a token.
+    // Such names are for users without a token.
     if user.starts_with("guest-") {
         return Err(Refused::User("must not begin with guest-".to_owned()));
     }
@@ -191,7 +191,7 @@ fn seconds(token: &Map<String, Value>, name: &'static str) -> Result<Option<i64>
     match token.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Number(number)) => {
-            // A fraction is cut, and what is beyond an i64 is its end.
+            // `as` cuts a fraction, and takes the nearest i64 for a number outside its range.
             let seconds = number
                 .as_i64()
                 .or_else(|| number.as_f64().map(|seconds| seconds as i64));

@@ -1,6 +1,6 @@
-//! A memory between invocations of one process: hints that save a read or a wait, and the counts of a limit that each
-//! process keeps for itself. Nothing that must be right over all processes rests on them. The memory ends with the process,
-//! and drops the least recently used entry when it is full.
+//! A memory between invocations of one process: hints that save a read or a wait, and the counts of limits that hold
+//! for each process. No promise depends on it. It ends with the process, and drops the least recently used entry when
+//! it is full.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-/// Hints by name. Cheap to clone: clones share the hints.
+/// Entries by name. Cheap to clone: clones share the entries.
 #[derive(Clone)]
 pub(crate) struct Recent<T>(Arc<Mutex<LruCache<String, T>>>);
 
 impl<T> Recent<T> {
-    /// A memory of at most so many hints.
+    /// A memory of at most `most` entries.
     pub(crate) fn new(most: NonZeroUsize) -> Self {
         Self(Arc::new(Mutex::new(LruCache::new(most))))
     }
 
-    /// Takes a hint out. The caller remembers it again if it is still true.
+    /// Takes an entry out. The caller remembers it again if it is still true.
     pub(crate) fn take(&self, name: &str) -> Option<T> {
         self.lock().pop(name)
     }
@@ -27,7 +27,7 @@ impl<T> Recent<T> {
         self.lock().put(name.to_owned(), hint);
     }
 
-    /// Changes what is remembered, or what `make` returns if nothing is.
+    /// Changes the entry `name`. If there is none, `make` makes it first.
     pub(crate) fn change<R>(
         &self,
         name: &str,

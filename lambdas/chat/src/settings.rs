@@ -93,7 +93,7 @@ impl MessagesTable {
     }
 }
 
-/// The highest limit that a log counts: a process remembers so many rows of a room.
+/// The highest limit that a log counts: the number of rows of a room that a process remembers.
 pub const MAX_LOG_LIMIT: u32 = 200;
 
 /// The rate limits that the log of a room counts.

@@ -38,7 +38,8 @@ pub(crate) struct Status {
     quotas: BTreeMap<String, quotas::Status>,
     /// Calls by table.
     tables: BTreeMap<String, Counts>,
-    /// Rows by partition key of each global secondary index, most first: of `room-index`, the members of each room.
+    /// The number of rows by partition key of each global secondary index, the largest first. For `room-index` these
+    /// are the members of each room.
     indexes: BTreeMap<String, Partitions>,
 }
 
@@ -47,7 +48,7 @@ pub(crate) struct Status {
 struct ConnectionStatus {
     connection_id: String,
     source_ip: String,
-    /// On the clock by which connections age.
+    /// The age on the clock by which connections age.
     age_seconds: u64,
     idle_seconds: u64,
     /// Bytes that wait for the client.

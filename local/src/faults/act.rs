@@ -34,7 +34,7 @@ pub(super) enum Act {
 /// The effect of a rule in place of the ordinary course.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The occurrence is lost; its sender is told nothing, or that all is well.
+    /// The occurrence is lost. Its sender gets no answer, or the answer of a success.
     Drop,
     /// The occurrence happens twice.
     Duplicate,

@@ -1,8 +1,8 @@
-//! Fault injection: rules say what goes wrong, where, and which time.
+//! Fault injection. A rule names a site, the occurrences there that it takes, and the fault.
 //!
-//! The gateway asks for a verdict at each site that a rule can name, and carries the verdict out. The
-//! random numbers of a rule depend only on the seed, its name and the number of the match. The same seed and the same
-//! order of occurrences give the same faults.
+//! The gateway asks for a verdict at each site that a rule can name, and carries the verdict out. The random numbers of
+//! a rule depend only on the seed, its name and the number of the match. The same seed and the same order of
+//! occurrences give the same faults.
 
 mod act;
 mod fields;

@@ -250,7 +250,7 @@ async fn one_is_held_back_until_the_next_are_through() {
     assert_eq!(waiting.as_mut().now_or_never(), None);
     drop(first);
     waiting.await;
-    // With nobody to go by, others go as they come.
+    // No occurrence is held back any more, so the next one does not wait.
     assert!(!faults.decide(&message).waits());
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct Connection {
     pub(crate) opened: Moment,
     /// Epoch milliseconds of the last message in either direction.
     last_active_ms: AtomicI64,
-    /// The same on the clock by which connections age, in microseconds.
+    /// The time of that message on the clock by which connections age, in microseconds.
     last_active: AtomicU64,
     /// The number of throttled messages in a row.
     refusals: AtomicU32,

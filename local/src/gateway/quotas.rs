@@ -113,7 +113,7 @@ impl Quotas {
                     });
                     quotas.routes = throttled.collect();
                 }
-                // It is in no list but the user's.
+                // `all` was replaced by the single quotas above.
                 Wanted::All => {}
             }
         }

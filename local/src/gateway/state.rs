@@ -23,7 +23,7 @@ pub(crate) struct Gateway {
     /// By function name.
     pub(crate) functions: BTreeMap<String, Arc<Pool>>,
     pub(crate) connections: Connections,
-    /// Keeps the open connections for the next gateway, if the tables are kept.
+    /// The list of open connections on disk, for the next gateway; present if the tables are kept.
     pub(crate) journal: Option<Journal>,
     pub(crate) faults: Arc<Faults>,
     /// The processes of functions, by their access keys.
@@ -42,6 +42,7 @@ pub(crate) struct Gateway {
     pub(crate) idle_timeout: Duration,
     /// A connection is closed at this age.
     pub(crate) max_lifetime: Duration,
-    /// Its receivers are the connections that are served, from before their `$connect` to after their `$disconnect`.
+    /// Each served connection holds a receiver, from before its `$connect` until after its `$disconnect`: a stop waits
+    /// until all are dropped.
     pub(crate) serving: watch::Sender<()>,
 }

@@ -147,7 +147,7 @@ impl Identity {
         let variables = [
             // Node.js adds it to its own roots.
             ("NODE_EXTRA_CA_CERTS", &alone),
-            // The others read these instead of their own: OpenSSL and rustls, botocore, Python's requests.
+            // OpenSSL and rustls, botocore, and Python's requests read these in place of their own roots.
             ("SSL_CERT_FILE", &all),
             ("AWS_CA_BUNDLE", &all),
             ("REQUESTS_CA_BUNDLE", &all),

@@ -159,8 +159,8 @@ pub(crate) async fn ended(gateway: &Gateway, client: &Client, end: End) {
     }
 }
 
-/// Runs `$disconnect` for the clients of a gateway that was killed, one after the other: no limit of concurrency refuses
-/// one then.
+/// Runs `$disconnect` for the clients of a gateway that was killed: one after the other, so that no limit of
+/// concurrency refuses one.
 pub(crate) async fn end_former(gateway: Arc<Gateway>, clients: Vec<Client>) {
     let _serving = gateway.serving.subscribe();
     for client in &clients {

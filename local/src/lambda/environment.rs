@@ -214,9 +214,9 @@ fn exit_error(status: std::io::Result<ExitStatus>) -> FunctionError {
 struct Process {
     child: Child,
     group: Option<Pid>,
-    /// Identifies it by its access key.
+    /// The access key of the process, by which its calls are recognised.
     registered: Registered,
-    /// Prints what has no line break yet.
+    /// Notified to print the output after the last line break.
     printed: [Arc<Notify>; 2],
 }
 
@@ -306,7 +306,7 @@ impl Drop for Process {
     }
 }
 
-/// Copies the output of the function to the gateway's log, line by line. A notification prints a line without its end.
+/// Copies the output of the function to the gateway's log, line by line. A notification prints an unfinished line.
 fn forward(key: &str, stream: Option<impl AsyncRead + Unpin + Send + 'static>) -> Arc<Notify> {
     let flush = Arc::new(Notify::new());
     let Some(stream) = stream else { return flush };

@@ -136,7 +136,7 @@ pub(crate) struct Pool {
     concurrency: Arc<Semaphore>,
     /// The number of processes that have answered and not yet asked for the next event.
     finishing: AtomicUsize,
-    /// Notified when one of them asks.
+    /// Notified when a finishing process asks for the next event.
     finished: Notify,
     counts: Counts,
 }

@@ -86,7 +86,7 @@ fn native(function: &Function, functions: &Path, unpack: &Path) -> Result<Progra
                 .map(|stem| stem.to_string_lossy().into_owned()),
         );
     }
-    // A program for this machine stands in for what does not run here.
+    // A program for this machine replaces a package that does not run here.
     if !runs_here {
         names.extend([key.clone(), function.function_name.clone()]);
     }
@@ -117,7 +117,7 @@ fn native(function: &Function, functions: &Path, unpack: &Path) -> Result<Progra
     })
 }
 
-/// The folder that holds what a package does, and where that comes from.
+/// The folder with the files of a package, and the folder that they come from.
 fn unpacked(package: Option<&Package>, own: &Path) -> Result<(PathBuf, PathBuf)> {
     let Some(package) = package else {
         bail!("Terraform names no package in this folder for it");

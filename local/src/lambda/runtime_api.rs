@@ -237,7 +237,7 @@ async fn init_error(State(runtime): State<Arc<Runtime>>, body: Bytes) -> Respons
     accepted()
 }
 
-/// Answers the part of the Extensions API that a runtime uses which registers itself to be told of the shutdown.
+/// Answers the registration of the Extensions API: some runtimes register themselves, to be told of the shutdown.
 async fn register_extension(State(runtime): State<Arc<Runtime>>) -> impl IntoResponse {
     let id = uuid::Uuid::new_v4().to_string();
     (

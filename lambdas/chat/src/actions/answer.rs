@@ -98,12 +98,13 @@ pub(crate) async fn answer<'a>(
     Reply::frame(failure.render(&to))
 }
 
-/// The sender's membership of the room that it names, or of its only one, where it must have `right`. A named room that
-/// the token does not grant costs no request.
+/// The sender's membership of the room that the frame names, or of the sender's only room. Refuses a sender without
+/// `right` in the room; if the frame names the room, without a request.
 ///
 /// # Errors
 ///
-/// `forbidden`; `not_a_member`; `bad_request` when it names no room and is in several; and the table's.
+/// `forbidden`; `not_a_member`; `bad_request` if the frame names no room and the sender is in several; an error of the
+/// table.
 pub(crate) async fn membership(
     connections: &Connections,
     request: &Request,

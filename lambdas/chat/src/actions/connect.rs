@@ -10,12 +10,12 @@ use crate::members::{Connection, Connections, LIFETIME_S, Users, inbox};
 use crate::protocol::{Correlation, ErrorName, Failure, Name, Right, SUBPROTOCOL};
 use crate::settings::Handshakes;
 
-/// Answers a handshake: 200 lets the client in, 400 refuses its names, 401 and 403 its token, its user or its page, 429 one
-/// connection too many, 500 is our own failure.
+/// Answers a handshake: 200 accepts the client, 400 refuses its names, 401 and 403 its token, its user or its page, 429
+/// one connection too many of its user. 500 is a failure of the service.
 ///
-/// `?room=` (default `lobby`) and `?user=` (default `guest-…`) may be given once each. One that is empty or repeated
-/// is refused rather than guessed at: guessing wrong puts somebody into a room with strangers. A verified user has its
-/// name from the token; one that names no room and may not enter the lobby enters none.
+/// `?room=` (default `lobby`) and `?user=` (default `guest-…`) may be given once each. An empty or repeated parameter
+/// is refused: a wrong guess would put somebody into a room with strangers. The name of a verified user comes from the
+/// token. A verified user who names no room and may not enter the lobby enters no room.
 pub async fn connect(
     connections: &Connections,
     users: &Users,

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use crate::recent::Recent;
 use crate::settings::{Lookup, RateLimits};
 
-/// Connections whose bucket a process keeps: some 100 bytes each. The least recently heard one starts with a full bucket
-/// when it comes back.
+/// Connections whose bucket a process keeps: some 100 bytes each. Beyond them the least recently used bucket is
+/// dropped, and its connection starts with a full one.
 const BUCKETS: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 /// The cost of a frame in a bucket. A rate of 1 frame per second adds 1 in a millisecond, so all sums are exact.
@@ -96,9 +96,9 @@ impl Bucket {
 
     fn count(&mut self, rate: Rate, now_ms: i64) -> Verdict {
         let full = rate.burst * FRAME;
-        // At least a frame, or a bucket of one frame would be opened empty.
+        // At least a frame: otherwise a bucket of one frame would accept again while it is empty.
         let half = (full / 2).max(FRAME);
-        // A clock that is set back adds nothing, and is followed.
+        // If the clock is set back, nothing is added, and the time is taken over.
         let passed_ms = u64::try_from(now_ms.saturating_sub(self.at)).unwrap_or(0);
         let gained = passed_ms.saturating_mul(rate.per_second);
         self.level = self.level.saturating_add(gained).min(full);
@@ -235,7 +235,7 @@ mod tests {
                     Verdict::Dropped => prop_assert!(false, "dropped without a refusal"),
                 }
             }
-            // Never more than the burst and what the time has added.
+            // Never more than the burst and the frames that the passed time has added.
             let most = u64::from(burst) * 1_000 + u64::from(rate) * u64::try_from(now - NOW).unwrap();
             prop_assert!(accepted.len() as u64 * 1_000 <= most);
         }

@@ -48,7 +48,7 @@ async fn handle(
     let mut bounds = log.bounds(&own.room, request.now_ms).await?;
     let room = own.room;
     if !request.caller.may(Right::History, &room) {
-        // A row that the handshake has written notes no place: the client has not asked by `join` where the log stands.
+        // A row written by the handshake has no position: only a `join` reads the end of the log and writes it down.
         let floor = own.floor.ok_or_else(|| Failure {
             message: format!(
                 "the token does not grant the right history in the room {room}; send a join first, to read on from there"

@@ -73,7 +73,7 @@ async fn handle(
             catch_up(log, request, room, &mut bounds, since.as_ref(), history).await?;
         Ok::<_, Failure>((bounds, recovered, page))
     };
-    // At once, and both to their end: a row that must go is deleted whatever the log answers.
+    // In parallel, and both to their end: the row of a refused join is deleted even if reading the log fails.
     let (checked, read): (Result<(), Failure>, _) = both(Box::pin(checked), Box::pin(read)).await;
     checked?;
     let (bounds, recovered, page) = read?;
@@ -190,7 +190,7 @@ async fn floor(
 /// Asks in parallel: a GetConnection, a consistent Query of the rows, and for a verified user a Query of its bans.
 ///
 /// A connection that ends before the GetConnection is found here, and one that ends later has its row deleted by its
-/// `$disconnect`. Of several joins at once that exceed the limit, each finds too many rows behind its own.
+/// `$disconnect`. If several parallel joins exceed the limit of rooms, each of them counts too many rows.
 async fn check_row(
     connections: &Connections,
     management: &ManagementApi,
@@ -234,7 +234,7 @@ async fn check_row(
     Err(refusal)
 }
 
-/// Told to a client that is there in spite of API Gateway's answer, so that it connects again.
+/// The answer when API Gateway says that the connection has ended. A client that gets it nevertheless connects again.
 fn ended() -> Failure {
     Failure::new(
         ErrorName::NotAMember,

@@ -1,4 +1,4 @@
-//! `members`: who is in a room.
+//! `members`: lists the users in a room.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const MAX_LIMIT: usize = 1_000;
 /// Connections counted at most: about 2 MB of the index, a few hundred milliseconds.
 const MAX_CONNECTIONS: usize = 20_000;
 
-/// Answers a members: always with a frame, `members` or an `error`.
+/// Answers `members`, always with a frame: `members` or an `error`.
 pub async fn members(connections: &Connections, limit: &FrameLimit, request: &Request) -> Reply {
     answer(Some(limit), request, async |frame| {
         handle(connections, request, frame).await

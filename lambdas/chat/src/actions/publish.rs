@@ -113,8 +113,8 @@ impl App {
     }
 }
 
-/// Answers a publish, always with a frame. An `ack` says that the message is stored, whatever its delivery counts are. After an
-/// `error` the message may be stored nevertheless.
+/// Answers `publish`, always with a frame: an `ack` or an `error`. An `ack` says that the message is stored, whatever
+/// its delivery counts are. After an `error` the message may be stored nevertheless.
 pub async fn publish(app: &App, request: &Request) -> Reply {
     // The log counts messages. A retry is neither refused nor dropped: its sender could not know that it is stored.
     answer(None, request, async |frame| {
@@ -126,7 +126,7 @@ pub async fn publish(app: &App, request: &Request) -> Reply {
 async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, Failure> {
     let (data, id, room) = (frame.data()?, frame.id()?, frame.room()?);
     if let Some(room) = &room {
-        // Before anything is read beside the membership.
+        // Checked first, because the room is read in parallel with the membership.
         request.caller.check(Right::Publish, room.as_str())?;
     }
     let after = frame.after()?;
@@ -245,7 +245,7 @@ async fn read_room(
     let (tail, members) = join(tail, pages.next()).await;
     Ok(Room {
         tail: tail?,
-        // An error is better told now than after the message is stored.
+        // This error must reach the sender before the message is stored.
         members: members.transpose()?.unwrap_or_default(),
     })
 }
@@ -356,7 +356,7 @@ async fn deliver(
     Counts {
         delivered: outcome.delivered,
         gone: pruned.gone,
-        // A member that answered 410 and is not surely gone did not get it either.
+        // A member that answered 410 and may still be connected did not get the message either.
         failed: outcome.failed + outcome.gone.len() - pruned.gone,
         partial: outcome.partial || unread.is_some(),
         pruned_rows: pruned.rows,

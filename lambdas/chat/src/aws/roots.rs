@@ -23,7 +23,7 @@ const ENDPOINTS: [&str; 3] = [
     crate::settings::MANAGEMENT_ENDPOINT,
 ];
 
-/// A variable of these asks for the system's certificates, or for a proxy that the SDK's own client finds by itself.
+/// Variables that ask for the system's certificates or for a proxy. The SDK's own client reads them.
 const OTHERS: [&str; 6] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -33,12 +33,12 @@ const OTHERS: [&str; 6] = [
     "all_proxy",
 ];
 
-/// Regions whose endpoints are no `amazonaws.com`, or whose certificates are not known to be of these roots: China, the
-/// European Sovereign Cloud, the isolated ones.
+/// Regions whose endpoints are not below `amazonaws.com`, or whose certificates may have other roots: China, the
+/// European Sovereign Cloud, the isolated Regions.
 const ELSEWHERE: [&str; 4] = ["cn-", "eusc-", "us-iso", "eu-iso"];
 
-/// An HTTP client that trusts Amazon's roots alone, where nothing but AWS can be meant. None where the SDK's own client,
-/// which trusts what the system trusts, has to be used.
+/// An HTTP client that trusts only Amazon's roots, if all endpoints are AWS's. Otherwise none: the SDK's own client
+/// then trusts the system's roots.
 ///
 /// # Errors
 ///

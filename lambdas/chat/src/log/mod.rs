@@ -107,7 +107,7 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// DynamoDB's, after the SDK's tries. This holds for every function of this type that names no other error.
+    /// An error of DynamoDB, after the SDK's tries. The same holds for every method that names no other error.
     pub async fn tail(&self, room: &str, range: Range, now_ms: i64) -> Result<Tail, TableError> {
         let remembered = self.tails.take(room).unwrap_or_default();
         if range == Range::Tail && !self.counts_since(&remembered, now_ms) {
@@ -202,9 +202,9 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// `id_conflict`; `slow_down` when a rate limit is reached, with the time until the message is within the limit;
-    /// `slow_down` when `until` comes before a slot is won; and the table's. After the last two the message may be in
-    /// the log nevertheless: when the same user sends it again with the same id, it is found there.
+    /// `id_conflict`; `slow_down` if a rate limit is reached, with the time until the message is within the limit;
+    /// `slow_down` if no slot is won before `until`; an error of the table. After the last two the message may be in
+    /// the log nevertheless: if the same user sends it again with the same id, it is found there.
     pub async fn append(
         &self,
         draft: &Draft<'_>,

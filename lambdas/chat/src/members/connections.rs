@@ -105,7 +105,7 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// DynamoDB's, after the SDK's tries. This holds for every function of this type.
+    /// An error of DynamoDB, after the SDK's tries. The same holds for every method.
     pub async fn put(&self, row: &Connection) -> Result<(), TableError> {
         const DOING: &str = "writing the connection's row";
         let item: HashMap<String, AttributeValue> =

@@ -59,7 +59,7 @@ impl Users {
     ///
     /// # Errors
     ///
-    /// `banned`, `token_expired`, and DynamoDB's.
+    /// `banned`, `token_expired`, or an error of DynamoDB.
     pub async fn check(
         &self,
         identity: &Identity,

@@ -8,7 +8,7 @@ use super::{Correlation, EXAMPLE, MAX_ID_CHARS, Right, render};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorName {
-    /// The frame breaks the protocol; sending it again breaks it again.
+    /// The frame breaks the protocol. The same frame is refused each time.
     BadRequest,
     /// The token has ended.
     TokenExpired,
@@ -18,9 +18,9 @@ pub enum ErrorName {
     NotAMember,
     /// There is no such action.
     UnknownAction,
-    /// The user may not be in the room, or not in the service.
+    /// The user is banned from the room or from the service.
     Banned,
-    /// A count is at its limit: the rooms of a connection.
+    /// The connection is in as many rooms as are allowed.
     TooMany,
     /// The same user has used the same id for other data.
     IdConflict,

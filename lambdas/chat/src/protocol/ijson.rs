@@ -32,7 +32,7 @@ pub(super) enum NotIJson {
     /// A code point that Unicode keeps free for internal use.
     #[error("holds the noncharacter U+{0:04X}, which is not for interchange")]
     Noncharacter(u32),
-    /// Infinity for one parser and an error for another; or zero, although a digit is not.
+    /// One parser reads such a number as infinity, another refuses it. A number that is too small becomes zero.
     #[error("holds a number outside the range of a double: {0}")]
     NumberRange(String),
     /// More than [`MAX_NUMBER_CHARS`].

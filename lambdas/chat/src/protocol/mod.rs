@@ -18,7 +18,7 @@ pub use names::{DEFAULT_ROOM, MAX_BYTES, MAX_CHARS, MAX_MARKS, Name, NameError};
 pub use reply::{Ack, History, Joined, Left, Member, Members, Message};
 pub use rights::{Grants, GrantsError, MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_STARS, Right};
 
-/// The WebSocket subprotocol of this page. A client that offers it gets it.
+/// The WebSocket subprotocol. The handshake of a client that offers it selects it.
 pub const SUBPROTOCOL: &str = "roomchat.v1";
 
 /// The longest frame a client can be sent, in bytes.

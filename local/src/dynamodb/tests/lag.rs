@@ -60,7 +60,7 @@ fn the_index_learns_of_a_write_whose_caller_has_left() {
     let one = json!({"TableName": "members", "Key": {"id": {"S": "0"}}});
     let mut polls = 0;
     while running.ok("GetItem", &one)["Item"].is_null() {
-        // Again when it was gone too soon: then nothing has begun.
+        // Sent again: the first caller may have left before its call had begun.
         if polls % 100 == 0 {
             let mut stream = TcpStream::connect(running.front).unwrap();
             stream.write_all(&batch).unwrap();
@@ -69,7 +69,7 @@ fn the_index_learns_of_a_write_whose_caller_has_left() {
         polls += 1;
         std::thread::sleep(Duration::from_millis(10));
     }
-    // It waits until the one before it is noted.
+    // This write waits until the write before it is noted.
     running.put("last", "r");
     let count = json!({
         "TableName": "members",

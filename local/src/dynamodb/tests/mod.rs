@@ -112,7 +112,7 @@ impl Running {
         ))
     }
 
-    /// Everybody, from the table itself.
+    /// Returns all members, from the table itself.
     fn stored(&self) -> Vec<String> {
         ids(&self.ok("Scan", &json!({"TableName": "members"})))
     }
@@ -139,7 +139,7 @@ fn ids(page: &Value) -> Vec<String> {
 #[derive(Debug, PartialEq)]
 struct Answered {
     status: u16,
-    /// Without those that differ from answer to answer.
+    /// The headers, without those that differ from answer to answer.
     headers: Vec<String>,
     body: Vec<u8>,
 }
@@ -392,6 +392,6 @@ fn a_call_that_hangs_holds_nobody_else_up() {
     while running.stored().is_empty() {
         std::thread::sleep(Duration::from_millis(5));
     }
-    // And it does not keep the gateway from ending.
+    // The hanging call does not keep the gateway from ending.
     running.runtime.block_on(running.dynamodb.stop());
 }

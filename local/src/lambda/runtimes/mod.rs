@@ -136,7 +136,7 @@ impl Runtimes {
         match language {
             Language::Node => {
                 let declared = |name: &str| function.environment.get(name).cloned();
-                // The last one wins: a variable that the function declares.
+                // The function's own variable comes last, so it wins.
                 let flags = [node_flags(runtime, &interpreter), declared("NODE_OPTIONS")];
                 let path = [
                     declared("NODE_PATH"),

@@ -6,11 +6,15 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 
 use super::{Api, Authorization, Integration, Package, package};
+use crate::lambda::Retries;
 use crate::terraform::{Instance, Module, Problem, Value, problem_of};
 
 /// Lambda's defaults.
 const TIMEOUT_SECONDS: u64 = 3;
 const MEMORY_MB: u64 = 128;
+
+/// The qualifier of a function's code as it was deployed last.
+pub(crate) const LATEST: &str = "$LATEST";
 
 /// A Lambda function.
 #[derive(Debug, Clone)]
@@ -30,6 +34,8 @@ pub(crate) struct Function {
     /// Invocations at once before Lambda throttles; `None` is the account's limit.
     pub(crate) reserved_concurrency: Option<u64>,
     pub(crate) environment: BTreeMap<String, String>,
+    /// The retries of asynchronous invocations where an `aws_lambda_function_event_invoke_config` sets them, by qualifier.
+    pub(crate) retries: BTreeMap<String, Retries>,
     /// Set if a route or authorizer of the served API invokes the function.
     pub(crate) is_served: bool,
 }
@@ -80,8 +86,45 @@ pub(super) fn read(
         }
     }
     notices.extend(module.uncounted("aws_lambda_function"));
+    for declared in module.instances("aws_lambda_function_event_invoke_config") {
+        if let Err(error) = read_retries(declared, &mut functions, notices) {
+            notices.push(format!("{} is left out: {error:#}", declared.address));
+        }
+    }
     name_apart(&mut functions);
     Ok(functions)
+}
+
+/// Reads the retries of asynchronous invocations into their function.
+fn read_retries(
+    declared: &Instance,
+    functions: &mut BTreeMap<String, Function>,
+    notices: &mut Vec<String>,
+) -> Result<()> {
+    let named = declared.string("function_name")?;
+    let (name, qualifier) = name_of(&named);
+    let qualifier = match declared.optional_string("qualifier")? {
+        Some(qualifier) => qualifier,
+        None => qualifier.unwrap_or(LATEST).to_owned(),
+    };
+    let mut retries = Retries::default();
+    if let Some(seconds) = declared.optional_u64("maximum_event_age_in_seconds")? {
+        retries.max_age = Duration::from_secs(seconds);
+    }
+    if let Some(attempts) = declared.optional_u64("maximum_retry_attempts")? {
+        retries.attempts = attempts;
+    }
+    if !declared.blocks("destination_config")?.is_empty() {
+        notices.push(format!(
+            "{}: the destinations of {} do not run here; the log names each event that is given up.",
+            declared.place, declared.address
+        ));
+    }
+    // A function that is left out has its own notice.
+    if let Some(function) = functions.get_mut(name) {
+        function.retries.insert(qualifier, retries);
+    }
+    Ok(())
 }
 
 /// The names of the functions that routes and authorizers invoke.
@@ -156,6 +199,7 @@ fn function(
             .get("reserved_concurrent_executions")?
             .and_then(Value::as_u64),
         environment,
+        retries: BTreeMap::new(),
         is_served,
         function_name: name,
     })
@@ -222,6 +266,17 @@ fn layers(
         }
     }
     Ok(layers)
+}
+
+/// Splits a function's name, its ARN or a part of the ARN into the name and the qualifier.
+pub(crate) fn name_of(named: &str) -> (&str, Option<&str>) {
+    let name = named
+        .split_once(":function:")
+        .map_or(named, |(_, name)| name);
+    match name.split_once(':') {
+        Some((name, qualifier)) => (name, Some(qualifier)),
+        None => (name, None),
+    }
 }
 
 /// The name of the function whose ARN an argument holds.

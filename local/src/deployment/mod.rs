@@ -25,7 +25,7 @@ use crate::terraform::{Instance, Module};
 
 pub(crate) use access::{Access, ApiKeys, Authorization, Authorizer, IdentitySource, KeySource};
 pub(crate) use address::localized;
-pub(crate) use functions::Function;
+pub(crate) use functions::{Function, LATEST, name_of};
 pub(crate) use mock::Mock;
 pub(crate) use package::{Archive, Package};
 pub(crate) use selection::SelectionExpression;

@@ -53,7 +53,7 @@ pub(crate) async fn answer(gateway: Arc<Gateway>, peer: &Peer, mut request: Requ
     if gateway.check_signatures && matches!(gateway.api.access.authorization, Authorization::Iam) {
         let (head, body) = request.into_parts();
         // An upgrade request has no body.
-        if let Err(rejected) = signature::check(&head, b"", &gateway.api.region, &gateway.secret) {
+        if let Err(rejected) = signature::check(&head, b"", gateway.scope("execute-api")) {
             return rejected.into_response();
         }
         request = Request::from_parts(head, body);

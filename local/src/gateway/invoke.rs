@@ -1,4 +1,4 @@
-//! Lambda's Invoke API: `POST /2015-03-31/functions/{name}/invocations`, for functions that no route invokes.
+//! Lambda's Invoke API: `POST /2015-03-31/functions/{name}/invocations`, for callers beside API Gateway.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
 
@@ -7,13 +7,16 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::responses::{error, success};
+use super::signature;
 use super::state::Gateway;
 use crate::account::ACCOUNT_ID;
-use crate::lambda::InvokeError;
+use crate::deployment::{LATEST, name_of};
+use crate::lambda::{InvokeError, new_request_id};
 use crate::loopback;
+use crate::query;
 
 /// Lambda's largest payloads in bytes: with an answer, and without one.
 const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
@@ -42,19 +45,10 @@ pub(super) async fn handle(
             Some(message),
         );
     }
-    // An ARN holds the name before its qualifier.
-    let name = function.split(":function:").last().unwrap_or_default();
-    let name = name.split(':').next().unwrap_or_default();
-    let Some(pool) = gateway.functions.get(name).cloned() else {
-        let region = &gateway.api.region;
-        let message =
-            format!("Function not found: arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}");
-        return error(
-            StatusCode::NOT_FOUND,
-            "ResourceNotFoundException",
-            Some(&message),
-        );
-    };
+    let (name, qualifier) = name_of(function);
+    let wanted = query::parse(head.uri.query().unwrap_or_default());
+    let wanted = wanted.get("Qualifier").and_then(|values| values.last());
+    let qualifier = wanted.map_or(qualifier.unwrap_or(LATEST), String::as_str);
     let kind = invocation_type(&head.headers);
     let limit = if kind == "Event" {
         MAX_ASYNCHRONOUS_BYTES
@@ -67,6 +61,21 @@ pub(super) async fn handle(
         return error(
             StatusCode::PAYLOAD_TOO_LARGE,
             "RequestTooLargeException",
+            Some(&message),
+        );
+    };
+    if gateway.check_signatures
+        && let Err(rejected) = signature::check(&head, &payload, gateway.scope("lambda"))
+    {
+        return rejected.into_response();
+    }
+    let Some(pool) = gateway.functions.get(name).cloned() else {
+        let region = &gateway.api.region;
+        let message =
+            format!("Function not found: arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}");
+        return error(
+            StatusCode::NOT_FOUND,
+            "ResourceNotFoundException",
             Some(&message),
         );
     };
@@ -83,12 +92,18 @@ pub(super) async fn handle(
             Some(&message),
         );
     }
-    match kind {
-        "RequestResponse" => answer(pool.invoke(payload).await),
+    let request_id = new_request_id();
+    let mut response = match kind {
+        "RequestResponse" => {
+            let result = pool.invoke_as(&request_id, payload).await;
+            answer(result, &request_id)
+        }
         "DryRun" => success(StatusCode::NO_CONTENT, None),
         "Event" => {
-            // Lambda would try a failed event twice more; the failure is in the log here.
-            tokio::spawn(async move { drop(pool.invoke(payload).await) });
+            let (request_id, qualifier) = (request_id.clone(), qualifier.to_owned());
+            tokio::spawn(async move {
+                pool.handle_event(&request_id, payload, &qualifier).await;
+            });
             success(StatusCode::ACCEPTED, None)
         }
         other => {
@@ -99,7 +114,14 @@ pub(super) async fn handle(
                 Some(&message),
             )
         }
+    };
+    if let Ok(request_id) = HeaderValue::try_from(request_id) {
+        let headers = response.headers_mut();
+        headers.insert("x-amzn-requestid", request_id);
+        // API Gateway's, which stands before no function here.
+        headers.remove("x-amz-apigw-id");
     }
+    response
 }
 
 fn invocation_type(headers: &HeaderMap) -> &str {
@@ -107,13 +129,11 @@ fn invocation_type(headers: &HeaderMap) -> &str {
     kind.map_or("RequestResponse", |kind| kind.to_str().unwrap_or_default())
 }
 
-fn answer(result: Result<Bytes, InvokeError>) -> Response {
+/// Makes the response of a synchronous invocation. A function's error is a response of status 200, too.
+fn answer(result: Result<Bytes, InvokeError>, request_id: &str) -> Response {
     let (payload, has_failed) = match result {
         Ok(payload) => (payload, false),
-        Err(InvokeError::Function(error)) => {
-            let payload = json!({ "errorType": error.error_type, "errorMessage": error.message });
-            (payload.to_string().into(), true)
-        }
+        Err(InvokeError::Function(error)) => (error.payload(request_id), true),
         Err(InvokeError::Throttled) => {
             return error(
                 StatusCode::TOO_MANY_REQUESTS,

@@ -62,8 +62,7 @@ async fn call(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
     let message = axum::body::to_bytes(body, MAX_POST_BYTES).await.ok();
     // A body that is too large is refused below: its signature cannot be checked.
     if let Some(message) = message.as_deref().filter(|_| gateway.check_signatures)
-        && let Err(rejected) =
-            signature::check(&head, message, &gateway.api.region, &gateway.secret)
+        && let Err(rejected) = signature::check(&head, message, gateway.scope("execute-api"))
     {
         return rejected.into_response();
     }

@@ -21,9 +21,6 @@ use percent_encoding::percent_decode_str;
 
 use super::responses;
 
-/// The service in the scope of a signature.
-const SERVICE: &str = "execute-api";
-
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
@@ -32,6 +29,15 @@ const SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// The longest life of a signature in a query: one week.
 const MAX_EXPIRY_SECONDS: u64 = 7 * 24 * 60 * 60;
+
+/// The service and region that a signature must name, and the secret that makes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    /// `execute-api` or `lambda`.
+    pub(crate) service: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) secret: &'a str,
+}
 
 /// A request whose signature is missing or wrong.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,27 +79,21 @@ impl Rejected {
 ///
 /// # Errors
 /// The error that AWS would return.
-pub(crate) fn check(
-    request: &Parts,
-    body: &[u8],
-    region: &str,
-    secret: &str,
-) -> Result<(), Rejected> {
-    check_at(request, body, region, secret, SystemTime::now())
+pub(crate) fn check(request: &Parts, body: &[u8], scope: Scope<'_>) -> Result<(), Rejected> {
+    check_at(request, body, scope, SystemTime::now())
 }
 
 fn check_at(
     request: &Parts,
     body: &[u8],
-    region: &str,
-    secret: &str,
+    scope: Scope<'_>,
     now: SystemTime,
 ) -> Result<(), Rejected> {
     let claim = match request.headers.get(header::AUTHORIZATION) {
         Some(authorization) => Claim::from_header(authorization.to_str().unwrap_or_default())?,
         None => Claim::from_query(request.uri.query().unwrap_or_default())?,
     };
-    let (key_id, time) = claim.check_scope(request, region, now)?;
+    let (key_id, time) = claim.check_scope(request, scope, now)?;
     let mismatch = || {
         Rejected::invalid(
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
@@ -103,8 +103,8 @@ fn check_at(
         .sign(
             request,
             body,
-            region,
-            Credentials::new(key_id, secret, claim.token.clone(), None, "local"),
+            scope,
+            Credentials::new(key_id, scope.secret, claim.token.clone(), None, "local"),
             time,
         )
         .ok_or_else(mismatch)?;
@@ -192,7 +192,7 @@ impl Claim {
     fn check_scope(
         &self,
         request: &Parts,
-        region: &str,
+        expected: Scope<'_>,
         now: SystemTime,
     ) -> Result<(&str, SystemTime), Rejected> {
         let scope: Vec<&str> = self.credential.split('/').collect();
@@ -212,17 +212,18 @@ impl Claim {
                 "The request requires an 'X-Amz-Date' of the form 20260121T012019Z.",
             ));
         };
+        let wrong_service = format!(
+            "Credential should be scoped to correct service: '{}'.",
+            expected.service
+        );
         let wrong = [
             (
                 terminator != &"aws4_request",
                 "Credential should be scoped with a valid terminator: 'aws4_request'.",
             ),
+            (*service != expected.service, wrong_service.as_str()),
             (
-                service != &SERVICE,
-                "Credential should be scoped to correct service: 'execute-api'.",
-            ),
-            (
-                *signed_region != region,
+                *signed_region != expected.region,
                 "Credential should be scoped to a valid Region.",
             ),
             (
@@ -263,7 +264,7 @@ impl Claim {
         &self,
         request: &Parts,
         body: &[u8],
-        region: &str,
+        scope: Scope<'_>,
         credentials: Credentials,
         time: SystemTime,
     ) -> Option<String> {
@@ -304,8 +305,8 @@ impl Claim {
         let identity = credentials.into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
-            .region(region)
-            .name(SERVICE)
+            .region(scope.region)
+            .name(scope.service)
             .time(time)
             .settings(settings)
             .build()
@@ -370,8 +371,16 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
+    fn scope(secret: &str) -> Scope<'_> {
+        Scope {
+            service: "execute-api",
+            region: "us-east-1",
+            secret,
+        }
+    }
+
     fn verdict(request: &Parts, body: &str, now: &str) -> Result<(), String> {
-        check_at(request, body.as_bytes(), "us-east-1", "SK", at(now))
+        check_at(request, body.as_bytes(), scope("SK"), at(now))
             .map_err(|rejected| rejected.message)
     }
 
@@ -422,8 +431,7 @@ mod tests {
         let other_secret = check_at(
             &known("POST", PATH, &headers),
             b"hi",
-            "us-east-1",
-            "local",
+            scope("local"),
             at(DATE),
         );
         assert!(other_secret.is_err());
@@ -473,8 +481,7 @@ mod tests {
             let rejected = check_at(
                 &known("POST", path, &[("host", "h")]),
                 b"",
-                "us-east-1",
-                "SK",
+                scope("SK"),
                 at(DATE),
             );
             assert_eq!(rejected, Err(Rejected::missing()), "{path}");

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::connections::Connections;
 use super::journal::Journal;
 use super::quotas::Quotas;
+use super::signature::Scope;
 use crate::clock::Clock;
 use crate::deployment::{Api, Table};
 use crate::dynamodb::Counters;
@@ -33,7 +34,7 @@ pub(crate) struct Gateway {
     pub(crate) tables: Vec<Table>,
     pub(crate) database: Database,
     pub(crate) table_calls: Arc<Counters>,
-    /// If set, calls of @connections and handshakes under AWS_IAM must be signed.
+    /// If set, calls of @connections, calls of functions and handshakes under AWS_IAM must be signed.
     pub(crate) check_signatures: bool,
     /// The secret of every access key.
     pub(crate) secret: String,
@@ -45,4 +46,15 @@ pub(crate) struct Gateway {
     /// Each served connection holds a receiver, from before its `$connect` until after its `$disconnect`: a stop waits
     /// until all are dropped.
     pub(crate) serving: watch::Sender<()>,
+}
+
+impl Gateway {
+    /// Returns what a signature for a service must name.
+    pub(super) fn scope<'a>(&'a self, service: &'a str) -> Scope<'a> {
+        Scope {
+            service,
+            region: &self.api.region,
+            secret: &self.secret,
+        }
+    }
 }

@@ -112,12 +112,12 @@ impl Environment {
     pub(super) async fn invoke(
         mut self,
         spec: &Spec,
+        request_id: &str,
         event: Bytes,
         caller: impl FnOnce(InvokeResult),
     ) -> Option<Environment> {
         let function = &spec.function;
-        let request_id = uuid::Uuid::new_v4().to_string();
-        self.process.registered.caller.begins(&request_id);
+        self.process.registered.caller.begins(request_id);
         let started = Instant::now();
         let clock = &spec.clock.working;
         let deadline = clock.now() + function.timeout;
@@ -126,7 +126,7 @@ impl Environment {
         let timeout_ms = i64::try_from(real_timeout).unwrap_or(i64::MAX);
         let (answer, mut answered) = oneshot::channel();
         let invocation = Invocation {
-            request_id: request_id.clone(),
+            request_id: request_id.to_owned(),
             event,
             deadline_ms: spec.clock.wall_ms().saturating_add(timeout_ms),
             function_arn: format!(
@@ -178,7 +178,7 @@ impl Environment {
         log::line(
             &function.key,
             &report::line(
-                &request_id,
+                request_id,
                 duration,
                 function.memory_mb,
                 self.peak_memory_mb,

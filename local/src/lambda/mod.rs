@@ -3,6 +3,7 @@
 //! A process works on one invocation at a time. If all are busy, another is started, up to a limit. Idle processes are
 //! ended.
 
+mod asynchronous;
 pub(crate) mod callers;
 mod environment;
 pub(crate) mod outbound;
@@ -20,12 +21,14 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use serde::Serialize;
+use serde_json::json;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::deployment::Function;
 use crate::log;
+pub(crate) use asynchronous::Retries;
 use callers::Callers;
 use environment::Environment;
 pub(crate) use program::Program;
@@ -46,6 +49,9 @@ pub struct FunctionError {
     pub error_type: String,
     /// The text of the error.
     pub message: String,
+    /// The document that the runtime reported, which Lambda hands to the caller as it is. None if Lambda itself found the
+    /// error.
+    pub(crate) document: Option<Bytes>,
 }
 
 impl FunctionError {
@@ -53,6 +59,20 @@ impl FunctionError {
         FunctionError {
             error_type: error_type.to_owned(),
             message: message.to_owned(),
+            document: None,
+        }
+    }
+
+    /// Returns the payload that the caller of a synchronous invocation gets.
+    pub(crate) fn payload(&self, request_id: &str) -> Bytes {
+        match &self.document {
+            Some(document) => document.clone(),
+            None => json!({
+                "errorType": self.error_type,
+                "errorMessage": format!("RequestId: {request_id} Error: {}", self.message),
+            })
+            .to_string()
+            .into(),
         }
     }
 }
@@ -126,6 +146,11 @@ impl Spec {
     }
 }
 
+/// Makes the id of an invocation. The attempts of an asynchronous invocation share one.
+pub(crate) fn new_request_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
 /// A function and its processes.
 pub(crate) struct Pool {
     spec: Spec,
@@ -146,6 +171,7 @@ pub(crate) struct Pool {
 struct Counts {
     running: AtomicUsize,
     waiting: AtomicUsize,
+    retrying: AtomicUsize,
     invocations: AtomicU64,
     cold_starts: AtomicU64,
     errors: AtomicU64,
@@ -159,6 +185,8 @@ pub(crate) struct PoolStatus {
     pub(crate) running: usize,
     /// Invocations that wait for a process.
     pub(crate) waiting: usize,
+    /// Asynchronous events that wait for their next attempt.
+    pub(crate) retrying: usize,
     /// Processes without work.
     pub(crate) idle: usize,
     pub(crate) invocations: u64,
@@ -216,6 +244,7 @@ impl Pool {
         PoolStatus {
             running: counts.running.load(Ordering::Relaxed),
             waiting: counts.waiting.load(Ordering::Relaxed),
+            retrying: counts.retrying.load(Ordering::Relaxed),
             idle: self.idle().len(),
             invocations: counts.invocations.load(Ordering::Relaxed),
             cold_starts: counts.cold_starts.load(Ordering::Relaxed),
@@ -229,6 +258,15 @@ impl Pool {
     /// # Errors
     /// [`InvokeError::Throttled`] at the concurrency limit, [`InvokeError::Function`] when the function fails.
     pub(crate) async fn invoke(self: &Arc<Self>, event: Bytes) -> InvokeResult {
+        self.invoke_as(&new_request_id(), event).await
+    }
+
+    /// As [`Pool::invoke`], with the id of the request.
+    pub(crate) async fn invoke_as(
+        self: &Arc<Self>,
+        request_id: &str,
+        event: Bytes,
+    ) -> InvokeResult {
         self.counts.invocations.fetch_add(1, Ordering::Relaxed);
         let Ok(concurrency) = Arc::clone(&self.concurrency).try_acquire_owned() else {
             self.counts.throttled.fetch_add(1, Ordering::Relaxed);
@@ -236,8 +274,9 @@ impl Pool {
         };
         let (caller, answer) = oneshot::channel();
         let pool = Arc::clone(self);
+        let request_id = request_id.to_owned();
         tokio::spawn(async move {
-            pool.run(event, caller).await;
+            pool.run(&request_id, event, caller).await;
             drop(concurrency);
         });
         let answer = answer.await.unwrap_or_else(|_| {
@@ -252,7 +291,7 @@ impl Pool {
         answer
     }
 
-    async fn run(&self, event: Bytes, caller: oneshot::Sender<InvokeResult>) {
+    async fn run(&self, request_id: &str, event: Bytes, caller: oneshot::Sender<InvokeResult>) {
         let waiting = Held::new(&self.counts.waiting);
         let Ok(_process) = self.processes.acquire().await else {
             return;
@@ -274,7 +313,10 @@ impl Pool {
                     // The caller may have left.
                     let _ = caller.send(answer);
                 };
-                if let Some(environment) = environment.invoke(&self.spec, event, answer).await {
+                if let Some(environment) = environment
+                    .invoke(&self.spec, request_id, event, answer)
+                    .await
+                {
                     self.idle().push(environment);
                 }
                 drop(finishing);

@@ -53,6 +53,7 @@ pub(super) fn failed_init(error: &FunctionError) -> String {
     let FunctionError {
         error_type,
         message,
+        ..
     } = error;
     format!("INIT_REPORT Status: error\tError Type: {error_type}\tError: {message}")
 }

@@ -247,13 +247,16 @@ async fn register_extension(State(runtime): State<Arc<Runtime>>) -> impl IntoRes
 }
 
 /// Reads the `errorType` and `errorMessage` of a runtime's report, which may be any bytes.
-fn reported_error(body: &[u8]) -> FunctionError {
+fn reported_error(body: &Bytes) -> FunctionError {
     let report: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| report.get(name).and_then(serde_json::Value::as_str);
-    FunctionError::new(
-        text("errorType").unwrap_or("Unknown"),
-        text("errorMessage").unwrap_or_default(),
-    )
+    FunctionError {
+        document: report.is_object().then(|| body.clone()),
+        ..FunctionError::new(
+            text("errorType").unwrap_or("Unknown"),
+            text("errorMessage").unwrap_or_default(),
+        )
+    }
 }
 
 fn accepted() -> Response {

@@ -12,6 +12,7 @@ mod declaration;
 mod faults;
 mod front_door;
 mod fuzz;
+mod invoke;
 mod lifecycle;
 mod options;
 mod packages;

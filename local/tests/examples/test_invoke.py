@@ -1,10 +1,11 @@
 """Lambda's Invoke API of the gateway, as boto3, the AWS CLI and a function use it."""
 
-import base64
 import json
 import os
+import pathlib
 import re
 import subprocess
+import sys
 
 import pytest
 from botocore.exceptions import ClientError
@@ -55,7 +56,7 @@ def test_boto3(service):
 
 
 def test_a_wrong_secret_is_refused(service):
-    functions = service.session.client("lambda", endpoint_url=service.endpoint, aws_secret_access_key="other")
+    functions = service.session.client("lambda", endpoint_url=service.endpoint, aws_access_key_id="local", aws_secret_access_key="x")
     with pytest.raises(ClientError) as refused:
         functions.invoke(FunctionName="usual")
     assert refused.value.response["Error"]["Code"] == "InvalidSignatureException"
@@ -65,13 +66,13 @@ def test_the_aws_cli(service, tmp_path):
     output = tmp_path / "answer.json"
     printed = subprocess.run(
         [
-            *("aws", "lambda", "invoke", "--endpoint-url", service.endpoint, "--function-name", "usual"),
-            *("--payload", base64.b64encode(b'{"name":"c"}'), output),
+            # Version 1 of the CLI takes the payload as it is; version 2 wants --cli-binary-format raw-in-base64-out.
+            *(pathlib.Path(sys.executable).parent / "aws", "lambda", "invoke", "--endpoint-url", service.endpoint, "--function-name", "usual"),
+            *("--payload", '{"name":"c"}', output),
         ],
         check=True,
         stdout=subprocess.PIPE,
         env={
-            "PATH": os.environ["PATH"],
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_DEFAULT_REGION": "us-east-1",

@@ -47,7 +47,7 @@ pub(crate) fn said(room: &str) -> String {
 fn posted(room: &str) -> String {
     let data = "x".repeat(load::MESSAGE_BYTES);
     json!({
-        "type": "message", "room": room, "seq": 1, "epoch": "01KAKZ8Q3V6T2M4W9XN5R7CYHB", "from": "alice",
+        "type": "message", "room": room, "seq": 1, "epoch": "01KAKZ8Q3V6T2M4W9XN5R7CYHB", "n": 1, "from": "alice",
         "data": data, "received": 1_793_246_400, "at": 1_793_246_400_123_u64,
     })
     .to_string()

@@ -35,8 +35,8 @@ def test_two_people_chat(chat):
     bob.expect_exact("Connected")
 
     alice.sendline('{"action":"publish","data":"hi bob"}')
-    alice.expect(r'< \{"type":"ack","room":"lobby","seq":1,"epoch":"\w{26}","at":\d+,"delivered":1,"gone":0,"failed":0\}')
-    bob.expect(r'< \{"type":"message","room":"lobby","seq":1,"epoch":"\w{26}","from":"alice","data":"hi bob"')
+    alice.expect(r'< \{"type":"ack","room":"lobby","seq":1,"epoch":"\w{26}","n":1,"at":\d+,"delivered":1,"gone":0,"failed":0\}')
+    bob.expect(r'< \{"type":"message","room":"lobby","seq":1,"epoch":"\w{26}","n":1,"from":"alice","data":"hi bob"')
     bob.sendline('{"action":"publish","data":"hi alice"}')
     alice.expect_exact('"from":"bob","data":"hi alice"')
 

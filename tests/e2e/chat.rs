@@ -26,7 +26,7 @@ fn members_of_a_room_hear_each_other() {
     assert_eq!(
         ack,
         json!({
-            "type": "ack", "id": "m-1", "room": "lobby", "seq": 1, "epoch": epoch,
+            "type": "ack", "id": "m-1", "room": "lobby", "seq": 1, "epoch": epoch, "n": 1,
             "delivered": 3, "gone": 0, "failed": 0,
         })
     );
@@ -34,7 +34,7 @@ fn members_of_a_room_hear_each_other() {
         assert_eq!(
             without_times(member.receive()),
             json!({
-                "type": "message", "room": "lobby", "seq": 1, "epoch": epoch, "id": "m-1",
+                "type": "message", "room": "lobby", "seq": 1, "epoch": epoch, "n": 1, "id": "m-1",
                 "from": "alice", "data": {"text": "hi"},
             })
         );

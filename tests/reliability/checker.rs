@@ -15,6 +15,8 @@ use crate::record::{Event, What};
 pub(crate) struct Entry {
     pub(crate) seq: u64,
     pub(crate) epoch: String,
+    /// The number of ordinary messages up to this entry. A row of an older version has none and counts as its number.
+    pub(crate) n: u64,
     pub(crate) id: Option<String>,
     pub(crate) user: String,
     pub(crate) data: Value,
@@ -29,6 +31,11 @@ impl Entry {
         Entry {
             seq: item["seq"]["N"].as_str().unwrap().parse().unwrap(),
             epoch: text("epoch").unwrap_or_default().to_owned(),
+            n: item["n"]["N"]
+                .as_str()
+                .or(item["seq"]["N"].as_str())
+                .and_then(|n| n.parse().ok())
+                .unwrap_or_default(),
             id: text("id").map(str::to_owned),
             user: text("user").unwrap_or_default().to_owned(),
             data: text("data")
@@ -44,6 +51,7 @@ impl Entry {
         Entry {
             seq: frame["seq"].as_u64().unwrap_or_default(),
             epoch: epoch.unwrap_or_default().to_owned(),
+            n: frame["n"].as_u64().unwrap_or_default(),
             id: frame["id"].as_str().map(str::to_owned),
             user: frame["from"].as_str().unwrap_or_default().to_owned(),
             data: frame["data"].clone(),
@@ -278,6 +286,7 @@ impl Check<'_> {
         let entry = Entry {
             seq: ack["seq"].as_u64().unwrap_or_default(),
             epoch: ack["epoch"].as_str().unwrap_or_default().to_owned(),
+            n: ack["n"].as_u64().unwrap_or_default(),
             id: match &key {
                 Key::Id(_, id) => Some(id.clone()),
                 Key::Words(_) => None,
@@ -390,6 +399,17 @@ impl Check<'_> {
         for entry in &entries {
             self.true_to_the_log(who, room, entry);
         }
+        let (head, epoch) = (answer["head"].as_u64(), answer["epoch"].as_str());
+        let newest = head
+            .zip(epoch)
+            .and_then(|(head, epoch)| self.stored_at(room, epoch, head))
+            .filter(|newest| Some(newest.n) != answer["headN"].as_u64());
+        if let Some(newest) = newest {
+            self.broken.push(format!(
+                "{who} is told that {} messages are in {room}, and its newest is {newest:?}",
+                answer["headN"]
+            ));
+        }
         entries
     }
 
@@ -501,6 +521,17 @@ impl Check<'_> {
             {
                 self.broken
                     .push(format!("the numbers of {room} are {numbers:?}"));
+            }
+            let counts = |pair: &[Entry]| {
+                let same = pair[0].epoch == pair[1].epoch;
+                !same || pair[0].n + u64::from(!pair[1].is_beginning) == pair[1].n
+            };
+            let counted = log.windows(2).all(counts);
+            let begins = log.first().is_none_or(|entry| entry.n == entry.seq);
+            if !counted || !(begins || self.promises.trimmed) {
+                let counts: Vec<u64> = log.iter().map(|entry| entry.n).collect();
+                self.broken
+                    .push(format!("the messages of {room} are counted {counts:?}"));
             }
             let epochs: BTreeSet<&str> = log.iter().map(|entry| entry.epoch.as_str()).collect();
             if epochs.len() > 1 && !self.promises.trimmed {

@@ -42,7 +42,7 @@ fn joined(
         ),
         received(
             member,
-            json!({"type": "joined", "room": "lobby", "epoch": "E", "first": 1, "head": head, "recovered": recovered, "messages": messages}),
+            json!({"type": "joined", "room": "lobby", "epoch": "E", "first": 1, "head": head, "headN": head, "recovered": recovered, "messages": messages}),
         ),
     ]
 }
@@ -56,13 +56,13 @@ fn publish(seq: u64) -> [Event; 2] {
         ),
         received(
             0,
-            json!({"type": "ack", "room": "lobby", "id": id, "epoch": "E", "seq": seq}),
+            json!({"type": "ack", "room": "lobby", "id": id, "epoch": "E", "seq": seq, "n": seq}),
         ),
     ]
 }
 
 fn message(seq: u64) -> Value {
-    json!({"type": "message", "room": "lobby", "epoch": "E", "seq": seq, "id": format!("a-{seq}"), "from": "alice", "data": seq})
+    json!({"type": "message", "room": "lobby", "epoch": "E", "seq": seq, "n": seq, "id": format!("a-{seq}"), "from": "alice", "data": seq})
 }
 
 /// Alice publishes three messages. Bob receives the first, leaves, and resumes for the others.
@@ -88,6 +88,7 @@ fn good() -> (Vec<Event>, Logs) {
     let entry = |seq: u64| Entry {
         seq,
         epoch: "E".to_owned(),
+        n: seq,
         id: Some(format!("a-{seq}")),
         user: "alice".to_owned(),
         data: seq.into(),
@@ -121,7 +122,7 @@ fn a_record_that_keeps_all_promises_passes() {
 
 #[test]
 fn each_broken_promise_is_found_and_named() {
-    let breaches: [Breach; 15] = [
+    let breaches: [Breach; 18] = [
         ("an acked message is lost", |_, logs| {
             logs.get_mut("lobby").unwrap().remove(2);
         }),
@@ -173,6 +174,15 @@ fn each_broken_promise_is_found_and_named() {
         }),
         ("was spliced into epoch", |events, _| {
             frame(events, "join", 2)["since"]["epoch"] = "D".into();
+        }),
+        ("where the log has", |events, _| {
+            frame(events, "ack", 1)["n"] = 3.into();
+        }),
+        ("is told that 2 messages are in lobby", |events, _| {
+            frame(events, "joined", 2)["headN"] = 2.into();
+        }),
+        ("are counted [1, 2, 2]", |_, logs| {
+            logs.get_mut("lobby").unwrap()[2].n = 2;
         }),
         ("refused for good", |events, _| {
             events.push(received(

@@ -75,6 +75,7 @@ async fn handle(
         epoch: bounds.epoch.as_deref(),
         first: bounds.first,
         head: bounds.head,
+        head_n: bounds.head_n,
         messages: page.messages,
         more: page.more,
     }))

@@ -94,6 +94,7 @@ async fn handle(
         epoch: bounds.epoch.as_deref().unwrap_or_default(),
         first: bounds.first,
         head: bounds.head,
+        head_n: bounds.head_n,
         recovered,
         messages: page.messages,
         more: recovered == Some(true) && page.more,

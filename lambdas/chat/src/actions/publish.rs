@@ -190,6 +190,7 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         room: draft.room,
         seq: stored.seq,
         epoch: &stored.epoch,
+        n: stored.n,
         at: stored.at,
         duplicate: stored.duplicate,
         delivered,
@@ -255,6 +256,7 @@ fn check_size(draft: &Draft<'_>, data: &RawValue) -> Result<(), Failure> {
     let longest = Stored {
         seq: u64::MAX,
         epoch: "0".repeat(ulid::LENGTH),
+        n: u64::MAX,
         at: draft.at,
         duplicate: false,
     };
@@ -275,6 +277,7 @@ fn message(draft: &Draft<'_>, stored: &Stored, data: &RawValue) -> String {
         room: draft.room,
         seq: stored.seq,
         epoch: &stored.epoch,
+        n: stored.n,
         id: draft.id,
         from: draft.user,
         data,

@@ -98,6 +98,8 @@ pub struct Slot {
     pub expires_from: i64,
     /// True if the slot gets a genesis and not the message.
     pub genesis: bool,
+    /// The number of ordinary messages of the epoch, with the row of this slot.
+    pub n: u64,
 }
 
 impl Slot {
@@ -109,6 +111,7 @@ impl Slot {
             epoch: epoch.to_owned(),
             expires_from: 0,
             genesis: true,
+            n: 0,
         }
     }
 }
@@ -131,6 +134,8 @@ pub struct Stored {
     pub seq: u64,
     /// The epoch it belongs to.
     pub epoch: String,
+    /// The number of ordinary messages of the epoch, with this one.
+    pub n: u64,
     /// The time when the message was first received, in milliseconds since 1970.
     pub at: i64,
     /// True if an earlier invocation has stored the message.
@@ -284,11 +289,13 @@ impl Append {
             Outcome::Written if slot.genesis => Step::Put(Slot {
                 seq: slot.seq + 1,
                 genesis: false,
+                n: slot.n + 1,
                 ..slot.clone()
             }),
             Outcome::Written => Step::Done(Stored {
                 seq: slot.seq,
                 epoch: slot.epoch.clone(),
+                n: slot.n,
                 at: self.sent.at,
                 duplicate: false,
             }),
@@ -346,6 +353,7 @@ impl Append {
         Stored {
             seq: own.seq,
             epoch: own.epoch.clone(),
+            n: own.n(),
             at: own.at,
             duplicate: own.nonce != self.nonce,
         }
@@ -464,6 +472,7 @@ pub(super) fn following(tail: &Header, epoch: &str, now_s: i64, genesis: bool) -
         epoch: if expired { epoch } else { &tail.epoch }.to_owned(),
         expires_from: tail.expires_at,
         genesis,
+        n: if expired { 0 } else { tail.n() } + u64::from(!genesis),
     }
 }
 

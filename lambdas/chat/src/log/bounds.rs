@@ -29,6 +29,8 @@ pub struct Bounds {
     pub first: u64,
     /// The newest.
     pub head: u64,
+    /// The number of ordinary messages of the epoch up to `head`, trimmed ones included.
+    pub head_n: u64,
 }
 
 impl Bounds {
@@ -54,6 +56,7 @@ impl Log {
                 epoch: None,
                 first: 1,
                 head: 0,
+                head_n: 0,
             }),
         }
     }
@@ -82,6 +85,7 @@ impl Log {
                         epoch: Some(slot.epoch),
                         first: slot.seq + 1,
                         head: slot.seq,
+                        head_n: slot.n,
                     });
                 }
                 Ok(_) if tries < BEGINNINGS => {}
@@ -149,6 +153,7 @@ impl Log {
         Ok(Bounds {
             first: first.unwrap_or(newest.seq + 1),
             head: newest.seq,
+            head_n: newest.n(),
             epoch: Some(newest.epoch),
         })
     }

@@ -317,6 +317,7 @@ impl Log {
             at,
             expires_at: slot.expires_from.max(at / 1000 + self.retention_s),
             nonce,
+            n: slot.n,
         }
     }
 
@@ -363,7 +364,7 @@ impl Log {
 async fn collect(query: QueryFluentBuilder, most: usize) -> Result<Vec<Header>, TableError> {
     const DOING: &str = "reading the tail of the log";
     let mut items = query
-        .projection_expression("seq, epoch, id, #hash, #user, nonce, #at, expiresAt")
+        .projection_expression("seq, epoch, id, #hash, #user, nonce, #at, expiresAt, n")
         .expression_attribute_names("#hash", "hash")
         .expression_attribute_names("#user", "user")
         .expression_attribute_names("#at", "at")

@@ -190,6 +190,7 @@ impl Reading<'_> {
                     room: self.room,
                     seq: row.seq,
                     epoch: &row.epoch,
+                    n: row.n(),
                     id: row.id.as_deref(),
                     from: user,
                     data,

@@ -25,9 +25,17 @@ pub struct Header {
     pub at: i64,
     /// The time when the row expires, in seconds since 1970, the unit of DynamoDB's TTL.
     pub expires_at: i64,
+    /// See [`Header::n`].
+    pub n: Option<u64>,
 }
 
 impl Header {
+    /// The number of ordinary messages of the epoch up to and including this row. A row of a version that did not count
+    /// them has its own number: all rows were ordinary messages then, so differences between two rows are right.
+    pub fn n(&self) -> u64 {
+        self.n.unwrap_or(self.seq)
+    }
+
     /// True if the row counts as trimmed, even if DynamoDB has not deleted it yet.
     pub fn is_expired(&self, now_s: i64) -> bool {
         self.expires_at <= now_s
@@ -57,6 +65,7 @@ pub(super) struct Row<'a> {
     pub(super) at: i64,
     pub(super) expires_at: i64,
     pub(super) nonce: &'a str,
+    pub(super) n: u64,
 }
 
 impl Row<'_> {
@@ -71,6 +80,7 @@ impl Row<'_> {
             nonce: self.nonce.to_owned(),
             at: self.at,
             expires_at: self.expires_at,
+            n: Some(self.n),
         }
     }
 }

@@ -104,6 +104,7 @@ mod tests {
             nonce: format!("nonce-{seq}"),
             at: 0,
             expires_at: i64::MAX,
+            n: Some(seq),
         }
     }
 

@@ -411,9 +411,9 @@ mod tests {
                 return Ok(());
             };
             prop_assert_eq!(raw.get(), &data);
-            let message = Message { room: "r", seq: 1, epoch: "E", id: None, from: "u", data: raw, received: 1, at: 1 };
+            let message = Message { room: "r", seq: 1, epoch: "E", n: 1, id: None, from: "u", data: raw, received: 1, at: 1 };
             let expected = format!(
-                r#"{{"type":"message","room":"r","seq":1,"epoch":"E","from":"u","data":{data},"received":1,"at":1}}"#
+                r#"{{"type":"message","room":"r","seq":1,"epoch":"E","n":1,"from":"u","data":{data},"received":1,"at":1}}"#
             );
             prop_assert_eq!(render(&message), expected);
         }

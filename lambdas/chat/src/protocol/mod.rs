@@ -65,6 +65,7 @@ mod tests {
             room: "r",
             seq: 7,
             epoch: "E",
+            n: 6,
             at: 5,
             duplicate: false,
             delivered: 1,
@@ -74,7 +75,7 @@ mod tests {
         };
         assert_eq!(
             render(&ack),
-            r#"{"type":"ack","room":"r","seq":7,"epoch":"E","at":5,"delivered":1,"gone":2,"failed":3}"#
+            r#"{"type":"ack","room":"r","seq":7,"epoch":"E","n":6,"at":5,"delivered":1,"gone":2,"failed":3}"#
         );
         let ack = Ack {
             id: Some("m"),
@@ -84,7 +85,7 @@ mod tests {
         };
         assert_eq!(
             render(&ack),
-            r#"{"type":"ack","id":"m","room":"r","seq":7,"epoch":"E","at":5,"duplicate":true,"delivered":1,"gone":2,"failed":3,"partial":true}"#
+            r#"{"type":"ack","id":"m","room":"r","seq":7,"epoch":"E","n":6,"at":5,"duplicate":true,"delivered":1,"gone":2,"failed":3,"partial":true}"#
         );
     }
 }

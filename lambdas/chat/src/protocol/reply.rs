@@ -13,6 +13,8 @@ pub struct Message<'a> {
     pub seq: u64,
     /// The epoch of the number.
     pub epoch: &'a str,
+    /// The number of ordinary messages of the epoch, with this one.
+    pub n: u64,
     /// The sender's own id for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
@@ -39,6 +41,8 @@ pub struct Ack<'a> {
     pub seq: u64,
     /// The epoch of the number.
     pub epoch: &'a str,
+    /// The number of ordinary messages of the epoch, with this one.
+    pub n: u64,
     /// The time of its first receipt, in milliseconds since 1970.
     pub at: i64,
     /// True when it was stored before, by an earlier frame of the same user with the same id. Absent otherwise.
@@ -73,6 +77,9 @@ pub struct Joined<'a> {
     pub first: u64,
     /// The newest message; `first` - 1 where there is none.
     pub head: u64,
+    /// The number of ordinary messages of the epoch up to `head`.
+    #[serde(rename = "headN")]
+    pub head_n: u64,
     /// True if no message after the client's position is lost; null where the client gave no position.
     pub recovered: Option<bool>,
     /// The messages after the client's position, or the newest ones: `message` frames in order.
@@ -108,6 +115,9 @@ pub struct History<'a> {
     pub first: u64,
     /// The newest message; `first` - 1 where there is none.
     pub head: u64,
+    /// The number of ordinary messages of the epoch up to `head`.
+    #[serde(rename = "headN")]
+    pub head_n: u64,
     /// The `message` frames, in order.
     pub messages: Vec<Box<RawValue>>,
     /// True if there are more messages in the same direction.

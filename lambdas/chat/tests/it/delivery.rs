@@ -25,14 +25,14 @@ async fn members_get_the_message_and_the_sender_gets_the_ack() {
     assert_eq!(
         ack,
         json!({
-            "type": "ack", "id": "m1", "room": "lobby", "seq": 1, "epoch": ack["epoch"], "at": at,
+            "type": "ack", "id": "m1", "room": "lobby", "seq": 1, "epoch": ack["epoch"], "n": 1, "at": at,
             "delivered": 2, "gone": 0, "failed": 0,
         })
     );
     // Every member but the sender, once.
     assert_eq!(world.peers.tried(), ["b", "c"]);
     let text = format!(
-        r#"{{"type":"message","room":"lobby","seq":1,"epoch":{},"id":"m1","from":"user-a","data":"hi","received":{},"at":{at}}}"#,
+        r#"{{"type":"message","room":"lobby","seq":1,"epoch":{},"n":1,"id":"m1","from":"user-a","data":"hi","received":{},"at":{at}}}"#,
         ack["epoch"],
         at / 1000
     );

@@ -212,7 +212,7 @@ async fn frames_that_break_the_protocol_are_refused_before_anything_is_read() {
 async fn a_message_too_large_for_its_members_is_sent_to_nobody() {
     let world = lobby().await;
     // Fits the frame of the sender, and not the one of the members, which says more: as much as the longest number.
-    let envelope = r#"{"type":"message","room":"lobby","seq":18446744073709551615,"epoch":"01ARZ3NDEKTSV4RRFFQ69G5FAV","id":"m","from":"user-a","data":"","received":1234567890,"at":1234567890123}"#;
+    let envelope = r#"{"type":"message","room":"lobby","seq":18446744073709551615,"epoch":"01ARZ3NDEKTSV4RRFFQ69G5FAV","n":18446744073709551615,"id":"m","from":"user-a","data":"","received":1234567890,"at":1234567890123}"#;
     let fits = |extra: usize| {
         let data = "x".repeat(130_047 - envelope.len() + extra);
         format!(r#"{{"action":"publish","room":"lobby","id":"m","data":"{data}"}}"#)
@@ -220,7 +220,7 @@ async fn a_message_too_large_for_its_members_is_sent_to_nobody() {
     let ack = world.publish("a", &fits(0)).await;
     assert_eq!(ack["delivered"], 3);
     let longest = world.peers.texts("b")[0].len();
-    assert_eq!(longest, 130_047 - 19);
+    assert_eq!(longest, 130_047 - 2 * 19);
     // It is also a page of its own, however long the rest of the frame is.
     let id = "\\u0001".repeat(64);
     let page = world

@@ -85,7 +85,7 @@ async fn nothing_stored_has_no_epoch() {
     assert_eq!(
         reply,
         json!({
-            "type": "history", "id": "h", "room": "garden", "epoch": null, "first": 1, "head": 0,
+            "type": "history", "id": "h", "room": "garden", "epoch": null, "first": 1, "head": 0, "headN": 0,
             "messages": [], "more": false,
         })
     );

@@ -58,6 +58,7 @@ enum Doing {
     Acked {
         seq: u64,
         epoch: String,
+        n: u64,
     },
     /// The id belongs to other data.
     Conflict,
@@ -128,6 +129,7 @@ impl Writer {
             Step::Done(stored) => Doing::Acked {
                 seq: stored.seq,
                 epoch: stored.epoch,
+                n: stored.n,
             },
             Step::Conflict(_) => Doing::Conflict,
             Step::Refused(_) => Doing::Refused,
@@ -144,6 +146,7 @@ impl Writer {
             nonce: nonce(self.invocation),
             at: clock(self.message, self.invocation),
             expires_at: EXPIRES_S,
+            n: Some(slot.n),
         }
     }
 }
@@ -291,6 +294,8 @@ fn check(state: &State) {
             );
         }
         assert_eq!(row.is_genesis(), *seq == 0, "{state:#?}");
+        let counted = log.range(..=seq).filter(|(_, row)| !row.is_genesis());
+        assert_eq!(row.n(), counted.count() as u64, "{state:#?}");
     }
     // An id is taken once, but for the rows that a writer has declared older than its message.
     let mut ids = HashSet::new();
@@ -325,7 +330,7 @@ fn check(state: &State) {
                 .any(|row| !row.is_genesis() && row.nonce == nonce(writer.invocation));
             assert!(!stored, "refused and stored: {state:#?}");
         }
-        if let Doing::Acked { seq, epoch } = &writer.doing {
+        if let Doing::Acked { seq, epoch, n } = &writer.doing {
             let row = log.get(seq).unwrap();
             let mine = row.nonce == nonce(writer.invocation)
                 || (row.id.is_some()
@@ -334,7 +339,7 @@ fn check(state: &State) {
                     && row.hash == hash(writer.message)
                     && writer.message.after.is_none_or(|after| row.seq > after));
             assert!(
-                mine && row.epoch == *epoch,
+                mine && row.epoch == *epoch && row.n() == *n,
                 "acked and not there: {state:#?}"
             );
         }
@@ -385,17 +390,19 @@ fn genesis() -> Log {
         nonce: "G".to_owned(),
         at: NOW_MS,
         expires_at: EXPIRES_S,
+        n: Some(0),
     };
     Log::from([(0, row)])
 }
 
-/// A log with a message.
+/// A log with a message of an older version, which did not count.
 fn talk() -> Log {
     let mut log = genesis();
     let said = Header {
         seq: 1,
         user: Some("dave".to_owned()),
         nonce: "D".to_owned(),
+        n: None,
         ..log[&0].clone()
     };
     log.insert(1, said);

@@ -286,6 +286,7 @@ impl Table {
             nonce: format!("N{seq}"),
             at,
             expires_at: i64::MAX,
+            n: Some(seq),
         }
     }
 

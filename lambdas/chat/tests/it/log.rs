@@ -46,6 +46,7 @@ async fn a_message_is_stored_as_it_was_sent() {
     let genesis = Logged {
         seq: 0,
         epoch: epoch.clone(),
+        n: Some(0),
         id: None,
         user: None,
         data: None,
@@ -54,6 +55,7 @@ async fn a_message_is_stored_as_it_was_sent() {
     };
     let message = Logged {
         seq: 1,
+        n: Some(1),
         id: Some("m".to_owned()),
         user: Some("user-a".to_owned()),
         data: Some(r#"{"b" : 1.0,"a":"\u00fc"}"#.to_owned()),
@@ -411,4 +413,98 @@ async fn a_message_is_stored_and_acknowledged_when_no_time_is_left_to_deliver_it
         (&"ack".into(), &1.into(), &2.into())
     );
     assert_eq!(seqs(&world.log("lobby").await), [0, 1]);
+}
+
+/// The rows of the lobby by number and count.
+async fn counts(world: &World) -> Vec<(u64, Option<u64>)> {
+    let rows = world.log("lobby").await;
+    rows.iter().map(|row| (row.seq, row.n)).collect()
+}
+
+#[tokio::test]
+async fn messages_are_counted_in_rows_and_frames() {
+    let world = World::lobby().await;
+    let joined = world
+        .ask_join("b", r#"{"action":"join","room":"lobby"}"#)
+        .await;
+    assert_eq!((&joined["head"], &joined["headN"]), (&0.into(), &0.into()));
+    for n in 1..=3 {
+        let ack = world
+            .publish("a", &FRAME.replace("\"m\"", &format!("\"m{n}\"")))
+            .await;
+        assert_eq!(ack["n"], n, "{ack}");
+    }
+    assert_eq!(
+        counts(&world).await,
+        [(0, Some(0)), (1, Some(1)), (2, Some(2)), (3, Some(3))]
+    );
+    let heard: Vec<Value> = world
+        .peers
+        .frames("b")
+        .iter()
+        .map(|frame| frame["n"].clone())
+        .collect();
+    assert_eq!(heard, [1, 2, 3]);
+    let again = r#"{"action":"publish","room":"lobby","data":"hi","id":"m2","after":1}"#;
+    assert_eq!(world.publish("a", again).await["n"], 2);
+    let page = world
+        .ask_history("b", r#"{"action":"history","before":3}"#)
+        .await;
+    let listed: Vec<&Value> = page["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| &m["n"])
+        .collect();
+    assert_eq!(
+        (&page["headN"], listed),
+        (&3.into(), vec![&1.into(), &2.into()])
+    );
+}
+
+#[tokio::test]
+async fn counting_goes_on_from_rows_that_are_not_counted_or_are_no_ordinary_messages() {
+    // A version that did not count wrote one message for each number.
+    let world = World::lobby().await;
+    for seq in 0..3 {
+        put(&world, seq, "OLD", 3_600).await;
+    }
+    let page = world.ask_history("b", r#"{"action":"history"}"#).await;
+    assert_eq!(
+        (&page["headN"], &page["messages"][0]["n"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(world.publish("a", FRAME).await["n"], 3);
+    assert_eq!(counts(&world).await[2..], [(2, None), (3, Some(3))]);
+
+    // A row that is not an ordinary message repeats the number of the row before it.
+    let world = World::lobby().await;
+    for (seq, n) in [(0, 0), (1, 1), (2, 1), (3, 2)] {
+        put(&world, seq, "E", 3_600).await;
+        let update = world
+            .dynamodb
+            .update_item()
+            .table_name(MESSAGES)
+            .key("room", S("lobby".to_owned()))
+            .key("seq", N(seq.to_string()))
+            .update_expression("SET n = :n")
+            .expression_attribute_values(":n", N(n.to_string()));
+        update.send().await.unwrap();
+    }
+    assert_eq!(world.publish("a", FRAME).await["n"], 3);
+    // What is trimmed stays counted.
+    world.expire("lobby", 2).await;
+    let page = world.ask_history("b", r#"{"action":"history"}"#).await;
+    assert_eq!((&page["first"], &page["headN"]), (&3.into(), &3.into()));
+
+    // A new epoch begins anew, by a message or by a join.
+    world.expire("lobby", 4).await;
+    let ack = world.publish("a", &FRAME.replace("\"m\"", "\"n\"")).await;
+    assert_eq!((&ack["seq"], &ack["n"]), (&5.into(), &1.into()));
+    world.expire("lobby", 5).await;
+    let joined = world
+        .ask_join("b", r#"{"action":"join","room":"lobby"}"#)
+        .await;
+    assert_eq!((&joined["head"], &joined["headN"]), (&6.into(), &0.into()));
+    assert_eq!(world.publish("a", FRAME).await["n"], 1);
 }

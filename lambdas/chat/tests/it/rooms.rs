@@ -45,7 +45,7 @@ async fn an_empty_room_has_an_epoch_and_no_message() {
         joined,
         json!({
             "type": "joined", "id": "j", "room": "garden", "user": "user-a", "epoch": epoch,
-            "first": 1, "head": 0, "recovered": null, "messages": [],
+            "first": 1, "head": 0, "headN": 0, "recovered": null, "messages": [],
         })
     );
     // A second join and another member get the same epoch, and the first message belongs to it.

@@ -340,6 +340,7 @@ impl World {
 pub(crate) struct Logged {
     pub(crate) seq: u64,
     pub(crate) epoch: String,
+    pub(crate) n: Option<u64>,
     pub(crate) id: Option<String>,
     pub(crate) user: Option<String>,
     pub(crate) data: Option<String>,

@@ -29,9 +29,10 @@ done
 started=$SECONDS
 rung() { printf '\n==> %s (%s s)\n' "$1" "$((SECONDS - started))"; }
 
-# Ends what hangs, where the command `timeout` exists. On macOS it comes with coreutils.
+# Ends what hangs, where the command `timeout` exists. On macOS it comes with coreutils. It is generous: a machine under
+# load may take ten times as long.
 limit=(env)
-if command -v timeout >/dev/null 2>&1; then limit=(timeout --foreground -k 30 400); fi
+if command -v timeout >/dev/null 2>&1; then limit=(timeout --foreground -k 30 3600); fi
 
 emulated=()
 scratch=$(mktemp -d)

@@ -13,7 +13,7 @@ BOTH = pytest.mark.parametrize("script", ["deploy.sh", "destroy.sh"])
 
 def run(script, *arguments, **environment):
     return subprocess.run(
-        [str(SCRIPTS / script), *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment, timeout=60
+        [str(SCRIPTS / script), *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment, timeout=600
     )
 
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import boto3
@@ -20,6 +21,9 @@ ROOT = Path(__file__).resolve().parents[3]
 REGION = "us-east-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
+
+# Ends a test that hangs. Nothing here may depend on the machine's speed: a machine under load takes ten times as long.
+HANGS_SECONDS = 600
 
 # Ended from outside, pytest would leave its emulators behind; as if by Ctrl-C it ends them first.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -45,10 +49,10 @@ class Emulator:
                 cwd=log.parent,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HANGS_SECONDS
         while True:
             try:
-                urllib.request.urlopen(self.url + health, timeout=2).read()
+                urllib.request.urlopen(self.url + health, timeout=20).read()
                 return
             except OSError:
                 assert self.process.poll() is None, f"the emulator ended: {log.read_text()}"
@@ -59,6 +63,10 @@ class Emulator:
         return boto3.client(
             service, endpoint_url=self.url, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
         )
+
+    def last_words(self):
+        """The end of its log, for the report of a failure."""
+        return f"the emulator's log ends with:\n{self.log.read_text(errors='replace')[-4000:]}"
 
     def end(self):
         # Its own process group: the functions it runs go with it.
@@ -73,19 +81,19 @@ class Emulator:
 class Stack:
     """One deployment: its own copy of terraform/, its own state."""
 
-    def __init__(self, folder, emulator, override="", **variables):
+    def __init__(self, folder, emulator, override="", packages=None, **variables):
         self.emulator = emulator
         self.folder = folder / "terraform"
         self.variables = variables
         shutil.copytree(ROOT / "terraform", self.folder, ignore=shutil.ignore_patterns("tests", ".terraform", "*.tfstate*", "*.tfvars"))
         (folder / "target").mkdir()
-        shutil.copytree(os.environ["PACKAGES"], folder / "target" / "lambda")
+        shutil.copytree(packages or os.environ["PACKAGES"], folder / "target" / "lambda")
         # Few retries: what an emulator cannot do must fail, not hang.
         (self.folder / "test_override.tf").write_text('provider "aws" {\n  max_retries = 3\n}\n' + override)
         self.run("init", "-backend=false", "-lockfile=readonly", "-input=false")
 
     def run(self, *arguments, codes=(0,)):
-        result = subprocess.run(
+        process = subprocess.Popen(
             ["terraform", *arguments, *(["-no-color"] if arguments[0] != "output" else [])],
             cwd=self.folder,
             env={
@@ -98,11 +106,26 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=150,
+            # Its own process group: the provider goes with it.
+            start_new_session=True,
         )
+        try:
+            output, _ = process.communicate(timeout=HANGS_SECONDS)
+        except BaseException as ended:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+            if not isinstance(ended, subprocess.TimeoutExpired):
+                raise
+            pytest.fail(
+                f"terraform {arguments[0]} hangs. Its output ends with:\n{output[-4000:]}\n{self.emulator.last_words()}", pytrace=False
+            )
+        result = subprocess.CompletedProcess(process.args, process.returncode, output)
         if result.returncode not in codes:
             # The plan before the first error is of no interest.
-            pytest.fail(f"terraform {arguments[0]}: exit code {result.returncode}\n" + result.stdout[result.stdout.find("Error:") :], pytrace=False)
+            error = output[max(output.find("Error:"), 0) :]
+            pytest.fail(
+                f"terraform {arguments[0]}: exit code {result.returncode}\n{error}\n{self.emulator.last_words()}", pytrace=False
+            )
         return result
 
     def apply(self):
@@ -125,6 +148,16 @@ class Stack:
         text = path.read_text()
         assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {file}"
         path.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="session")
+def small_packages(tmp_path_factory):
+    """A package that does nothing, for an emulator that runs no function: Terraform uploads it once for each function."""
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "architecture").write_text("x86_64\n")
+    with zipfile.ZipFile(folder / "roomchat-functions.zip", "w") as package:
+        package.writestr("bootstrap", "#!/bin/sh\n")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ The patched calls are moto's internals: requirements pin its version. A call tha
 import json
 import os
 import sys
+import threading
 from urllib.parse import unquote
 
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
@@ -15,7 +16,6 @@ from moto.apigatewayv2 import models as gateway
 from moto.apigatewayv2 import urls
 from moto.apigatewayv2.responses import ApiGatewayV2Response
 from moto.awslambda.models import LambdaFunction
-from moto.awslambda.policy import Policy
 from moto.core.responses import BaseResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from waitress import serve
@@ -103,25 +103,6 @@ def function_update(original, self, updates):
     return self.get_configuration()
 
 
-# The provider tries a call again when its answer is late, as on a busy machine. AWS makes such a thing once; moto would
-# make it twice.
-
-
-@wrap(Policy, "add_statement")
-def add_statement(original, self, *args, **kwargs):
-    statement, revision = original(self, *args, **kwargs)
-    self.statements = [one for one in self.statements if one is statement or one["Sid"] != statement["Sid"]]
-    return statement, revision
-
-
-@wrap(gateway.Route, "create_route_response")
-def create_route_response(original, self, route_response_key, *args, **kwargs):
-    for response in self.route_responses.values():
-        if response.route_response_key == route_response_key:
-            return response
-    return original(self, route_response_key, *args, **kwargs)
-
-
 @wrap(BaseResponse, "call_action")
 def call_action(original, self):
     try:
@@ -131,6 +112,45 @@ def call_action(original, self):
         return 400, {"x-amzn-errortype": "NotImplemented"}, json.dumps({"__type": "NotImplemented", "message": message})
 
 
+class Once:
+    """Runs one call at a time, and each call once.
+
+    moto's state has no locks: a call that reads it while another changes it fails with a 500, perhaps after it has made
+    its resource. The provider repeats a call whose answer was a 500 or was lost, and the repeated CreateRole would fail
+    because the role exists. The SDK sends the same invocation id with every attempt of a call, so that a repeated
+    attempt gets the answer of the first.
+    """
+
+    def __init__(self, app):
+        self.app = app
+        self.lock = threading.Lock()
+        self.answers = {}
+
+    def __call__(self, environ, start_response):
+        call = environ.get("HTTP_AMZ_SDK_INVOCATION_ID")
+        with self.lock:
+            answer = self.answers.get(call)
+            if answer is None:
+                answer = self.run(environ)
+                if call and not answer[0].startswith("5"):
+                    self.answers[call] = answer
+            else:
+                print(f"attempt {environ.get('HTTP_AMZ_SDK_REQUEST')} of {call} gets the first answer", flush=True)
+        status, headers, body = answer
+        start_response(status, headers)
+        return [body]
+
+    def run(self, environ):
+        head = []
+        chunks = self.app(environ, lambda status, headers, _=None: head.extend((status, headers)))
+        try:
+            body = b"".join(chunks)
+        finally:
+            if hasattr(chunks, "close"):
+                chunks.close()
+        return *head, body
+
+
 if __name__ == "__main__":
-    # Not moto's own server: under load it drops connections, the provider tries again, and things are made twice.
-    serve(DomainDispatcherApplication(create_backend_app), host="127.0.0.1", port=int(sys.argv[1]), threads=16)
+    # Not moto's own server: under load it drops connections.
+    serve(Once(DomainDispatcherApplication(create_backend_app)), host="127.0.0.1", port=int(sys.argv[1]), threads=16)

@@ -7,6 +7,8 @@ import re
 import zipfile
 
 import pytest
+from botocore.exceptions import ConnectionClosedError
+from botocore.httpsession import URLLib3Session
 
 from conftest import ROOT, Stack
 
@@ -15,8 +17,8 @@ PING = 'ping        = { route_key = "ping", mock = jsonencode({ type = "pong" })
 
 
 @pytest.fixture(scope="module")
-def stack(moto, tmp_path_factory):
-    return Stack(tmp_path_factory.mktemp("first"), moto)
+def stack(moto, small_packages, tmp_path_factory):
+    return Stack(tmp_path_factory.mktemp("first"), moto, packages=small_packages)
 
 
 def everything(emulator, prefix=""):
@@ -67,6 +69,24 @@ ROUTES = {
     "ping": ("MOCK", ["$default"]),
     "$default": ("AWS_PROXY", ["$default"]),
 }
+
+
+def test_a_call_whose_answer_is_lost_counts_once(moto):
+    """The SDKs repeat such a call, and moto by itself would answer that the role exists."""
+    iam = moto.client("iam")
+    lost = []
+
+    def lose_the_first_answer(request, **_):
+        if not lost:
+            lost.append(URLLib3Session().send(request))
+            raise ConnectionClosedError(endpoint_url=request.url)
+
+    iam.meta.events.register("before-send.iam.CreateRole", lose_the_first_answer)
+    role = iam.create_role(RoleName="once", AssumeRolePolicyDocument="{}")["Role"]
+    assert [answer.status_code for answer in lost] == [200]
+    assert role["RoleId"] in lost[0].text
+    assert role["RoleName"] in everything(moto)["roles"]
+    iam.delete_role(RoleName="once")
 
 
 def test_a_missing_package_is_told_before_anything_is_made(stack, moto):
@@ -162,7 +182,7 @@ def test_a_removed_route_is_gone(stack, moto):
     stack.assert_no_drift()
 
 
-def test_a_second_stack_with_a_domain_stands_beside_the_first(stack, moto, tmp_path):
+def test_a_second_stack_with_a_domain_stands_beside_the_first(stack, moto, small_packages, tmp_path):
     first = everything(moto)
     zone = moto.client("route53").create_hosted_zone(Name="example.com", CallerReference="test")["HostedZone"]["Id"]
     domain = {
@@ -171,7 +191,7 @@ def test_a_second_stack_with_a_domain_stands_beside_the_first(stack, moto, tmp_p
         "zone_id": zone.removeprefix("/hostedzone/"),
     }
     second = Stack(
-        tmp_path, moto, name="talk", stage="dev", manage_api_gateway_account="false", custom_domain=json.dumps(domain)
+        tmp_path, moto, packages=small_packages, name="talk", stage="dev", manage_api_gateway_account="false", custom_domain=json.dumps(domain)
     )
     second.apply()
     assert second.outputs()["websocket_url"] == "wss://chat.example.com"

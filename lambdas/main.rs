@@ -28,6 +28,8 @@ mod leave;
 mod members;
 #[path = "publish/main.rs"]
 mod publish;
+#[path = "signal/main.rs"]
+mod signal;
 
 /// The SDK allocates some hundred times for a post: with the system's allocator a large room waits a tenth longer.
 #[global_allocator]
@@ -50,6 +52,7 @@ async fn function(handler: &str) -> anyhow::Result<()> {
         "leave" => leave::main().await,
         "members" => members::main().await,
         "publish" => publish::main().await,
+        "signal" => signal::main().await,
         other => bail!(
             "_HANDLER is {other:?}, which is not a function: it must be the name of a folder of lambdas/"
         ),

@@ -57,7 +57,7 @@ resource "aws_apigatewayv2_route" "main" {
   authorizer_id      = local.identity && each.value.route_key == "$connect" ? aws_apigatewayv2_authorizer.main[0].id : null
 
   # Without this and the route response below, the return value of a function never reaches the client.
-  route_response_selection_expression = contains(keys(local.message_routes), each.key) ? "$default" : null
+  route_response_selection_expression = contains(keys(local.answered_routes), each.key) ? "$default" : null
 }
 
 # Without identity sources: a token comes in one of three places, and API Gateway would demand all that are listed.
@@ -74,7 +74,7 @@ resource "aws_apigatewayv2_authorizer" "main" {
 }
 
 resource "aws_apigatewayv2_route_response" "main" {
-  for_each = local.message_routes
+  for_each = local.answered_routes
 
   api_id             = aws_apigatewayv2_api.main.id
   route_id           = aws_apigatewayv2_route.main[each.key].id

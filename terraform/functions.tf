@@ -28,7 +28,7 @@ resource "aws_lambda_function" "main" {
       local.identity && each.key != "authorize" ? { AUTH_MODE = "required" } : {},
       each.key == "authorize" && nonsensitive(var.auth_secret != null) ? { AUTH_SECRET = var.auth_secret } : {},
       # Those that answer frames.
-      contains(keys(local.message_routes), each.key) ? { LIMITS = jsonencode(var.limits) } : {},
+      contains(keys(local.answered_routes), each.key) ? { LIMITS = jsonencode(var.limits) } : {},
       each.value.answers_unknown ? { ACTIONS = join(",", local.actions) } : {},
       each.value.environment,
     )

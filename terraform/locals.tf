@@ -14,6 +14,7 @@ locals {
   #   package      zip with an executable `bootstrap`, if scripts/build.sh does not make the function from the folder
   #   function     key of the entry whose function serves this route too: an alias, without any other attribute
   #   mock         the frame that answers this route, without a function
+  #   answer       false: the route has no response, so what the function returns is not sent and not metered
   #   share        the part of the stage's throttle that this route may use, between 0 and 1, so that a flood of its
   #                frames leaves the rest to the others; without it the whole
   routes = {
@@ -91,6 +92,20 @@ locals {
         room_index  = ["Query"]
       }
     }
+    # A function of its own, since a signal must not wait behind a publish.
+    signal = {
+      route_key = "signal"
+      share     = 0.1
+      answer    = false
+      access = {
+        # Which room the sender is in.
+        connections = ["Query", "GetItem"]
+        room_index  = ["Query"]
+        # The members, and the sender itself where it is told an error.
+        clients = ["POST"]
+      }
+      environment = { LIVE_MAX_MEMBERS = tostring(var.live_max_members) }
+    }
     sendmessage = { route_key = "sendmessage", function = "publish" }
     ping        = { route_key = "ping", mock = jsonencode({ type = "pong" }) }
     default     = { route_key = "$default", share = 0.1 } # mistakes alone arrive here
@@ -134,11 +149,14 @@ locals {
     } if lookup(route, "mock", null) == null
   }
 
-  # Routes whose answer goes back to the client as a frame: all but the two of the connection's own life.
+  # Routes of frames: all but the two of the connection's own life.
   message_routes = {
     for key, route in local.routes : key => route.route_key
     if !contains(["$connect", "$disconnect"], route.route_key)
   }
+
+  # Routes whose answer goes back to the client as a frame.
+  answered_routes = { for key, route_key in local.message_routes : key => route_key if lookup(local.routes[key], "answer", true) }
 
   # Share of the stage's throttle, by the key of each route that has one.
   shares = { for key, route in local.routes : key => route.share if lookup(route, "share", null) != null }

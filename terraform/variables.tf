@@ -227,6 +227,17 @@ variable "limits" {
   }
 }
 
+variable "live_max_members" {
+  type        = number
+  description = "Most connections of a room that has signals, such as typing. 0 turns signals off."
+  default     = 100
+
+  validation {
+    condition     = var.live_max_members >= 0 && var.live_max_members <= 1000 && floor(var.live_max_members) == var.live_max_members
+    error_message = "live_max_members must be a whole number of connections, 0 to 1000."
+  }
+}
+
 variable "log_retention_days" {
   type        = number
   description = "Days that logs are kept."

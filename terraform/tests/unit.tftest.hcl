@@ -115,6 +115,7 @@ run "api" {
       leave      = [500, 250]
       history    = [500, 250]
       members    = [100, 50]
+      signal     = [100, 50]
       "$default" = [100, 50]
     }
     error_message = "a flood of one route must leave the rest of the stage's throttle to the others"
@@ -149,6 +150,7 @@ run "routes" {
       leave       = "leave"
       history     = "history"
       members     = "members"
+      signal      = "signal"
       ping        = "ping"
       default     = "$default"
     }
@@ -167,12 +169,12 @@ run "routes" {
     condition = toset(keys(aws_apigatewayv2_route_response.main)) == toset([
       "publish", "sendmessage", "join", "leave", "history", "members", "ping", "default",
     ])
-    error_message = "message routes have a route response: without it no answer reaches the client; the other two have none"
+    error_message = "routes that answer have a route response: without it no answer reaches the client; a signal is not answered"
   }
   assert {
     condition = alltrue([
       for key, route in aws_apigatewayv2_route.main :
-      route.route_response_selection_expression == (contains(["connect", "disconnect"], key) ? null : "$default")
+      route.route_response_selection_expression == (contains(["connect", "disconnect", "signal"], key) ? null : "$default")
     ])
     error_message = "a route response is used only if the route selects it"
   }
@@ -199,7 +201,7 @@ run "functions" {
 
   assert {
     condition = toset(keys(aws_lambda_function.main)) == toset([
-      "connect", "disconnect", "publish", "join", "leave", "history", "members", "default",
+      "connect", "disconnect", "publish", "join", "leave", "history", "members", "signal", "default",
     ])
     error_message = "neither an alias nor a mock has a function of its own"
   }
@@ -264,8 +266,13 @@ run "functions" {
         CONNECTIONS_TABLE = "roomchat-prod-connections"
         LIMITS            = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
       }
+      signal = {
+        CONNECTIONS_TABLE                        = "roomchat-prod-connections"
+        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        LIVE_MAX_MEMBERS                         = "100"
+      }
       default = {
-        ACTIONS = "history,join,leave,members,ping,publish,sendmessage"
+        ACTIONS = "history,join,leave,members,ping,publish,sendmessage,signal"
         LIMITS  = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
       }
     })
@@ -286,6 +293,7 @@ run "permissions" {
       leave       = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/leave"
       history     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/history"
       members     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/members"
+      signal      = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/signal"
       default     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/$default"
     }
     error_message = "a route whose permission is missing answers \"Internal server error\""
@@ -342,6 +350,12 @@ run "rights" {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
         Connections = "dynamodb:Query,dynamodb:GetItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
+      }
+      signal = {
+        Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+        Connections = "dynamodb:Query,dynamodb:GetItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
+        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*"
       }
       default = {
         Logs = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
@@ -533,10 +547,10 @@ run "settings_reach_their_place" {
   assert {
     condition = (
       { for key, function in aws_lambda_function.main : key => function.memory_size } == {
-        connect = 512, disconnect = 512, join = 512, leave = 512, history = 512, members = 512, default = 512, publish = 1024
+        connect = 512, disconnect = 512, join = 512, leave = 512, history = 512, members = 512, signal = 512, default = 512, publish = 1024
       } &&
       { for key, function in aws_lambda_function.main : key => function.timeout } == {
-        connect = 3, disconnect = 3, join = 3, leave = 3, history = 3, members = 3, default = 3, publish = 28
+        connect = 3, disconnect = 3, join = 3, leave = 3, history = 3, members = 3, signal = 3, default = 3, publish = 28
       }
     )
     error_message = "an entry of the map goes before the variable"

@@ -601,3 +601,33 @@ run "max_connections_per_user_2" {
 
   expect_failures = [var.max_connections_per_user]
 }
+
+run "live_max_members_1" {
+  command = plan
+
+  variables {
+    live_max_members = -1
+  }
+
+  expect_failures = [var.live_max_members]
+}
+
+run "live_max_members_2" {
+  command = plan
+
+  variables {
+    live_max_members = 1001
+  }
+
+  expect_failures = [var.live_max_members]
+}
+
+run "live_max_members_3" {
+  command = plan
+
+  variables {
+    live_max_members = 0.5
+  }
+
+  expect_failures = [var.live_max_members]
+}

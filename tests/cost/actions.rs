@@ -1,5 +1,7 @@
 //! The actions of the contract, each in its own rooms.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::prices::Usage;
@@ -44,6 +46,7 @@ pub(crate) fn all(world: &mut World) -> Vec<(&'static str, Usage)> {
     publishing(world, &mut used);
     trouble(world, &mut used);
     reading(world, &mut used);
+    signals(world, &mut used);
     used
 }
 
@@ -287,4 +290,38 @@ fn reading(world: &mut World, used: &mut Used) {
     });
     used.push(("members, room of 2", usage));
     world.keep(pair);
+}
+
+fn signals(world: &mut World, used: &mut Used) {
+    for (size, first, again) in [
+        (2, "signal, room of 2", "signal, room of 2, again"),
+        (50, "signal, room of 50", "signal, room of 50, again"),
+    ] {
+        let name = format!("s-{size}");
+        let mut members: Vec<Client> = (0..size)
+            .map(|n| world.connect(&name, &format!("user-{n:02}")))
+            .collect();
+        let frame = json!({"action": "signal", "room": name, "kind": "typing"});
+        let mut signal = |world: &mut World| {
+            world.measure(|world| {
+                world.send(&mut members[0], &frame);
+                for member in &mut members[1..] {
+                    world.receive(member, "signal");
+                }
+            })
+        };
+        // A process knows the members for 2 s. On a slow machine that may have passed, and the next one is measured.
+        let (usage, known) = loop {
+            let started = Instant::now();
+            let usage = signal(world);
+            let known = signal(world);
+            if started.elapsed() < Duration::from_secs(2) {
+                break (usage, known);
+            }
+            std::thread::sleep(Duration::from_secs(2));
+        };
+        used.push((first, usage));
+        used.push((again, known));
+        world.keep(members);
+    }
 }

@@ -11,6 +11,7 @@
 //! | `leave` | [`leave()`] | ends a membership |
 //! | `history` | [`history()`] | reads a page of a room's log |
 //! | `members` | [`members()`] | lists the users in a room |
+//! | `signal` | [`signal()`] | passes a signal, such as typing, to the other members; nothing is stored or answered |
 //! | `$default` | [`default()`] | answers everything else with an error frame that lists the actions |
 //!
 //! Layout, from the outside in:
@@ -46,5 +47,6 @@ mod actions;
 mod recent;
 
 pub use actions::{
-    App, FrameLimit, connect, default, disconnect, history, join, leave, members, publish,
+    App, FrameLimit, SignalLimit, Signals, connect, default, disconnect, history, join, leave,
+    members, publish, signal,
 };

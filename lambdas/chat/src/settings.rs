@@ -223,6 +223,28 @@ impl Handshakes {
     }
 }
 
+/// Which rooms are live: have signals and presence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Live {
+    /// `LIVE_MAX_MEMBERS`: the most connections of a live room, by default 100; 0 turns signals and presence off.
+    pub max_members: usize,
+}
+
+impl Live {
+    /// Reads the variable.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectionsTable::read`].
+    pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
+        let max_members = number(env, "LIVE_MAX_MEMBERS")?.unwrap_or(100);
+        if max_members > 1_000 {
+            bail!("LIVE_MAX_MEMBERS must be 0 to 1000, not {max_members}");
+        }
+        Ok(Self { max_members })
+    }
+}
+
 /// The bounds of a delivery.
 #[derive(Debug, Clone)]
 pub struct Delivery {
@@ -453,6 +475,17 @@ mod tests {
         let required = [("AUTH_MODE", "required")];
         let text = message(UsersTable::read(&env(&required)));
         assert!(text.starts_with("USERS_TABLE is not set"), "{text}");
+    }
+
+    #[test]
+    fn which_rooms_are_live_is_read() {
+        let read = |value: &str| Live::read(&env(&[("LIVE_MAX_MEMBERS", value)]));
+        let most = |value: &str| read(value).unwrap().max_members;
+        assert_eq!(["", "0", "1", "1000"].map(most), [100, 0, 1, 1_000]);
+        for wrong in ["1001", "-1", "many"] {
+            let text = message(read(wrong));
+            assert!(text.starts_with("LIVE_MAX_MEMBERS must be"), "{text}");
+        }
     }
 
     #[test]

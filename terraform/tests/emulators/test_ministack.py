@@ -169,7 +169,7 @@ def test_a_conversation_by_wscat(chat):
     eve.type("hello?")
     eve.sees('"type":"error"')
     eve.type('{"action":"dance"}')
-    eve.sees('"name":"unknown_action"').sees("history, join, leave, members, ping, publish, sendmessage")
+    eve.sees('"name":"unknown_action"').sees("history, join, leave, members, ping, publish, sendmessage, signal")
     eve.type('{"action":"ping"}')
     eve.sees('{"type":"pong"}')
 
@@ -220,6 +220,15 @@ def behaviour(chat, expected=frozenset()):
                     break
                 ask(alice, {"action": "publish", "data": 3})
                 receives(bob, PATIENCE_SECONDS)
+            for case, frame in {
+                "signal to the only room": {"action": "signal", "kind": "typing"},
+                "signal to a named room": {"action": "signal", "kind": "typing", "room": room},
+            }.items():
+                alice.send(json.dumps(frame))
+                # Not answered: an error is posted. Without the right to post there is nothing at all.
+                if receives(bob, 1 if case in expected else PATIENCE_SECONDS) is None:
+                    failed.add(case)
+                    receives(alice, 1)
             if not chat.join_after_the_end(room, second):
                 failed.add("forget")
             for case, frame in {
@@ -285,6 +294,10 @@ NEEDED = {
     ("members", "Connections", "dynamodb:Query"): {"members of the only room"},
     ("members", "Connections", "dynamodb:GetItem"): {"members of a named room"},
     ("members", "RoomIndex", "dynamodb:Query"): {"members of the only room", "members of a named room"},
+    ("signal", "Connections", "dynamodb:Query"): {"signal to the only room"},
+    ("signal", "Connections", "dynamodb:GetItem"): {"signal to a named room"},
+    ("signal", "RoomIndex", "dynamodb:Query"): {"signal to the only room", "signal to a named room"},
+    ("signal", "Clients", "POST/@connections/*"): {"signal to the only room", "signal to a named room"},
 }
 
 

@@ -66,6 +66,7 @@ ROUTES = {
     "leave": ("AWS_PROXY", ["$default"]),
     "history": ("AWS_PROXY", ["$default"]),
     "members": ("AWS_PROXY", ["$default"]),
+    "signal": ("AWS_PROXY", []),
     "ping": ("MOCK", ["$default"]),
     "$default": ("AWS_PROXY", ["$default"]),
 }
@@ -163,7 +164,7 @@ def test_one_line_adds_a_route_with_all_it_needs(stack, moto):
     }
     default = moto.client("lambda").get_function(FunctionName="roomchat-prod-default")["Configuration"]
     assert default["Environment"]["Variables"] == {
-        "ACTIONS": "echo,history,join,leave,members,ping,publish,sendmessage",
+        "ACTIONS": "echo,history,join,leave,members,ping,publish,sendmessage,signal",
         "LIMITS": '{"burst":50,"frames_per_second":20,"per_room":200,"per_user":10,"window_seconds":5}',
     }
     stack.assert_no_drift()

@@ -1,4 +1,4 @@
-//! The common parts of the actions: each frame is answered, whatever happens, and concerns one room of its sender.
+//! The common parts of the actions: a frame is answered, whatever happens, and concerns one room of its sender.
 
 use std::time::Duration;
 
@@ -56,6 +56,18 @@ pub(crate) async fn answer<'a>(
     if let Some(reply) = limit.and_then(|limit| beyond(limit, request)) {
         return reply;
     }
+    Reply::frame(attempt(request, work).await.unwrap_or_else(|error| error))
+}
+
+/// Reads the frame of `request` and does the `work`.
+///
+/// # Errors
+///
+/// The text of an `error` frame, for the sender.
+pub(crate) async fn attempt<'a, T>(
+    request: &'a Request,
+    work: impl AsyncFnOnce(&Frame<'a>) -> Result<T, Failure>,
+) -> Result<T, String> {
     let mut to = Correlation::default();
     let until = before(request.deadline, ANSWER_BEFORE_DEADLINE);
     let done = async {
@@ -66,7 +78,7 @@ pub(crate) async fn answer<'a>(
         Box::pin(work(&frame)).await
     };
     let failure = match timeout_at(until, done).await {
-        Ok(Ok(frame)) => return Reply::frame(frame),
+        Ok(Ok(done)) => return Ok(done),
         Ok(Err(failure)) => failure,
         Err(_) => Failure::internal(
             "the service took too long; try again",
@@ -95,7 +107,7 @@ pub(crate) async fn answer<'a>(
             "action refused"
         ),
     }
-    Reply::frame(failure.render(&to))
+    Err(failure.render(&to))
 }
 
 /// The sender's membership of the room that the frame names, or of the sender's only room. Refuses a sender without

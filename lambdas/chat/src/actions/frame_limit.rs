@@ -64,6 +64,41 @@ impl FrameLimit {
     }
 }
 
+/// Limits the signals that each connection sends to this process.
+#[derive(Debug, Clone)]
+pub struct SignalLimit(Recent<Bucket>);
+
+impl SignalLimit {
+    /// A client sends at most 10 a second; the newest counts, so dropping some of them does no harm.
+    const RATE: Rate = Rate {
+        per_second: 5,
+        burst: 10,
+    };
+
+    /// Makes full buckets.
+    pub fn new() -> Self {
+        Self(Recent::new(BUCKETS))
+    }
+
+    /// Returns whether a signal of the connection, received at `now_ms` (milliseconds since 1970), is within the limit.
+    pub(super) fn accepts(&self, connection_id: &str, now_ms: i64) -> bool {
+        self.0.change(
+            connection_id,
+            || Bucket::full(Self::RATE, now_ms),
+            |bucket| {
+                bucket.fill(Self::RATE, now_ms);
+                bucket.take()
+            },
+        )
+    }
+}
+
+impl Default for SignalLimit {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The decision about a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -94,23 +129,35 @@ impl Bucket {
         }
     }
 
-    fn count(&mut self, rate: Rate, now_ms: i64) -> Verdict {
-        let full = rate.burst * FRAME;
-        // At least a frame: otherwise a bucket of one frame would accept again while it is empty.
-        let half = (full / 2).max(FRAME);
+    /// Adds the frames that time has brought since the last call.
+    fn fill(&mut self, rate: Rate, now_ms: i64) {
         // If the clock is set back, nothing is added, and the time is taken over.
         let passed_ms = u64::try_from(now_ms.saturating_sub(self.at)).unwrap_or(0);
         let gained = passed_ms.saturating_mul(rate.per_second);
-        self.level = self.level.saturating_add(gained).min(full);
+        self.level = self.level.saturating_add(gained).min(rate.burst * FRAME);
         self.at = now_ms;
+    }
+
+    /// Takes a frame out, if there is one.
+    fn take(&mut self) -> bool {
+        let has_one = self.level >= FRAME;
+        if has_one {
+            self.level -= FRAME;
+        }
+        has_one
+    }
+
+    fn count(&mut self, rate: Rate, now_ms: i64) -> Verdict {
+        // At least a frame: otherwise a bucket of one frame would accept again while it is empty.
+        let half = (rate.burst * FRAME / 2).max(FRAME);
+        self.fill(rate, now_ms);
         if self.closed {
             if self.level < half {
                 return Verdict::Dropped;
             }
             self.closed = false;
         }
-        if self.level >= FRAME {
-            self.level -= FRAME;
+        if self.take() {
             return Verdict::Accepted;
         }
         self.closed = true;
@@ -177,6 +224,24 @@ mod tests {
         assert_eq!(limit.count("a", NOW), Verdict::Accepted);
         assert_ne!(limit.count("a", NOW - 3_600_000), Verdict::Accepted);
         assert_eq!(limit.count("a", NOW - 3_599_000), Verdict::Accepted);
+    }
+
+    #[test]
+    fn signals_are_limited_evenly() {
+        let limit = SignalLimit::new();
+        let accepted = |from: i64, to: i64, every: usize| {
+            (from..to)
+                .step_by(every)
+                .filter(|ms| limit.accepts("a", NOW + ms))
+                .count()
+        };
+        assert_eq!(accepted(0, 100, 5), 10, "the burst");
+        // 10 a second: every second one passes, and no second is silent.
+        for second in 1..10 {
+            let passed = accepted(second * 1_000, second * 1_000 + 1_000, 100);
+            assert_eq!(passed, 5, "second {second}");
+        }
+        assert!(limit.accepts("b", NOW));
     }
 
     /// The level of a bucket in thousandths of a frame, from the times of all frames that it accepted: it gains in each

@@ -10,13 +10,15 @@ mod join;
 mod leave;
 mod members;
 mod publish;
+mod signal;
 
 pub use connect::connect;
 pub use default::default;
 pub use disconnect::disconnect;
-pub use frame_limit::FrameLimit;
+pub use frame_limit::{FrameLimit, SignalLimit};
 pub use history::history;
 pub use join::join;
 pub use leave::leave;
 pub use members::members;
 pub use publish::{App, publish};
+pub use signal::{Signals, signal};

@@ -83,6 +83,16 @@ pub struct Row {
     pub connected_at: i64,
 }
 
+/// A connection in a room, as the room's index shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed {
+    /// API Gateway's id of the connection.
+    pub connection_id: String,
+    /// Its user.
+    pub user: String,
+}
+
 /// The table. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Connections {
@@ -230,6 +240,48 @@ impl Connections {
         self.room_index(room, now_s, "user")
     }
 
+    /// The connections in a room, or none if there are more than `most`: a Query of [`ROOM_INDEX`] that reads one row
+    /// beyond them.
+    pub async fn listed(
+        &self,
+        room: &str,
+        now_s: i64,
+        most: usize,
+    ) -> Result<Option<Vec<Listed>>, TableError> {
+        const DOING: &str = "reading the room's members";
+        let enough = i32::try_from(most.saturating_add(1)).unwrap_or(i32::MAX);
+        let mut rows = self
+            .index(room, now_s)
+            .projection_expression("connectionId, #user")
+            .expression_attribute_names("#user", "user")
+            .limit(self.page_size.map_or(enough, |size| size.min(enough)))
+            .into_paginator()
+            .items()
+            .send();
+        let mut listed = Vec::new();
+        while let Some(row) = rows.next().await {
+            if listed.len() == most {
+                return Ok(None);
+            }
+            let row = row.map_err(|error| TableError::new(DOING, &error))?;
+            let row = serde_dynamo::from_item(row);
+            listed.push(row.map_err(|error| TableError::unreadable(DOING, &error))?);
+        }
+        Ok(Some(listed))
+    }
+
+    /// The rows of a room that have not expired.
+    fn index(&self, room: &str, now_s: i64) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.table)
+            .index_name(ROOM_INDEX)
+            .key_condition_expression("room = :room")
+            .filter_expression("expiresAt > :now")
+            .expression_attribute_values(":room", AttributeValue::S(room.to_owned()))
+            .expression_attribute_values(":now", AttributeValue::N(now_s.to_string()))
+    }
+
     /// One attribute of the rows of a room.
     fn room_index(
         &self,
@@ -238,16 +290,9 @@ impl Connections {
         attribute: &'static str,
     ) -> impl Stream<Item = Result<Vec<String>, TableError>> + use<> {
         let pages = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name(ROOM_INDEX)
-            .key_condition_expression("room = :room")
-            .filter_expression("expiresAt > :now")
+            .index(room, now_s)
             .projection_expression("#wanted")
             .expression_attribute_names("#wanted", attribute)
-            .expression_attribute_values(":room", AttributeValue::S(room.to_owned()))
-            .expression_attribute_values(":now", AttributeValue::N(now_s.to_string()))
             .set_limit(self.page_size)
             .into_paginator()
             .send();

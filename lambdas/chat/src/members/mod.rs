@@ -4,6 +4,8 @@ mod connections;
 mod prune;
 mod users;
 
-pub use connections::{Connection, Connections, LIFETIME_S, Membership, ROOM_INDEX, Row, inbox};
+pub use connections::{
+    Connection, Connections, LIFETIME_S, Listed, Membership, ROOM_INDEX, Row, inbox,
+};
 pub use prune::{Pruned, confirm_and_prune};
 pub use users::{Ban, Users};

@@ -26,6 +26,8 @@ pub enum ErrorName {
     IdConflict,
     /// The message for the members is longer than [`super::MAX_MESSAGE_BYTES`].
     PayloadTooLarge,
+    /// The room has more connections than a live room may have.
+    RoomTooLarge,
     /// Too much at once; the same frame may succeed later.
     SlowDown,
     /// The service failed; the same frame may succeed later.
@@ -45,6 +47,7 @@ impl ErrorName {
             Self::TooMany => "too_many",
             Self::IdConflict => "id_conflict",
             Self::PayloadTooLarge => "payload_too_large",
+            Self::RoomTooLarge => "room_too_large",
             Self::SlowDown => "slow_down",
             Self::Internal => "internal",
         }
@@ -59,7 +62,7 @@ impl ErrorName {
             Self::UnknownAction => 404,
             Self::TooMany => 409,
             Self::IdConflict => 409,
-            Self::PayloadTooLarge => 413,
+            Self::PayloadTooLarge | Self::RoomTooLarge => 413,
             Self::SlowDown => 429,
             Self::Internal => 500,
         }
@@ -222,6 +225,7 @@ mod tests {
             (ErrorName::TooMany, 409, "too_many", false),
             (ErrorName::IdConflict, 409, "id_conflict", false),
             (ErrorName::PayloadTooLarge, 413, "payload_too_large", false),
+            (ErrorName::RoomTooLarge, 413, "room_too_large", false),
             (ErrorName::SlowDown, 429, "slow_down", true),
             (ErrorName::Internal, 500, "internal", true),
         ] {

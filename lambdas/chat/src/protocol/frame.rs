@@ -6,11 +6,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::ijson::{self, NotIJson};
-use super::names::{NO_VALUE, Name};
+use super::names::{MAX_CHARS, NO_VALUE, Name};
 use super::{EXAMPLE, Failure};
 
 /// The longest client-chosen message id, in characters.
 pub const MAX_ID_CHARS: usize = 64;
+
+/// The longest kind of a signal, in characters.
+pub const MAX_KIND_CHARS: usize = 32;
+
+/// The most bytes of JSON in a signal, and in the state of a connection.
+pub const MAX_SMALL_BYTES: usize = 1_024;
 
 /// A frame from a client: an object whose values are not parsed yet.
 #[derive(Debug)]
@@ -76,21 +82,7 @@ impl<'a> Frame<'a> {
     /// in the `message`. An empty one and `undefined` are refused because a client that sends them has most likely lost
     /// a variable, and all its messages would be taken for one.
     pub fn id(&self) -> Result<Option<String>, Failure> {
-        let Some(id) = self.text("id")? else {
-            return Ok(None);
-        };
-        if id.is_empty() || id.chars().count() > MAX_ID_CHARS {
-            return Err(Failure::bad_request(format!(
-                "id must have 1 to {MAX_ID_CHARS} characters"
-            )));
-        }
-        if NO_VALUE.contains(&id.as_str()) {
-            return Err(Failure::bad_request(format!(
-                "id must not be {id:?}: the client's variable has no value"
-            )));
-        }
-        ijson::check_text(&id).map_err(|error| Failure::bad_request(format!("id {error}")))?;
-        Ok(Some(id))
+        self.word("id", MAX_ID_CHARS)
     }
 
     /// The field `room`.
@@ -120,6 +112,35 @@ impl<'a> Frame<'a> {
             .ok_or_else(|| Failure::bad_request(format!("data is missing; {EXAMPLE}")))?;
         ijson::check(data).map_err(|error| Failure::bad_request(format!("data {error}")))?;
         Ok(data)
+    }
+
+    /// The field `data` of a signal, exactly as the client wrote it: any I-JSON of at most [`MAX_SMALL_BYTES`], or none.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is larger, or not I-JSON.
+    pub fn small_data(&self) -> Result<Option<&'a RawValue>, Failure> {
+        let data = self.fields.get("data").copied();
+        data.map(|data| small("data", data)).transpose()
+    }
+
+    /// The field `kind`.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when there is none, or when it is not a string of 1 to 32 characters.
+    pub fn kind(&self) -> Result<String, Failure> {
+        self.word("kind", MAX_KIND_CHARS)?
+            .ok_or_else(|| Failure::bad_request("kind is missing"))
+    }
+
+    /// The field `to`: the name of a user.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is not a string of 1 to 64 characters.
+    pub fn to_user(&self) -> Result<Option<String>, Failure> {
+        self.word("to", MAX_CHARS)
     }
 
     /// The field `room`, where it says what the frame is about.
@@ -199,6 +220,26 @@ impl<'a> Frame<'a> {
             .map_err(|_| Failure::bad_request(format!("{field} must be a whole number, 0 or more")))
     }
 
+    /// An optional string of 1 to `most` characters that reaches other clients.
+    fn word(&self, field: &str, most: usize) -> Result<Option<String>, Failure> {
+        let Some(word) = self.text(field)? else {
+            return Ok(None);
+        };
+        if word.is_empty() || word.chars().count() > most {
+            return Err(Failure::bad_request(format!(
+                "{field} must have 1 to {most} characters"
+            )));
+        }
+        if NO_VALUE.contains(&word.as_str()) {
+            return Err(Failure::bad_request(format!(
+                "{field} must not be {word:?}: the client's variable has no value"
+            )));
+        }
+        ijson::check_text(&word)
+            .map_err(|error| Failure::bad_request(format!("{field} {error}")))?;
+        Ok(Some(word))
+    }
+
     /// An optional field that must be a string; `null` counts as absent.
     fn text(&self, field: &str) -> Result<Option<String>, Failure> {
         let Some(raw) = self.fields.get(field) else {
@@ -213,6 +254,18 @@ impl<'a> Frame<'a> {
             })
         })
     }
+}
+
+/// Checks the size of a small field, and that it is I-JSON.
+fn small<'a>(field: &str, raw: &'a RawValue) -> Result<&'a RawValue, Failure> {
+    let bytes = raw.get().len();
+    if bytes > MAX_SMALL_BYTES {
+        return Err(Failure::bad_request(format!(
+            "{field} is too large: {bytes} bytes, at most {MAX_SMALL_BYTES}"
+        )));
+    }
+    ijson::check(raw).map_err(|error| Failure::bad_request(format!("{field} {error}")))?;
+    Ok(raw)
 }
 
 /// A place in the log of a room: the client has seen every message of the epoch up to `seq`.

@@ -13,9 +13,9 @@ mod rights;
 use serde::Serialize;
 
 pub use failure::{ErrorName, Failure};
-pub use frame::{Correlation, Frame, MAX_ID_CHARS, Position};
+pub use frame::{Correlation, Frame, MAX_ID_CHARS, MAX_KIND_CHARS, MAX_SMALL_BYTES, Position};
 pub use names::{DEFAULT_ROOM, MAX_BYTES, MAX_CHARS, MAX_MARKS, Name, NameError};
-pub use reply::{Ack, History, Joined, Left, Member, Members, Message};
+pub use reply::{Ack, History, Joined, Left, Member, Members, Message, Signal};
 pub use rights::{Grants, GrantsError, MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_STARS, Right};
 
 /// The WebSocket subprotocol. The handshake of a client that offers it selects it.

@@ -60,6 +60,23 @@ pub struct Ack<'a> {
     pub partial: bool,
 }
 
+/// A signal for a member. It is not stored, and has no number.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "signal")]
+pub struct Signal<'a> {
+    /// The room.
+    pub room: &'a str,
+    /// What it means.
+    pub kind: &'a str,
+    /// The sender.
+    pub from: &'a str,
+    /// The payload, byte for byte as it was sent, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<&'a RawValue>,
+    /// The time of its receipt, in milliseconds since 1970.
+    pub at: i64,
+}
+
 /// The connection is in the room, and gets every message after `head`.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "joined")]

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use chat::identity::{Caller, Identity, LEEWAY_S};
 use chat::lambda::{Reply, Request};
 use chat::protocol::{Grants, Right};
-use chat::{history, join, leave, members, publish};
+use chat::{history, join, leave, members, publish, signal};
 use serde_json::{Value, json};
 
 use crate::support::{World, body, handshake, now_ms, request};
@@ -54,6 +54,12 @@ async fn ask(world: &World, request: &Request) -> Value {
         "leave" => leave(connections, &world.frames, request).await,
         "history" => history(connections, log, &world.frames, request).await,
         "members" => members(connections, &world.frames, request).await,
+        "signal" => {
+            let reply = signal(&world.signals(100), request).await;
+            assert_eq!(reply, Reply::ok());
+            let errors = world.peers.frames(&request.connection_id);
+            return errors.into_iter().next().unwrap_or_default();
+        }
         other => panic!("{other}"),
     };
     body(&reply)
@@ -99,6 +105,10 @@ fn frames(room: &str) -> Vec<(&'static str, Value)> {
         ("leave", json!({"action": "leave", "room": room})),
         ("history", json!({"action": "history", "room": room})),
         ("members", json!({"action": "members", "room": room})),
+        (
+            "signal",
+            json!({"action": "signal", "room": room, "kind": "typing"}),
+        ),
     ]
 }
 

@@ -16,5 +16,6 @@ mod membership;
 mod pruning;
 mod remembered;
 mod rooms;
+mod signals;
 mod support;
 mod users;

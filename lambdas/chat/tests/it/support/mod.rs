@@ -12,9 +12,9 @@ use chat::identity::Caller;
 use chat::lambda::{Reply, Request};
 use chat::members::{Connection, Users};
 use chat::settings::{
-    ConnectionsTable, Delivery, Handshakes, LogLimits, MessagesTable, UsersTable,
+    ConnectionsTable, Delivery, Handshakes, Live, LogLimits, MessagesTable, UsersTable,
 };
-use chat::{App, FrameLimit};
+use chat::{App, FrameLimit, Signals};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -109,6 +109,16 @@ impl World {
             table,
             history,
         }
+    }
+
+    /// A process of the function `signal`.
+    pub(crate) fn signals(&self, max_members: usize) -> Signals {
+        Signals::new(
+            &self.config,
+            self.table.clone(),
+            self.app.delivery.clone(),
+            Live { max_members },
+        )
     }
 
     /// Another process of the same function. It remembers nothing that this process has done.

@@ -174,7 +174,6 @@ async fn a_large_room_has_no_signals_and_is_not_read_to_its_end() {
     let now_s = now_ms() / 1000;
     let members = (0..300).map(|n| (format!("c{n:03}"), "user"));
     world.join_many("lobby", members, now_s + 600).await;
-    world.tap.counts();
     let signals = world.signals(100);
     for _ in 0..2 {
         send(&signals, "c000", &typing()).await;
@@ -189,10 +188,15 @@ async fn a_large_room_has_no_signals_and_is_not_read_to_its_end() {
         queries.contains(&("Query room-index".to_owned(), 1)),
         "{queries:?}"
     );
+}
 
-    // Exactly as many as a live room may have.
-    send(&world.signals(300), "c000", &typing()).await;
-    assert_eq!(world.peers.tried().len(), 2 + 299);
+#[tokio::test]
+async fn the_limit_of_members_is_exact() {
+    let world = lobby(&[("a", "alice"), ("b", "bob"), ("c", "carol")]).await;
+    send(&world.signals(2), "a", &typing()).await;
+    assert_eq!(world.peers.tried(), ["a"]);
+    send(&world.signals(3), "a", &typing()).await;
+    assert_eq!(world.peers.tried(), ["a", "b", "c"]);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The rate limit of frames other than messages: a token bucket for each connection, in the memory of the process.
+//! The rate limit of frames other than messages, and that of signals: a token bucket for each connection, in the memory of the process.
 
 use std::num::NonZeroUsize;
 

@@ -29,7 +29,7 @@ done
 need cargo "Install Rust: https://rustup.rs"
 need cc "SQLite and the TLS library are compiled from C. Debian and Ubuntu: apt-get install build-essential; macOS: xcode-select --install."
 need python3 "Install Python 3.10 or newer."
-need node "Install Node.js 18 or newer: https://nodejs.org"
+need node "Install Node.js 20 or newer: https://nodejs.org"
 [ -z "$terraform" ] || need terraform "Install Terraform 1.9 or newer: https://developer.hashicorp.com/terraform/install, or leave out its tests with --no-terraform."
 
 cd "$root"
@@ -56,6 +56,10 @@ python=$(venv test scripts/requirements/test.txt)/bin/python
 markers=()
 [ -n "$terraform" ] || markers=(-m "not terraform")
 "$python" -B -m pytest -p no:cacheprovider -q ${markers[@]+"${markers[@]}"} tests/repository tests/clients local/tests/examples
+
+step "The JavaScript client"
+npm_modules "$root/clients/js"
+npm --prefix clients/js test
 
 if [ -n "$terraform" ]; then
   step "The deployment"

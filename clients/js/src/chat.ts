@@ -1,0 +1,561 @@
+import { Core, type Input } from "./core.js";
+import { Emitter, report } from "./events.js";
+import type { Saved } from "./log.js";
+import { ChatError, Room, type RoomOptions, type Sent } from "./room.js";
+import type { Ack, Event } from "./wire.js";
+
+/** The part of a `WebSocket` that the client uses. */
+export interface SocketLike {
+  send(data: string): void;
+  close(code?: number, reason?: string): void;
+  /** `addEventListener(type, listener)`, as each runtime types it. */
+  readonly addEventListener: (...parameters: never[]) => void;
+}
+
+/** Keeps positions, and messages that are not stored yet, across reloads of a page. See `webStore`. */
+export interface Store {
+  /** Returns what was saved of a room. */
+  load(room: string): Saved | undefined;
+  /** Saves a room; `undefined` after it was left. */
+  save(room: string, saved: Saved | undefined): void;
+}
+
+/** The choices for a connection. */
+export interface Options {
+  /**
+   * Returns a token for the next connection; `null`: there is none, and the client closes. It is called for each
+   * connection: `first`; `renew`, where a connection has to be replaced; `refused`, after a handshake that failed.
+   */
+  getToken?: (why: "first" | "renew" | "refused") => string | null | Promise<string | null>;
+  /** The name of the user, where the service does not verify users. By default a guest's. */
+  user?: string;
+  /** The constructor of sockets, where the runtime has none (Node.js 20). */
+  WebSocket?: new (url: string, protocols?: string | string[]) => SocketLike;
+  /** Where positions and unsent messages survive a reload. */
+  store?: Store;
+}
+
+/**
+ * `idle`: no room is wanted, so there is no connection. `connecting`: no connection was open yet. `online`: one is open.
+ * `offline`: it is lost, and the client connects again by itself. `closed`: by `close`, or because there is no token.
+ */
+export type ChatState = "idle" | "connecting" | "online" | "offline" | "closed";
+
+/** The events of a chat. */
+export interface ChatEvents {
+  /** The state has changed. */
+  state: ChatState;
+  /** Something failed that no promise and no message tells of. Without a listener the runtime reports it. */
+  error: ChatError;
+  /** A connection is open. `renewed`: it has replaced another one, without a pause. */
+  connected: { readonly renewed: boolean };
+  /** The connection is lost. `retryInMs`: the wait before the next try. */
+  disconnected: { readonly reason: string; readonly retryInMs?: number };
+}
+
+/** The interval of heartbeats in milliseconds: API Gateway closes after 10 minutes, a page may be a minute late. */
+const HEARTBEAT = 300_000;
+
+/** API Gateway ends a connection after 2 hours. It is replaced 5 to 15 minutes earlier. */
+const MAX_LIFE = 6_900_000;
+
+/** The time after which a frame without an answer is sent again. */
+const ACK_TIMEOUT = 10_000;
+
+/** The longest timer, so that a sleep of the computer is noticed soon after it. */
+const MAX_TIMER = 30_000;
+
+/** A timer that is late by more than this has slept. */
+const SLEPT = 30_000;
+
+/** A page in the background runs its timers once a minute. */
+const CLAMPED = 60_000;
+
+/** The number of messages of a room that may wait to be stored. */
+const MAX_OUTBOX = 100;
+
+/** Valid names of rooms and users: PROTOCOL.md, Connecting. */
+const NAME =
+  /^(?!\p{M})(?!.*[\p{Default_Ignorable_Code_Point}\u{2D7F}\u{2800}\u{13441}\u{13442}\u{16FE4}])(?!.*\p{M}{9})(?!(?:undefined|null|NaN|None)$)[\p{Alphabetic}\p{N}\p{M}\-_.:]{1,64}$/u;
+
+/** The fields of the events of a socket. */
+interface SocketEvent {
+  readonly data?: unknown;
+  readonly code?: number;
+  readonly reason?: string;
+}
+
+interface EventSource {
+  addEventListener(type: string, listener: (event: SocketEvent) => void): void;
+}
+
+interface Sending extends Sent {
+  status: "pending" | "stored" | "failed";
+  readonly room: string;
+  readonly resolve: (ack: Ack) => void;
+  readonly reject: (error: ChatError) => void;
+}
+
+interface Question {
+  readonly room: string;
+  readonly resolve: (answer: Event & { type: "history" | "members" }) => void;
+  readonly reject: (error: ChatError) => void;
+}
+
+/** A chat: one user's connection to the service, and its rooms. Made by `connect`. */
+export class Chat extends Emitter<ChatEvents> {
+  /** The state of the connection. */
+  state: ChatState = "idle";
+  /** Why the state is `offline` or `closed`, for people. */
+  reason: string | undefined;
+  readonly #url: URL;
+  readonly #options: Options;
+  readonly #core: Core;
+  readonly #rooms = new Map<string, Room>();
+  readonly #sockets = new Map<number, SocketLike | undefined>();
+  readonly #sending = new Map<string, Sending>();
+  readonly #questions = new Map<string, Question>();
+  readonly #leaving = new Map<string, (() => void)[]>();
+  readonly #offs: (() => void)[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #due = Infinity;
+  #now = 0;
+  #tried = false;
+  #failed = false;
+  #wasOnline = false;
+  /** Whether handshakes name the user. */
+  #named: boolean;
+
+  /** @internal */
+  constructor(url: string, options: Options) {
+    super();
+    this.#url = new URL(url);
+    this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
+    if (!/^wss?:$/.test(this.#url.protocol)) throw new TypeError(`the URL must begin with ws:// or wss://, not ${url}`);
+    this.#options = options;
+    this.#named = !options.getToken;
+    this.#core = new Core({
+      user: options.user === undefined ? `guest-${unique().slice(0, 6)}` : checked(options.user, "user"),
+      heartbeat: HEARTBEAT,
+      maxLife: MAX_LIFE,
+      ackTimeout: ACK_TIMEOUT,
+      chance: Math.random,
+      unique,
+    });
+    this.#watch("online", () => this.#handle({ type: "nudge" }));
+    this.#watch("visibilitychange", () => hidden() || this.#wake({ type: "nudge" }));
+    this.#watch("pagehide", () => this.#handle({ type: "suspend" }));
+    this.#watch("pageshow", (event) => event.persisted && this.#handle({ type: "woke" }));
+  }
+
+  /** The name of the user, as the service knows it. */
+  get user(): string {
+    return this.#core.user;
+  }
+
+  /** The rooms by name. */
+  get rooms(): ReadonlyMap<string, Room> {
+    return this.#rooms;
+  }
+
+  /**
+   * Joins a room. Returns the same object for the same name, until the room is left.
+   *
+   * @throws TypeError if the name is not valid.
+   */
+  room<T = unknown>(name: string, options: RoomOptions = {}): Room<T> {
+    name = checked(name, "room");
+    const known = this.#rooms.get(name);
+    if (known && known.state !== "denied") return known as unknown as Room<T>;
+    if (this.state === "closed") throw new ChatError("closed", "The chat is closed.", name);
+    const room = new Room(this, name, {
+      send: (name, data, id) => this.#send(name, data, id),
+      ask: (name, limit) => this.#ask(name, limit),
+      leave: (room) => this.#leave(room),
+      user: () => this.user,
+    });
+    this.#rooms.set(name, room);
+    const history = options.history ?? 50;
+    const saved = this.#core.rooms.has(name) ? undefined : this.#options.store?.load(name);
+    // The first outputs come in a moment: the caller can listen first.
+    this.#handle({ type: "join", room: name, history, saved });
+    const log = this.#core.rooms.get(name);
+    for (const { id, json } of log?.outbox ?? []) {
+      room.pending(id, JSON.parse(json));
+      if (!this.#sending.has(id)) this.#sending.set(id, sending(id, name));
+    }
+    // The log goes on at a position of an earlier page: what was before it is shown as well.
+    if (log?.at() && history > 0) this.#ask(name, history).catch(() => undefined);
+    room.changed();
+    return room as unknown as Room<T>;
+  }
+
+  /** Closes the connection, for good. Messages that are not stored are kept where there is a store. */
+  close(): void {
+    this.#close("closed by the application");
+  }
+
+  #close(reason: string): void {
+    if (this.state === "closed") return;
+    this.reason = reason;
+    for (const off of this.#offs) off();
+    clearTimeout(this.#timer);
+    for (const socket of this.#sockets.values()) socket?.close(1000);
+    this.#sockets.clear();
+    const error = new ChatError("closed", `The chat is closed: ${reason}.`);
+    for (const { reject } of [...this.#sending.values(), ...this.#questions.values()]) reject(error);
+    for (const done of this.#leaving.values()) done.forEach((resolve) => resolve());
+    this.#setState("closed");
+    for (const room of this.#rooms.values()) this.#setRoomState(room, "left");
+    this.#rooms.clear();
+  }
+
+  #setState(state: ChatState): void {
+    if (this.state === state) return;
+    this.state = state;
+    this.emit("state", state);
+  }
+
+  #setRoomState(room: Room, state: Room["state"]): void {
+    if (room.state === state) return;
+    room.state = state;
+    room.changed();
+  }
+
+  // Commands of the rooms.
+
+  #send(name: string, data: unknown, id = unique()): Sent {
+    const json = JSON.stringify(data) as string | undefined;
+    if (json === undefined) throw new TypeError("the data of a message must be JSON");
+    const message = sending(id, name);
+    const log = this.#core.rooms.get(name);
+    const room = this.#rooms.get(name);
+    let error;
+    if (this.state === "closed") error = new ChatError("closed", "The chat is closed.", name);
+    else if (!log || !room || log.leaving) error = new ChatError("not_a_member", "The room was left.", name);
+    else if (log.outbox.length >= MAX_OUTBOX)
+      error = new ChatError("outbox_full", `${MAX_OUTBOX} messages of the room wait to be stored already.`, name);
+    else if (this.#sending.has(id)) error = new ChatError("id_conflict", "A message with this id is under way.", name);
+    if (error || !room) {
+      message.status = "failed";
+      if (error) message.reject(error);
+      return message;
+    }
+    this.#sending.set(id, message);
+    room.pending(id, JSON.parse(json));
+    room.changed();
+    this.#handle({ type: "publish", room: name, id, json });
+    return message;
+  }
+
+  #ask(room: string, limit?: number): Promise<Event & { type: "history" | "members" }> {
+    const id = unique();
+    return new Promise((resolve, reject) => {
+      if (!this.#core.rooms.has(room)) {
+        reject(new ChatError("not_a_member", "The room was left.", room));
+        return;
+      }
+      this.#questions.set(id, { room, resolve, reject });
+      this.#handle(limit === undefined ? { type: "members", room, id } : { type: "older", room, id, limit });
+    });
+  }
+
+  #leave(room: Room): Promise<void> {
+    if (this.#rooms.get(room.name) !== room) return Promise.resolve();
+    this.#rooms.delete(room.name);
+    this.#setRoomState(room, "left");
+    return new Promise((resolve) => {
+      const waiting = this.#leaving.get(room.name);
+      if (waiting) waiting.push(resolve);
+      else this.#leaving.set(room.name, [resolve]);
+      this.#handle({ type: "leave", room: room.name });
+    });
+  }
+
+  // The state machine.
+
+  #handle(input: Input): void {
+    if (this.state === "closed") return;
+    // The clock of the computer may be set back; the machine's time never is.
+    this.#now = Math.max(this.#now, Date.now());
+    const changed = new Set<Room>();
+    for (const output of this.#core.handle(this.#now, input)) {
+      if (output.type === "connect") void this.#open(output.link, output.room, output.renews);
+      else if (output.type === "send") this.#sockets.get(output.link)?.send(output.text);
+      else if (output.type === "close") {
+        const socket = this.#sockets.get(output.link);
+        this.#sockets.delete(output.link);
+        socket?.close(1000);
+      } else this.#shown(output.event, changed);
+    }
+    this.#save();
+    for (const room of changed) room.changed();
+    for (const room of this.#rooms.values()) this.#setRoomState(room, this.#roomState(room));
+    this.#wasOnline ||= this.#core.online;
+    if (this.#core.online) this.#setState("online");
+    else if (!this.#core.rooms.size) this.#setState("idle");
+    else this.#setState(this.#wasOnline ? "offline" : "connecting");
+    this.#schedule();
+  }
+
+  #roomState({ name, state }: Room): Room["state"] {
+    const log = this.#core.rooms.get(name);
+    if (!log) return state === "denied" ? "denied" : "left";
+    if (!log.entered) return "joining";
+    return this.#core.isLive(name) ? "live" : "behind";
+  }
+
+  #shown(event: Event, changed: Set<Room>): void {
+    const room = "room" in event && event.room !== undefined ? this.#rooms.get(event.room) : undefined;
+    if (room) changed.add(room);
+    switch (event.type) {
+      case "connected":
+        this.reason = undefined;
+        this.emit("connected", { renewed: event.renewed });
+        break;
+      case "disconnected": {
+        const { type: _, ...about } = event;
+        this.reason = event.reason;
+        this.emit("disconnected", about);
+        break;
+      }
+      case "joined":
+        room?.emit("joined", { recovered: event.recovered, first: event.first, head: event.head });
+        break;
+      case "message":
+        room?.took(event);
+        break;
+      case "ack": {
+        room?.acked(event);
+        const message = this.#sending.get(event.id ?? "");
+        this.#sending.delete(event.id ?? "");
+        if (message) {
+          message.status = "stored";
+          const { type: _, ...ack } = event;
+          message.resolve(ack);
+        }
+        break;
+      }
+      case "lost": {
+        const { type: _, room: name, ...lost } = event;
+        if (room?.lose(lost)) break;
+        const count = lost.missing === undefined ? "Messages" : `${lost.missing} messages`;
+        this.#error(new ChatError("lost", `${count} of the room ${name} are lost.`, name, false, lost));
+        break;
+      }
+      case "filled":
+        room?.emit("filled", { count: event.count });
+        break;
+      case "history":
+      case "members": {
+        const question = this.#questions.get(event.id ?? "");
+        this.#questions.delete(event.id ?? "");
+        if (event.type === "history") room?.prepend(event.messages);
+        question?.resolve(event);
+        break;
+      }
+      case "left":
+        this.#leaving.get(event.room)?.forEach((resolve) => resolve());
+        this.#leaving.delete(event.room);
+        if (!this.#core.rooms.has(event.room)) this.#options.store?.save(event.room, undefined);
+        break;
+      case "denied":
+        if (room) room.state = "denied";
+        this.#options.store?.save(event.room, undefined);
+        this.#error(new ChatError(event.name, event.message, event.room));
+        break;
+      case "error":
+        this.#failure(event, room);
+    }
+  }
+
+  #failure({ id = "", room: name, name: code, message, retrying }: Event & { type: "error" }, room?: Room): void {
+    const error = new ChatError(code, message, name, retrying);
+    const sent = this.#sending.get(id);
+    const question = this.#questions.get(id);
+    if (retrying && (sent || question)) return;
+    if (sent) {
+      this.#sending.delete(id);
+      sent.status = "failed";
+      room?.failed(id, error);
+      sent.reject(error);
+    } else if (question) {
+      this.#questions.delete(id);
+      question.reject(error);
+    } else if (!name || this.#core.rooms.has(name)) this.#error(error);
+  }
+
+  #error(error: ChatError): void {
+    if (!this.emit("error", error) && !error.retrying) report(error);
+  }
+
+  #save(): void {
+    for (const [name, log] of this.#core.rooms) {
+      if (log.dirty) this.#options.store?.save(name, log.saved());
+      log.dirty = false;
+    }
+  }
+
+  // The clock.
+
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    const deadline = this.#core.deadline();
+    if (deadline === Infinity && !this.#core.rooms.size) return;
+    const wait = Math.min(Math.max(0, deadline - this.#now), MAX_TIMER);
+    this.#due = this.#now + wait;
+    this.#timer = setTimeout(() => this.#wake({ type: "tick" }), wait);
+  }
+
+  /** Handles an input after a time in which the computer may have slept. */
+  #wake(input: Input): void {
+    const late = Date.now() - this.#due;
+    this.#handle(late > SLEPT + (hidden() ? CLAMPED : 0) ? { type: "woke" } : input);
+  }
+
+  #watch(name: string, listener: (event: { persisted?: boolean }) => void): void {
+    const { document, addEventListener } = globalThis as Partial<typeof globalThis>;
+    if (!addEventListener || !document) return;
+    const target = name === "visibilitychange" ? document : globalThis;
+    target.addEventListener(name, listener as () => void);
+    this.#offs.push(() => target.removeEventListener(name, listener as () => void));
+  }
+
+  // The sockets.
+
+  async #open(link: number, room: string, renews: boolean): Promise<void> {
+    this.#sockets.set(link, undefined);
+    const closed = (reason: string) => {
+      if (!this.#sockets.delete(link)) return;
+      this.#handle({ type: "closed", link, reason });
+    };
+    const why = this.#failed ? "refused" : this.#tried || renews ? "renew" : "first";
+    this.#tried = true;
+    let token: string | null | undefined;
+    try {
+      token = await this.#options.getToken?.(why);
+    } catch (error) {
+      closed(`no token: ${error instanceof Error ? error.message : String(error)}`);
+      return;
+    }
+    if (!this.#sockets.has(link)) return;
+    if (token === null) {
+      this.#close("there is no token");
+      return;
+    }
+    const url = new URL(this.#url);
+    url.searchParams.set("room", room);
+    if (this.#named) url.searchParams.set("user", this.user);
+    const Socket = this.#options.WebSocket ?? (globalThis as { WebSocket?: Options["WebSocket"] }).WebSocket;
+    if (!Socket) throw new TypeError("this runtime has no WebSocket: give one in the options");
+    let opened = false;
+    try {
+      const protocols = token === undefined ? undefined : ["roomchat.v1", `roomchat.token.${token}`];
+      const socket = new Socket(url.href, protocols);
+      this.#sockets.set(link, socket);
+      const on = (type: string, listener: (event: SocketEvent) => void) =>
+        (socket as unknown as EventSource).addEventListener(type, listener);
+      on("open", () => {
+        opened = true;
+        this.#failed = false;
+        this.#handle({ type: "opened", link, tokenLife: token ? life(token) : undefined });
+      });
+      on("message", ({ data }) => {
+        if (this.#sockets.has(link)) this.#handle({ type: "frame", link, text: String(data) });
+      });
+      // Some runtimes demand a listener. `close` follows.
+      on("error", () => undefined);
+      on("close", ({ code, reason }) => {
+        if (!opened) {
+          this.#failed = true;
+          // A service that verifies users refuses the name that this client has made up.
+          if (!this.#wasOnline && this.#options.user === undefined && !this.#options.getToken) this.#named = !this.#named;
+        }
+        closed(opened ? `closed with ${code ?? 1006} ${reason ?? ""}`.trim() : "the handshake failed");
+      });
+    } catch (error) {
+      closed(error instanceof Error ? error.message : String(error));
+    }
+  }
+}
+
+/** Opens a chat. The connection is made when the first room is joined. */
+export function connect(url: string, options: Options = {}): Chat {
+  return new Chat(url, options);
+}
+
+/**
+ * Returns a store in `sessionStorage` or `localStorage`. `sessionStorage` belongs to one tab, so two tabs of a user do
+ * not overwrite each other.
+ *
+ * @param key names the user and the service, since the messages of one user must not be sent by another
+ */
+export function webStore(
+  storage: { getItem(key: string): string | null; setItem(key: string, value: string): void; removeItem(key: string): void },
+  key: string,
+): Store {
+  const name = (room: string) => `roomchat:${key}:${room}`;
+  return {
+    load(room) {
+      try {
+        const saved = JSON.parse(storage.getItem(name(room)) ?? "null") as Saved | null;
+        return saved && Array.isArray(saved.outbox) ? saved : undefined;
+      } catch {
+        return undefined;
+      }
+    },
+    save(room, saved) {
+      try {
+        if (saved) storage.setItem(name(room), JSON.stringify(saved));
+        else storage.removeItem(name(room));
+      } catch (error) {
+        // The storage is full or forbidden. The chat works without it.
+        report(error);
+      }
+    },
+  };
+}
+
+function sending(id: string, room: string): Sending {
+  let resolve: (ack: Ack) => void = () => undefined;
+  let reject: (error: ChatError) => void = () => undefined;
+  const done = new Promise<Ack>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  // The message itself shows that it failed.
+  done.catch(() => undefined);
+  return { id, room, status: "pending", done, resolve, reject };
+}
+
+/** Returns how long a token is valid from now on, in milliseconds. */
+function life(token: string): number | undefined {
+  try {
+    const part = (token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
+    const { exp, iat } = JSON.parse(atob(part)) as { exp?: number; iat?: number };
+    if (typeof exp !== "number") return undefined;
+    // The clock of this computer may be behind that of the issuer: then the whole life of the token is a better bound.
+    return Math.max(0, Math.min(exp * 1000 - Date.now(), typeof iat === "number" ? (exp - iat) * 1000 : Infinity));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Returns a name in the form that the service accepts. */
+function checked(name: string, what: string): string {
+  const normal = String(name).normalize("NFC");
+  if (!NAME.test(normal) || new TextEncoder().encode(normal).length > 128) {
+    throw new TypeError(`the ${what} ${JSON.stringify(name)} is not valid: 1 to 64 letters, digits and -_.:`);
+  }
+  return normal;
+}
+
+function hidden(): boolean {
+  return (globalThis as { document?: { hidden: boolean } }).document?.hidden ?? false;
+}
+
+/** Returns 128 random bits. `randomUUID` exists on pages of https alone. */
+function unique(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

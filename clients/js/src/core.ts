@@ -1,0 +1,982 @@
+/**
+ * The rules of the client, as a state machine: the twin of `clients/terminal/src/core`.
+ *
+ * `handle` takes an input and the time, and returns the outputs: frames to send, connections to open or close, events
+ * to show. The machine reads no clock, owns no socket and never waits, so a test can play any schedule. Each input
+ * first changes the state, then `#advance` goes through the whole state and does what is due. So no rule depends on
+ * which input came first.
+ */
+
+import { Log, Outgoing, type Saved } from "./log.js";
+import { Clock, Retry, fullJitter, whole } from "./retry.js";
+import { MAX_FRAME, read } from "./wire.js";
+import type { Ack, Entry, Event, Failure, Frame, Joined, Left, Members, Page, Position } from "./wire.js";
+
+/** The choices of the user, and the sources of chance. Times are milliseconds. */
+export interface Settings {
+  /** The name of the user. The service may answer another one, which then counts. */
+  user: string;
+  /** The interval of heartbeats, which also look for lost messages. */
+  readonly heartbeat: number;
+  /** The time after which a connection is replaced at the latest. */
+  readonly maxLife: number;
+  /** The time after which a frame without an answer is sent again. */
+  readonly ackTimeout: number;
+  /** Returns a random number from 0 to 1. */
+  readonly chance: () => number;
+  /** Returns an id that nobody else uses. */
+  readonly unique: () => string;
+}
+
+/** An input of the state machine. */
+export type Input =
+  | { readonly type: "tick" }
+  | {
+      readonly type: "opened";
+      readonly link: number;
+      /** The time for which the token of the connection is valid from now on; absent without a token. */
+      readonly tokenLife?: number | undefined;
+    }
+  | { readonly type: "closed"; readonly link: number; readonly reason: string }
+  | { readonly type: "frame"; readonly link: number; readonly text: string }
+  | {
+      readonly type: "join";
+      readonly room: string;
+      /** The number of messages shown on entering. */
+      readonly history: number;
+      readonly saved?: Saved | undefined;
+    }
+  | { readonly type: "publish"; readonly room: string; readonly id: string; readonly json: string }
+  | { readonly type: "leave"; readonly room: string }
+  | { readonly type: "older"; readonly room: string; readonly id: string; readonly limit: number }
+  | { readonly type: "members"; readonly room: string; readonly id: string }
+  /** The network may be back, or the page is seen again: brings the next try forward, and tests what is open. */
+  | { readonly type: "nudge" }
+  /** The computer slept, or the page comes out of the cache: what was open is gone. */
+  | { readonly type: "woke" }
+  /** The page is put away: closes everything, and stays closed until `woke`. */
+  | { readonly type: "suspend" };
+
+/** An output of the state machine. */
+export type Output =
+  | {
+      readonly type: "connect";
+      readonly link: number;
+      /** The room that the handshake names. */
+      readonly room: string;
+      /** The connection replaces one that still works. */
+      readonly renews: boolean;
+    }
+  | { readonly type: "send"; readonly link: number; readonly text: string }
+  | { readonly type: "close"; readonly link: number }
+  | { readonly type: "show"; readonly event: Event };
+
+/**
+ * The times after a `join` at which the log is read once more (rule 5 of PROTOCOL.md). The index of the members follows
+ * within a moment, so a message of the moment of the `join` may be stored and not delivered to this connection: the
+ * first question finds it. An invocation that began before the `join` can live for 28 seconds: the second finds its.
+ */
+const SETTLE = [3_000, 31_000];
+
+/** The time after the answer to a `leave` within which messages of the room may still come: the index lags. */
+const INDEX_LAG = 5_000;
+
+/** The number of rooms that were left and are remembered, to leave them again if their messages still come. */
+const MAX_LEFT = 100;
+
+/** The number of messages in a request that fills a gap; the largest that the service accepts. */
+const FILL_PAGE = 100;
+
+/**
+ * The shortest and longest wait for a missing message before it is asked for. It may be on its way, and otherwise all
+ * clients that miss it would ask at the same moment.
+ */
+const FILL_WAIT = [100, 300] as const;
+
+/** The number of tries after which a question of the user is given up. */
+const ASK_ATTEMPTS = 5;
+
+/** The time that a handshake may take. */
+const OPEN_TIMEOUT = 15_000;
+
+/** The time that a `pong` may take. API Gateway answers a `ping` without a function, so at once. */
+const PONG_TIMEOUT = 10_000;
+
+/** The time for which a replaced connection is kept: until the index knows the new one, and the acks have come. */
+const LINGER = 5_000;
+
+/** The part of the longest life of a connection by which it may be replaced earlier, at random. */
+const EARLY = 10 / 115;
+
+/** The part of its token's life after which a connection is replaced. */
+const TOKEN_PART = 0.8;
+
+/** The shortest time between two replacements, whatever the token says. */
+const MIN_LIFE = 2_000;
+
+/** The number of handshakes in a row that fail before the first success, after which the user is told. */
+const REFUSALS = 3;
+
+/** A `join` without an answer yet. */
+interface Join {
+  readonly id: string;
+  /** It repeats an earlier `join`, to look for lost messages, and the user need not hear of it. */
+  readonly quiet: boolean;
+  /** The position after which messages are wanted: the same at every try, so that the answer can be judged. */
+  readonly since: Position | undefined;
+  readonly retry: Retry;
+}
+
+/** The state of a connection in a room. */
+interface Membership {
+  joined: boolean;
+  /** The room is to be joined once more: that tells the head of its log, and restores a lost membership. */
+  poll: boolean;
+  join: Join | undefined;
+  /** The times after a `join` at which the log is read once more. */
+  settle: number[];
+}
+
+/** A connection. */
+interface Link {
+  readonly id: number;
+  /**
+   * Frames are sent on the current one. The next one replaces it as soon as it is in every room. The client still reads
+   * from a retiring one, until the index of the rooms knows its successor.
+   */
+  role: "current" | "next" | "retiring";
+  /** The room that the handshake joins. */
+  readonly room: string;
+  /** When it opened. */
+  open: number | undefined;
+  openBy: number;
+  tokenLife: number | undefined;
+  heartbeatAt: number;
+  /** When some frame must have come, after a `ping`. */
+  pongBy: number | undefined;
+  closeAt: number | undefined;
+  readonly rooms: Map<string, Membership>;
+}
+
+/** A question of the user that is not answered yet. */
+interface Asked {
+  readonly id: string;
+  readonly room: string;
+  /** The number of messages before the oldest one shown; absent for a question about the members. */
+  readonly limit?: number;
+  readonly retry: Retry;
+}
+
+/** A room that was left, on connections whose `leave` is not answered yet. */
+interface Leaving {
+  readonly id: string;
+  readonly room: string;
+  /** The user has left it; otherwise the client leaves it again by itself. */
+  readonly told: boolean;
+  readonly pending: Map<number, Retry>;
+}
+
+/** What the client sent under an id. */
+type Subject = readonly ["message" | "fill" | "join" | "asked" | "leave", string];
+
+/** The state machine. */
+export class Core {
+  readonly #settings: Settings;
+  readonly #rooms = new Map<string, Log>();
+  readonly #history = new Map<string, number>();
+  #links: Link[] = [];
+  #linksMade = 0;
+  /** When to open a connection: the first one, one after a loss, or one that replaces the current one. */
+  #dialAt: number | undefined;
+  /** The number of connections in a row that never got into a room. */
+  #failures = 0;
+  #everOpen = false;
+  #suspended = false;
+  #asked: Asked[] = [];
+  #leaving: Leaving[] = [];
+  /** The rooms that were left, and when the service answered so. */
+  readonly #leftAt = new Map<string, number>();
+  #next = Infinity;
+  #out: Output[] = [];
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+  }
+
+  /** Takes an input that happened at `now`, which must never decrease, and returns what to do, in order. */
+  handle(now: number, input: Input): Output[] {
+    switch (input.type) {
+      case "tick":
+        break;
+      case "opened":
+        this.#opened(now, input.link, input.tokenLife);
+        break;
+      case "closed":
+        this.#closed(now, input.link, input.reason);
+        break;
+      case "frame":
+        this.#received(now, input.link, input.text);
+        break;
+      case "join":
+        this.#enter(now, input.room, input.history, input.saved);
+        break;
+      case "publish":
+        this.#publish(input.room, input.id, input.json);
+        break;
+      case "leave": {
+        const room = this.#rooms.get(input.room);
+        if (room) room.leaving = true;
+        break;
+      }
+      case "older":
+      case "members":
+        this.#asked.push({ ...input, retry: new Retry() });
+        break;
+      case "nudge":
+        this.#nudge(now);
+        break;
+      case "woke":
+        this.#dropAll(now, "the computer slept");
+        this.#suspended = false;
+        if (this.#rooms.size) this.#dialAt = now;
+        break;
+      case "suspend":
+        this.#dropAll(now, "the page is put away");
+        this.#suspended = true;
+        this.#dialAt = undefined;
+        break;
+    }
+    const clock = new Clock(now);
+    this.#advance(clock);
+    this.#next = clock.next;
+    const out = this.#out;
+    this.#out = [];
+    return out;
+  }
+
+  /** Returns the time at which the next `tick` is due; `Infinity` if nothing waits for a time. */
+  deadline(): number {
+    return this.#next;
+  }
+
+  /** Returns the name of the user, as far as it is known. */
+  get user(): string {
+    return this.#settings.user;
+  }
+
+  /** Returns the rooms of the user, those that are being left included. */
+  get rooms(): ReadonlyMap<string, Log> {
+    return this.#rooms;
+  }
+
+  /** Returns whether a connection is open. */
+  get online(): boolean {
+    return this.#usable() !== undefined;
+  }
+
+  /** Returns whether everything of a room that is known to exist was shown, on a connection that is in the room. */
+  isLive(name: string): boolean {
+    const room = this.#rooms.get(name);
+    const link = this.#usable();
+    return room?.at() !== undefined && !room.behind() && link !== undefined && inRoom(link, name);
+  }
+
+  // Answers.
+
+  #received(now: number, id: number, text: string): void {
+    const link = this.#links.find((link) => link.id === id);
+    if (!link) return;
+    // Any frame shows that the connection works.
+    link.pongBy = undefined;
+    let frame: Frame;
+    try {
+      frame = read(text);
+    } catch (error) {
+      this.#complain(undefined, undefined, "unreadable", `The service sent what this client cannot read: ${error}`);
+      return;
+    }
+    switch (frame.type) {
+      case "message":
+        if (this.#rooms.has(frame.room)) this.#take(frame.room, [frame]);
+        else this.#stayOut(now, frame.room);
+        break;
+      case "ack":
+        this.#acked(frame);
+        break;
+      case "joined":
+        this.#joined(now, link, frame);
+        break;
+      case "left":
+        this.#left(id, frame);
+        break;
+      case "history":
+        this.#page(frame);
+        break;
+      case "members":
+        this.#members(frame);
+        break;
+      case "error":
+        this.#failed(now, id, frame);
+        break;
+      case "gateway":
+        this.#gatewayFailed(now, id, frame.words);
+    }
+  }
+
+  #take(name: string, entries: readonly Entry[]): void {
+    const room = this.#rooms.get(name);
+    if (!room) return;
+    const shown: Event[] = [];
+    let otherEpoch = false;
+    for (const entry of entries) {
+      if (!room.take(entry, shown)) otherEpoch = true;
+    }
+    for (const event of shown) this.#show(event);
+    if (otherEpoch) this.#verify(name);
+  }
+
+  /** Leaves a room again whose messages still come long after its `left`: an earlier `join` was taken up after it. */
+  #stayOut(now: number, room: string): void {
+    const left = this.#leftAt.get(room);
+    if (left !== undefined && left + INDEX_LAG <= now) this.#leaveLater(room, false);
+  }
+
+  #acked(ack: Ack): void {
+    const room = this.#rooms.get(ack.room);
+    if (!room) return;
+    const message = room.outbox[0];
+    if (!message || message.id !== ack.id) {
+      // The message was acknowledged before. The `ack` still tells how far the log goes.
+      room.reaches(ack.epoch, ack.seq);
+      return;
+    }
+    room.outbox.shift();
+    room.dirty = true;
+    this.#show({ ...ack, type: "ack" });
+    // The service sends the sender no copy: the message is shown here, at its place in the log.
+    const { epoch, seq, at } = ack;
+    this.#take(ack.room, [
+      { epoch, seq, id: message.id, from: this.#settings.user, data: JSON.parse(message.json) as unknown, at },
+    ]);
+  }
+
+  #joined(now: number, link: Link, joined: Joined): void {
+    const name = joined.room;
+    const room = this.#rooms.get(name);
+    if (!room) {
+      // The user has left the room since the `join`, and the service may have taken up the two in reverse order.
+      this.#leaveLater(name, false);
+      return;
+    }
+    if (joined.user !== undefined) this.#settings.user = joined.user;
+    const known = membership(link, name);
+    known.joined = true;
+    room.entered = true;
+    // All tries of a `join` have the same id. The answer to an earlier `join` only brings its messages.
+    let answered: Join | undefined;
+    if (known.join && (joined.id === undefined || joined.id === known.join.id)) {
+      answered = known.join;
+      known.join = undefined;
+    }
+    const recovered = joined.recovered ?? null;
+    const events: Event[] = [];
+    if (answered && !answered.quiet) {
+      known.settle = SETTLE.map((wait) => now + wait);
+      const { epoch, first, head } = joined;
+      events.push({ type: "joined", room: name, epoch, first, head, recovered });
+    }
+    let lost = false;
+    const here = room.at();
+    if (!here) {
+      // With `recovered`, the `join` was sent before the position was lost. Another one asks for a new beginning.
+      if (recovered === null && answered) {
+        const first = joined.messages[0]?.seq;
+        const seq = first === undefined ? joined.head : Math.max(0, first - 1);
+        room.start({ epoch: joined.epoch, seq }, events);
+      }
+    } else if (recovered === false) {
+      if (answered?.since && same(answered.since, here)) lost = true;
+      // The position has moved since the `join`, so the new one may not be lost.
+      else if (answered) known.poll = true;
+    } else if (here.epoch !== joined.epoch) {
+      known.poll = answered !== undefined;
+    }
+    room.reaches(joined.epoch, joined.head);
+    if (lost) this.#lose(name);
+    if (answered && !answered.quiet) this.#failures = 0;
+    for (const event of events) this.#show(event);
+    // Without a position, `start` did not accept them as a beginning.
+    if (room.at()) {
+      this.#take(
+        name,
+        joined.messages.filter((entry) => entry.epoch === joined.epoch),
+      );
+      if (joined.more && room.behind()) room.cutShort = true;
+    }
+  }
+
+  /** Notes that the position of a room is lost. */
+  #lose(name: string): void {
+    this.#rooms.get(name)?.lose();
+    // Any answer to the joins under way is older than the loss.
+    for (const link of this.#links) {
+      const known = link.rooms.get(name);
+      if (known) known.join = undefined;
+    }
+  }
+
+  #page(page: Page): void {
+    const asked = this.#asked.findIndex((asked) => asked.id === page.id);
+    const room = this.#rooms.get(page.room);
+    const here = room?.at();
+    if (!room || !here) return;
+    const epoch = page.epoch ?? "";
+    const empty = epoch === "" && here.seq === 0 && !room.behind();
+    if (!empty && (here.epoch !== epoch || here.seq + 1 < page.first)) {
+      // Another epoch, or the missing messages are trimmed. The answer to a `join` tells which.
+      room.check = false;
+      room.rest();
+      this.#verify(page.room);
+      return;
+    }
+    const question = this.#asked[asked];
+    if (question) {
+      const oldest = page.messages[0];
+      if (oldest) room.oldest = Math.min(room.oldest, oldest.seq);
+      this.#asked.splice(asked, 1);
+      const messages = page.messages.filter((entry) => entry.kind === undefined);
+      this.#show({ type: "history", id: question.id, room: page.room, messages, more: page.more ?? false });
+      return;
+    }
+    room.reaches(epoch, page.head);
+    if (room.fill && room.fill.id === page.id) room.check = false;
+    room.rest();
+    const missed = page.messages.filter((entry) => entry.seq > here.seq).length;
+    if (missed > 0) {
+      // The rest did not fit this page, so the next page is read at once.
+      room.fill = undefined;
+      room.cutShort = true;
+      this.#show({ type: "filled", room: page.room, count: missed });
+      this.#take(page.room, page.messages);
+    }
+  }
+
+  #members(members: Members): void {
+    const asked = this.#asked.findIndex((asked) => asked.id === members.id && asked.limit === undefined);
+    if (asked < 0) return;
+    this.#asked.splice(asked, 1);
+    this.#show({ ...members, type: "members" });
+  }
+
+  #left(link: number, left: Left): void {
+    for (const leaving of this.#leaving) {
+      if (leaving.room === left.room && (left.id === undefined || left.id === leaving.id)) leaving.pending.delete(link);
+    }
+  }
+
+  // Failures.
+
+  /**
+   * API Gateway's own frames carry no id, so any frame that was sent on this connection and is not answered may have
+   * failed. All of them are sent again, which does no harm to those that did not fail.
+   */
+  #gatewayFailed(now: number, link: number, words: string): void {
+    const chance = this.#settings.chance();
+    for (const [, retry] of this.#retries()) retry.perhapsFailed(now, chance, link);
+    const message = `API Gateway: ${words}`;
+    this.#show({ type: "error", name: "internal", message, retrying: true });
+  }
+
+  #failed(now: number, link: number, failure: Failure): void {
+    const name = failure.name ?? "";
+    const message = failure.message ?? "";
+    const { id } = failure;
+    if (name === "token_expired") {
+      // The connection ends with its token. The next one is opened with a fresh token.
+      this.#giveUpLink(now, link, "the token of the connection has expired");
+      return;
+    }
+    if (id === undefined) {
+      this.#complain(undefined, undefined, name, message);
+      return;
+    }
+    const subject = this.#subject(id);
+    // Another try of the same frame was answered already.
+    if (!subject) return;
+    const [kind, room] = subject;
+    const outside = name === "not_a_member";
+    if (outside && kind === "join") {
+      // The connection is in no room at all any more, and only a handshake changes that.
+      this.#giveUpLink(now, link, message);
+      return;
+    }
+    if (outside && kind === "leave") {
+      for (const leaving of this.#leaving) if (leaving.id === id) leaving.pending.delete(link);
+      return;
+    }
+    if (outside) {
+      // The membership was lost, for instance because it expired. The room is joined again, then the frame sent.
+      const known = this.#links.find((known) => known.id === link)?.rooms.get(room);
+      if (known) known.joined = false;
+    }
+    const retrying =
+      kind === "join"
+        ? failure.temporary
+        : // Without the right to read the log the gap stays, and the user is told so.
+          kind === "fill"
+          ? name !== "forbidden"
+          : failure.temporary || outside;
+    if (retrying) {
+      const chance = this.#settings.chance();
+      for (const [sent, retry] of this.#retries()) {
+        if (sent === id) retry.later(now, chance, failure.retryAfterMs ?? 0);
+      }
+    }
+    // A request that the client makes by itself is of no concern to the user while it can be made again.
+    if (!retrying || kind === "message" || kind === "asked") {
+      const told = kind === "join" || kind === "leave" ? {} : { id };
+      this.#show({ type: "error", ...told, room, name, message, retrying });
+    }
+    if (!retrying) this.#giveUp(now, subject, id, name, message);
+  }
+
+  #giveUpLink(now: number, link: number, reason: string): void {
+    this.#out.push({ type: "close", link });
+    this.#closed(now, link, reason);
+  }
+
+  #giveUp(now: number, [kind, name]: Subject, id: string, error: string, message: string): void {
+    const room = this.#rooms.get(name);
+    if (kind === "message" && room) {
+      room.outbox = room.outbox.filter((message) => message.id !== id);
+      room.dirty = true;
+    } else if (kind === "asked") {
+      this.#asked = this.#asked.filter((asked) => asked.id !== id);
+    } else if (kind === "leave") {
+      this.#leaving = this.#leaving.filter((leaving) => leaving.id !== id);
+    } else if (kind === "fill") {
+      this.#lose(name);
+    } else if (kind === "join" && room) {
+      for (const unsent of room.outbox) {
+        this.#complain(name, unsent.id, "not_a_member", "The message was not sent: its room cannot be joined.");
+      }
+      for (const asked of this.#asked.filter((asked) => asked.room === name)) {
+        this.#unask(asked.id, "not_a_member", "The room cannot be joined.");
+      }
+      this.#forget(name);
+      this.#show({ type: "denied", room: name, name: error, message });
+      if (!this.#rooms.size) this.#dropAll(now, "no room is left");
+    }
+  }
+
+  /** Gives a question of the user up. */
+  #unask(id: string, name: string, message: string): void {
+    const index = this.#asked.findIndex((asked) => asked.id === id);
+    const [asked] = index < 0 ? [] : this.#asked.splice(index, 1);
+    if (asked) this.#complain(asked.room, id, name, message);
+  }
+
+  #subject(id: string): Subject | undefined {
+    for (const room of this.#rooms.values()) {
+      if (room.outbox[0]?.id === id) return ["message", room.name];
+      if (room.fill?.id === id) return ["fill", room.name];
+      if (this.#links.some((link) => link.rooms.get(room.name)?.join?.id === id)) return ["join", room.name];
+    }
+    const asked = this.#asked.find((asked) => asked.id === id);
+    if (asked) return ["asked", asked.room];
+    const leaving = this.#leaving.find((leaving) => leaving.id === id);
+    return leaving && ["leave", leaving.room];
+  }
+
+  // Commands.
+
+  #enter(now: number, name: string, history: number, saved?: Saved): void {
+    this.#leftAt.delete(name);
+    this.#history.set(name, history);
+    const room = this.#rooms.get(name);
+    if (room) {
+      room.leaving = false;
+      return;
+    }
+    this.#rooms.set(name, new Log(name, saved));
+    if (!this.#links.length && !this.#suspended) this.#dialAt ??= now;
+  }
+
+  #publish(name: string, id: string, json: string): void {
+    const room = this.#rooms.get(name);
+    if (!room) return;
+    // API Gateway would close the connection at every try.
+    if (bytes(publish(name, id, Number.MAX_SAFE_INTEGER, json)) > MAX_FRAME) {
+      const message = `The message was not sent: it is larger than ${MAX_FRAME / 1024} KB.`;
+      this.#complain(name, id, "payload_too_large", message);
+      return;
+    }
+    room.outbox.push(new Outgoing(id, json));
+    room.dirty = true;
+  }
+
+  /** Drops the state of a room. */
+  #forget(name: string): void {
+    this.#rooms.delete(name);
+    this.#history.delete(name);
+    for (const link of this.#links) link.rooms.delete(name);
+  }
+
+  /** Leaves a room on every open connection, until the service has answered on each. */
+  #leaveLater(room: string, told: boolean): void {
+    if (this.#leaving.some((leaving) => leaving.room === room)) return;
+    const pending = new Map<number, Retry>();
+    for (const link of this.#links) if (link.open !== undefined) pending.set(link.id, new Retry());
+    this.#leaving.push({ id: this.#settings.unique(), room, told, pending });
+  }
+
+  // Connections.
+
+  #opened(now: number, id: number, tokenLife: number | undefined): void {
+    const link = this.#links.find((link) => link.id === id);
+    if (!link) return;
+    link.open = now;
+    link.tokenLife = tokenLife;
+    link.heartbeatAt = now + this.#heartbeat();
+    this.#everOpen = true;
+    if (link.role === "current") {
+      this.#show({ type: "connected", renewed: false });
+      this.#scheduleSuccessor(link);
+    }
+    // The user may have left the room while the handshake, which joins it, was under way.
+    if (!this.#rooms.has(link.room)) this.#leaveLater(link.room, false);
+  }
+
+  /** Returns a random time around the interval of heartbeats: clients that came together do not stay in step. */
+  #heartbeat(): number {
+    return whole(this.#settings.heartbeat * (0.9 + 0.2 * this.#settings.chance()));
+  }
+
+  /** Plans the connection that replaces this one. */
+  #scheduleSuccessor(link: Link): void {
+    if (link.open === undefined) return;
+    const longest = this.#settings.maxLife * (1 - EARLY * this.#settings.chance());
+    const token = link.tokenLife === undefined ? Infinity : Math.max(link.tokenLife * TOKEN_PART, MIN_LIFE);
+    this.#dialAt = whole(link.open + Math.min(longest, token));
+  }
+
+  #closed(now: number, id: number, reason: string): void {
+    const index = this.#links.findIndex((link) => link.id === id);
+    const [link] = index < 0 ? [] : this.#links.splice(index, 1);
+    if (!link) return;
+    for (const [, retry] of this.#retries()) retry.closed(now, id);
+    // The membership ends with its connection.
+    for (const leaving of this.#leaving) leaving.pending.delete(id);
+    if (link.role === "next") {
+      this.#dialLater(now);
+    } else if (link.role === "current") {
+      const successor = this.#links.find((link) => link.role === "next");
+      if (successor) {
+        successor.role = "current";
+        this.#scheduleSuccessor(successor);
+        this.#show({ type: "disconnected", reason });
+      } else {
+        const retryInMs = this.#dialLater(now);
+        this.#show({ type: "disconnected", reason, retryInMs });
+      }
+      if (!this.#everOpen && this.#failures === REFUSALS) {
+        const message = `The service cannot be reached, or refuses the connection: check the URL, the names and the token (${reason}).`;
+        this.#show({ type: "error", name: "refused", message, retrying: true });
+      }
+    }
+  }
+
+  #dialLater(now: number): number {
+    const wait = fullJitter(this.#settings.chance(), this.#failures);
+    this.#failures += 1;
+    this.#dialAt = now + wait;
+    return wait;
+  }
+
+  /** Closes every connection. */
+  #dropAll(now: number, reason: string): void {
+    for (const { id } of [...this.#links]) this.#giveUpLink(now, id, reason);
+    this.#dialAt = undefined;
+    this.#failures = 0;
+  }
+
+  #nudge(now: number): void {
+    if (!this.#current() && this.#dialAt !== undefined) this.#dialAt = now;
+    for (const link of this.#links) if (link.open !== undefined && link.role !== "retiring") this.#ping(link, now);
+  }
+
+  /** API Gateway answers a `ping` without a function, so it shows that the connection works when the service does not. */
+  #ping(link: Link, now: number): void {
+    link.pongBy ??= now + PONG_TIMEOUT;
+    this.#send(link.id, { action: "ping" });
+  }
+
+  // What is due.
+
+  #advance(clock: Clock): void {
+    this.#linksDue(clock);
+    this.#joinsDue(clock);
+    this.#fillsDue(clock);
+    this.#publishesDue(clock);
+    this.#askedDue(clock);
+    this.#leavesDue(clock);
+  }
+
+  #linksDue(clock: Clock): void {
+    this.#closeWhatIsDead(clock);
+    this.#promote(clock);
+    for (const link of this.#links) {
+      if (link.open === undefined || link.role === "retiring" || !clock.due(link.heartbeatAt)) continue;
+      link.heartbeatAt = clock.now + this.#heartbeat();
+      this.#ping(link, clock.now);
+      // The joins show what a connection cannot: that the last message of a room was lost.
+      for (const known of link.rooms.values()) known.poll = true;
+      clock.due(link.heartbeatAt);
+    }
+    for (const { pongBy } of this.#links) if (pongBy !== undefined) clock.due(pongBy);
+    if (this.#dialAt !== undefined && clock.due(this.#dialAt)) {
+      this.#dialAt = undefined;
+      this.#dial(clock);
+    }
+  }
+
+  #dial(clock: Clock): void {
+    const rooms = [...this.#rooms.values()];
+    const room = (rooms.find((room) => !room.leaving) ?? rooms[0])?.name;
+    if (room === undefined) return;
+    const renews = this.#current() !== undefined;
+    this.#linksMade += 1;
+    const id = this.#linksMade;
+    this.#links.push({
+      id,
+      role: renews ? "next" : "current",
+      room,
+      open: undefined,
+      openBy: clock.now + OPEN_TIMEOUT,
+      tokenLife: undefined,
+      heartbeatAt: Infinity,
+      pongBy: undefined,
+      closeAt: undefined,
+      rooms: new Map(),
+    });
+    clock.due(clock.now + OPEN_TIMEOUT);
+    this.#out.push({ type: "connect", link: id, room, renews });
+  }
+
+  #closeWhatIsDead(clock: Clock): void {
+    const dead: [number, string][] = [];
+    for (const link of this.#links) {
+      if (link.open === undefined && clock.due(link.openBy)) dead.push([link.id, "the service does not answer"]);
+      else if (link.pongBy !== undefined && clock.due(link.pongBy)) dead.push([link.id, "the connection is silent"]);
+      else if (link.closeAt !== undefined && clock.due(link.closeAt)) dead.push([link.id, "replaced"]);
+    }
+    for (const [id, reason] of dead) this.#giveUpLink(clock.now, id, reason);
+  }
+
+  /** Makes the next connection the current one, once it is in every room. */
+  #promote(clock: Clock): void {
+    const ready = this.#links.find(
+      (link) =>
+        link.role === "next" &&
+        link.open !== undefined &&
+        [...this.#rooms.values()].every((room) => room.leaving || inRoom(link, room.name)),
+    );
+    if (!ready) return;
+    const old = this.#current();
+    if (old) {
+      old.role = "retiring";
+      old.pongBy = undefined;
+      old.closeAt = clock.now + LINGER;
+      clock.due(old.closeAt);
+    }
+    ready.role = "current";
+    this.#scheduleSuccessor(ready);
+    this.#show({ type: "connected", renewed: true });
+  }
+
+  /** Joins every room on every connection that is in use. */
+  #joinsDue(clock: Clock): void {
+    for (const link of this.#links) {
+      if (link.open === undefined || link.role === "retiring") continue;
+      for (const room of this.#rooms.values()) {
+        // The service may take up a `join` and an earlier `leave` in either order.
+        if (this.#leaving.some((left) => left.room === room.name)) continue;
+        const known = membership(link, room.name);
+        const settle = known.settle.filter((at) => !clock.due(at));
+        if (settle.length < known.settle.length) room.check = true;
+        known.settle = settle;
+        const here = room.at();
+        const wanted = !known.joined || known.poll || !here;
+        const over = room.leaving && !room.outbox.length && !this.#asked.some((asked) => asked.room === room.name);
+        if (!known.join && wanted && !over) {
+          known.poll = false;
+          known.join = { id: this.#settings.unique(), quiet: known.joined, since: here, retry: new Retry() };
+        }
+        const { join } = known;
+        if (!join?.retry.send(clock, link.id, this.#settings.ackTimeout)) continue;
+        const history = this.#history.get(room.name);
+        // A `join` with `since` needs no history: if the position is lost, a `join` without it follows.
+        const start = join.since ? { since: join.since } : history ? { history } : {};
+        this.#send(link.id, { action: "join", room: room.name, id: join.id, ...start });
+      }
+    }
+  }
+
+  /** Reads the log after the position: in rooms where messages are missing, and some time after each `join`. */
+  #fillsDue(clock: Clock): void {
+    const link = this.#usable();
+    if (!link) return;
+    for (const room of this.#rooms.values()) {
+      const here = room.at();
+      if (!here || !(room.behind() || room.check) || !inRoom(link, room.name)) continue;
+      if (!room.fill) {
+        const [from, to] = FILL_WAIT;
+        const late = room.cutShort || !room.behind();
+        const wait = late ? 0 : whole(from + (to - from) * this.#settings.chance());
+        room.fill = { id: this.#settings.unique(), retry: new Retry(clock.now + wait) };
+      }
+      if (!room.fill.retry.send(clock, link.id, this.#settings.ackTimeout)) continue;
+      const { id } = room.fill;
+      this.#send(link.id, { action: "history", room: room.name, id, after: here.seq, limit: FILL_PAGE });
+    }
+  }
+
+  /** Sends the first message of each outbox. */
+  #publishesDue(clock: Clock): void {
+    const link = this.#usable();
+    if (!link) return;
+    for (const room of this.#rooms.values()) {
+      const here = room.at();
+      const message = room.outbox[0];
+      if (!here || !message || !inRoom(link, room.name)) continue;
+      if (!message.retry.send(clock, link.id, this.#settings.ackTimeout)) continue;
+      if (message.after?.epoch !== here.epoch) room.dirty = true;
+      const after = message.searchAfter(here);
+      this.#out.push({ type: "send", link: link.id, text: publish(room.name, message.id, after, message.json) });
+    }
+  }
+
+  /** Sends the questions of the user. */
+  #askedDue(clock: Clock): void {
+    const link = this.#usable();
+    if (!link) return;
+    const givenUp: string[] = [];
+    const reading = new Set<string>();
+    for (const { id, room: name, limit, retry } of this.#asked) {
+      const room = this.#rooms.get(name);
+      if (!room?.at() || !inRoom(link, name)) continue;
+      if (limit !== undefined) {
+        // The next page begins where the one before it ends, so they are read one after the other.
+        if (reading.has(name)) continue;
+        reading.add(name);
+      }
+      if (!retry.send(clock, link.id, this.#settings.ackTimeout)) continue;
+      if (retry.attempt > ASK_ATTEMPTS) givenUp.push(id);
+      else if (limit === undefined) this.#send(link.id, { action: "members", room: name, id });
+      else this.#send(link.id, { action: "history", room: name, id, before: room.oldest, limit });
+    }
+    for (const id of givenUp) this.#unask(id, "no_answer", "The service does not answer; ask again later.");
+  }
+
+  /** Leaves rooms in which every message and every question is answered. */
+  #leavesDue(clock: Clock): void {
+    for (const room of [...this.#rooms.values()]) {
+      const { name } = room;
+      // The service may take up a `leave` before an earlier `join`, so the answer to the `join` must be there.
+      if (!room.leaving || room.outbox.length || this.#links.some((link) => link.rooms.get(name)?.join)) continue;
+      if (this.#asked.some((asked) => asked.room === name)) continue;
+      this.#forget(name);
+      this.#leaveLater(name, true);
+    }
+    // A connection cannot leave its last room: it is closed, which leaves everything.
+    if (!this.#rooms.size && this.#leaving.some(({ told }) => told)) this.#dropAll(clock.now, "no room is left");
+    for (const { id, room, pending } of this.#leaving) {
+      for (const [link, retry] of pending) {
+        if (retry.send(clock, link, this.#settings.ackTimeout)) this.#send(link, { action: "leave", room, id });
+      }
+    }
+    const left = this.#leaving.filter(({ pending }) => !pending.size);
+    this.#leaving = this.#leaving.filter(({ pending }) => pending.size);
+    for (const { room, told } of left) {
+      this.#leftAt.set(room, clock.now);
+      const [oldest] = this.#leftAt.keys();
+      if (this.#leftAt.size > MAX_LEFT && oldest !== undefined) this.#leftAt.delete(oldest);
+      if (told) this.#show({ type: "left", room });
+      if (this.#rooms.has(room)) {
+        // The user has joined the room again meanwhile: its `join` is due now.
+        this.#leftAt.delete(room);
+        this.#joinsDue(clock);
+      }
+    }
+  }
+
+  // Helpers.
+
+  #current(): Link | undefined {
+    return this.#links.find((link) => link.role === "current");
+  }
+
+  /** Returns the connection to send on. */
+  #usable(): Link | undefined {
+    const link = this.#current();
+    return link?.open === undefined ? undefined : link;
+  }
+
+  /** Joins a room once more, because a frame does not fit the client's position. */
+  #verify(room: string): void {
+    const known = this.#current()?.rooms.get(room);
+    if (known) known.poll = true;
+  }
+
+  /** Returns every frame that is sent until it is answered, with its id. */
+  #retries(): [string, Retry][] {
+    const all: [string, Retry][] = [];
+    for (const link of this.#links) {
+      for (const { join } of link.rooms.values()) if (join) all.push([join.id, join.retry]);
+    }
+    for (const { fill, outbox } of this.#rooms.values()) {
+      if (fill) all.push([fill.id, fill.retry]);
+      for (const message of outbox) all.push([message.id, message.retry]);
+    }
+    for (const asked of this.#asked) all.push([asked.id, asked.retry]);
+    for (const { id, pending } of this.#leaving) for (const retry of pending.values()) all.push([id, retry]);
+    return all;
+  }
+
+  #send(link: number, frame: object): void {
+    this.#out.push({ type: "send", link, text: JSON.stringify(frame) });
+  }
+
+  #show(event: Event): void {
+    this.#out.push({ type: "show", event });
+  }
+
+  #complain(room: string | undefined, id: string | undefined, name: string, message: string): void {
+    const about = { ...(id === undefined ? {} : { id }), ...(room === undefined ? {} : { room }) };
+    this.#show({ type: "error", ...about, name, message, retrying: false });
+  }
+}
+
+/** Returns whether a connection is open and in a room. */
+function inRoom(link: Link, room: string): boolean {
+  return link.open !== undefined && link.rooms.get(room)?.joined === true;
+}
+
+function membership(link: Link, room: string): Membership {
+  let known = link.rooms.get(room);
+  if (!known) link.rooms.set(room, (known = { joined: false, poll: false, join: undefined, settle: [] }));
+  return known;
+}
+
+function same(a: Position, b: Position): boolean {
+  return a.epoch === b.epoch && a.seq === b.seq;
+}
+
+/** Returns the frame of a message, with its content as it was written. */
+function publish(room: string, id: string, after: number, json: string): string {
+  return `${JSON.stringify({ action: "publish", room, id, after }).slice(0, -1)},"data":${json}}`;
+}
+
+function bytes(text: string): number {
+  return new TextEncoder().encode(text).length;
+}

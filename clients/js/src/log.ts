@@ -1,0 +1,161 @@
+/** A room of the state machine: the position in its log, and the messages that wait for their turn. */
+
+import type { Entry, Event, Position } from "./wire.js";
+import { Retry } from "./retry.js";
+
+/** The number of messages that may wait for earlier ones. Beyond it they are dropped and read from the log later. */
+const MAX_HELD = 1000;
+
+/** A message of the user that is not known to be in the log. */
+export class Outgoing {
+  readonly retry = new Retry();
+  constructor(
+    readonly id: string,
+    /** The content as JSON: each try sends the same text. */
+    readonly json: string,
+    /** The position at which the message was first sent: an earlier copy of it can only come later. */
+    public after?: Position,
+  ) {}
+
+  /** Returns the number after which the service searches for an earlier copy. It is the same at every try. */
+  searchAfter(here: Position): number {
+    this.after ??= here;
+    // In an epoch that began since then, an earlier copy may be anywhere.
+    if (this.after.epoch !== here.epoch) this.after = { epoch: here.epoch, seq: 0 };
+    return this.after.seq;
+  }
+}
+
+/** What a store keeps of a room. */
+export interface Saved {
+  /** The client's position. */
+  readonly position?: Position | undefined;
+  /** Messages that were not acknowledged, in order. */
+  readonly outbox: readonly { readonly id: string; readonly json: string; readonly after?: Position | undefined }[];
+}
+
+/** A room that the user wants to be in, or is about to leave. */
+export class Log {
+  /** Everything up to here was shown; absent before the first `joined`. */
+  place: Position | undefined;
+  /** The log no longer holds what follows `place`. */
+  lost = false;
+  /** Whether a `join` of the room was ever answered. */
+  entered = false;
+  /** The number of the oldest message shown since the client has its position. */
+  oldest = 0;
+  /** The log is to be read once more, whether or not messages are known to be missing. */
+  check = false;
+  /** The request for the messages after the position. */
+  fill: { readonly id: string; readonly retry: Retry } | undefined;
+  /** The missing messages were left out of an answer for its size, so they cannot be on their way. */
+  cutShort = false;
+  /** Messages not known to be in the log. Only the first one is sent: its `ack` lets the next one go. */
+  outbox: Outgoing[] = [];
+  /** The user has left the room, and the service is to be told once everything in it is answered. */
+  leaving = false;
+  /** Whether the position or the outbox has changed since the last save. */
+  dirty = false;
+  #held = new Map<number, Entry>();
+  /** The highest number known to exist in the epoch of the position. */
+  #target = 0;
+
+  constructor(
+    readonly name: string,
+    saved?: Saved,
+  ) {
+    if (!saved) return;
+    this.outbox = saved.outbox.map(({ id, json, after }) => new Outgoing(id, json, after));
+    if (!saved.position) return;
+    this.place = saved.position;
+    this.#target = saved.position.seq;
+    this.oldest = saved.position.seq + 1;
+  }
+
+  /** Returns what a store keeps. */
+  saved(): Saved {
+    return { position: this.place, outbox: this.outbox.map(({ id, json, after }) => ({ id, json, after })) };
+  }
+
+  /** Returns the position, unless it is unknown or lost. */
+  at(): Position | undefined {
+    return this.lost ? undefined : this.place;
+  }
+
+  /** Returns whether messages are known to exist that were not shown. */
+  behind(): boolean {
+    const here = this.at();
+    return here !== undefined && here.seq < this.#target;
+  }
+
+  /** Notes that the log of an epoch goes at least up to a number. */
+  reaches(epoch: string, seq: number): void {
+    if (this.at()?.epoch === epoch && seq > this.#target) this.#target = seq;
+  }
+
+  /** Takes a message in, and shows every message whose turn has come. Returns false for one of another epoch. */
+  take(entry: Entry, shown: Event[]): boolean {
+    const here = this.at();
+    if (here) {
+      if (here.epoch !== entry.epoch) return false;
+      if (entry.seq <= here.seq) return true;
+      if (entry.seq > this.#target) this.#target = entry.seq;
+    }
+    if (this.#held.size < MAX_HELD) this.#held.set(entry.seq, entry);
+    this.#drain(shown);
+    return true;
+  }
+
+  /** Sets the position, for the first time or after a loss. */
+  start(from: Position, shown: Event[]): void {
+    const after = this.place;
+    if (this.lost && after) {
+      const same = after.epoch === from.epoch;
+      const missing = same ? { missing: Math.max(0, from.seq - after.seq) } : {};
+      shown.push({ type: "lost", room: this.name, after, resumed: from, ...missing });
+    }
+    this.#target = from.seq;
+    for (const [seq, entry] of this.#held) {
+      if (entry.epoch !== from.epoch || seq <= from.seq) this.#held.delete(seq);
+      else if (seq > this.#target) this.#target = seq;
+    }
+    this.oldest = from.seq + 1;
+    this.fill = undefined;
+    this.place = from;
+    this.lost = false;
+    this.dirty = true;
+    this.#drain(shown);
+  }
+
+  /** Notes that the log does not hold what follows the position. */
+  lose(): void {
+    if (!this.at()) return;
+    this.lost = true;
+    this.fill = undefined;
+    this.cutShort = false;
+  }
+
+  #drain(shown: Event[]): void {
+    let here = this.at();
+    if (!here) return;
+    let entry;
+    while ((entry = this.#held.get(here.seq + 1))) {
+      this.#held.delete(entry.seq);
+      here = { epoch: here.epoch, seq: entry.seq };
+      // An entry of a kind that this client does not know takes its number, and is not shown.
+      if (entry.kind === undefined) shown.push({ ...entry, type: "message", room: this.name });
+    }
+    if (here !== this.place) {
+      this.place = here;
+      this.dirty = true;
+    }
+    this.rest();
+  }
+
+  /** Asks for nothing more, once nothing is missing and the log need not be read once more. */
+  rest(): void {
+    if (this.behind()) return;
+    this.cutShort = false;
+    if (!this.check) this.fill = undefined;
+  }
+}

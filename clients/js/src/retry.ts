@@ -1,0 +1,74 @@
+/** Timers of frames: the first try, and the tries after it. All times are milliseconds. */
+
+/** The longest first wait. */
+const BASE = 500;
+
+/** The longest wait of all. */
+const CAP = 30_000;
+
+/** Rounds a time up to whole milliseconds, as timers do. */
+export function whole(ms: number): number {
+  return Math.ceil(ms - 1e-6);
+}
+
+/**
+ * Returns the wait before try number `attempt`: a random time up to a limit that doubles with each try, so that many
+ * clients that lost the service at the same moment do not return at the same moment. `chance` is random, from 0 to 1.
+ */
+export function fullJitter(chance: number, attempt: number): number {
+  return whole(Math.min(BASE * 2 ** attempt, CAP) * chance);
+}
+
+/** The present time, and the next time at which there is something to do. */
+export class Clock {
+  next = Infinity;
+  constructor(readonly now: number) {}
+
+  /** Returns whether the time has come. If not, the core asks to be called at that time. */
+  due(at: number): boolean {
+    if (at <= this.now) return true;
+    if (at < this.next) this.next = at;
+    return false;
+  }
+}
+
+/** The timer of a frame that is sent until it is answered. */
+export class Retry {
+  attempt = 0;
+  /** The connection on which the frame was sent and may still be answered. */
+  #on: number | undefined;
+  #due: number;
+
+  constructor(due = 0) {
+    this.#due = due;
+  }
+
+  /** Returns whether the frame is to be sent now. Each `true` counts as a try. */
+  send(clock: Clock, link: number, timeout: number): boolean {
+    if (!clock.due(this.#due)) return false;
+    this.#on = link;
+    this.attempt += 1;
+    // A slow service would only become slower by the same frame at the same pace.
+    this.#due = clock.now + timeout * Math.min(this.attempt, 4);
+    clock.due(this.#due);
+    return true;
+  }
+
+  /** Puts the next try off, as the service asks to. */
+  later(now: number, chance: number, atLeast = 0): void {
+    this.#on = undefined;
+    this.#due = now + Math.max(fullJitter(chance, this.attempt), atLeast);
+  }
+
+  /** Brings the next try forward: API Gateway failed to answer a frame of this connection, perhaps this one. */
+  perhapsFailed(now: number, chance: number, link: number): void {
+    if (this.#on === link) this.#due = Math.min(this.#due, now + fullJitter(chance, this.attempt));
+  }
+
+  /** Makes the frame due at once if it was sent on this connection, which can no longer answer it. */
+  closed(now: number, link: number): void {
+    if (this.#on !== link) return;
+    this.#on = undefined;
+    this.#due = now;
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * Breaks each MUST of PROTOCOL.md once, and sees its scenario turn red: a copy of the compiled state machine is changed
+ * by one replacement of text.
+ */
+
+import assert from "node:assert/strict";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { pathToFileURL } from "node:url";
+
+import type { Core } from "../src/core.js";
+import { play, scenarios, unique } from "./player.js";
+
+const source = join(import.meta.dirname, "../src");
+const copies = mkdtempSync(join(tmpdir(), "roomchat-mutations-"));
+after(() => rmSync(copies, { recursive: true }));
+
+/** The rule, the file, what is replaced by what, and the scenarios that must turn red, among others. */
+const MUTATIONS: [string, string, string, string, string[]][] = [
+  ["1 order", "log.js", "this.#held.get(here.seq + 1)", "[...this.#held.values()][0]", ["order", "order-waits"]],
+  ["2 duplicates", "log.js", "if (entry.seq <= here.seq)\n                return true;", "if (entry.seq <= here.seq) shown.push({ ...entry, type: \"message\", room: this.name });", ["duplicates"]],
+  ["2 by id", "log.js", "this.#held.set(entry.seq, entry)", "this.seen !== entry.id && this.#held.set(entry.seq, entry); this.seen = entry.id ?? {}", ["duplicates-by-id"]],
+  ["3 own messages", "core.js", "this.#take(ack.room,", "void (ack.room,", ["own-message", "own-message-between"]],
+  ["4 gaps", "core.js", "if (!here || !(room.behind() || room.check)", "if (!here || !room.check", ["gap"]],
+  ["4 all of it", "core.js", "room.cutShort = true;\n            this.#show", "room.cutShort = true; room.reaches = () => {}; here.seq = page.head;\n            this.#show", ["gap-in-pages"]],
+  ["4 trimmed", "core.js", "here.seq + 1 < page.first", "false", ["gap-trimmed"]],
+  ["5 the last message", "core.js", "const SETTLE = [3_000, 31_000]", "const SETTLE = [3_000]", ["last-message"]],
+  ["6 join first", "core.js", "|| known.poll || !here", "&& false", ["first-join"]],
+  ["6 since", "core.js", "join.since ? { since: join.since } :", "", ["since"]],
+  ["7 lost positions", "core.js", "lost = true;", "lost = false;", ["lost-position"]],
+  ["7 other epochs", "log.js", "if (here.epoch !== entry.epoch)", "if (false)", ["other-epoch"]],
+  ["8 sending again", "retry.js", "this.#due = clock.now + timeout *", "this.#due = Infinity; clock.now + timeout *", ["resend"]],
+  ["8 temporary errors", "core.js", ": failure.temporary || outside;", ": outside;", ["resend-temporary"]],
+  ["8 the same after", "log.js", "this.after ??= here;", "this.after = here;", ["resend-temporary", "resend"]],
+  ["8 on a new connection", "core.js", "retry.closed(now, id);", "void 0;", ["resend-on-a-new-connection"]],
+  ["8 frames of the gateway", "core.js", "retry.perhapsFailed(now, chance, link);", "void 0;", ["gateway-frame"]],
+  ["8 fresh ids", "core.js", "new Outgoing(id, json)", 'new Outgoing("same", json)', ["fresh-ids"]],
+  ["8 conflicts are final", "core.js", "failure.temporary || outside;", "true;", ["id-conflict", "error-bad-request", "error-forbidden", "error-payload-too-large"]],
+  ["9 waiting", "retry.js", "Math.max(fullJitter(chance, this.attempt), atLeast)", "fullJitter(chance, this.attempt)", ["retry-after"]],
+  ["10 own order", "core.js", "const message = room.outbox[0];\n            if (!here ||", "const message = room.outbox.at(-1);\n            if (!here ||", ["own-order"]],
+  ["10 publish after join", "core.js", "if (!here || !message || !inRoom(link, room.name))", "if (!message)", ["publish-after-join"]],
+  ["10 leave after join", "core.js", "|| this.#links.some((link) => link.rooms.get(name)?.join)", "", ["leave-after-join"]],
+  ["10 leave after ack", "core.js", "if (!room.leaving || room.outbox.length ||", "if (!room.leaving ||", ["leave-after-ack"]],
+  ["10 leave again", "core.js", "this.#leaveLater(room, false);\n    }\n    #acked", "void 0;\n    }\n    #acked", ["left-again"]],
+  ["11 heartbeat", "core.js", "if (link.open === undefined || link.role === \"retiring\" || !clock.due(link.heartbeatAt))", "if (true)", ["heartbeat"]],
+  ["14 unknown types", "wire.js", 'return { type: "unknown" }', 'throw new Error("unknown")', ["unknown-type"]],
+  ["14 unknown kinds", "log.js", "if (entry.kind === undefined)", "if (true)", ["unknown-kind"]],
+  ["token_expired", "core.js", 'if (name === "token_expired")', "if (false)", ["error-token-expired"]],
+  ["not_a_member", "core.js", "known.joined = false;", "void 0;", ["error-not-a-member"]],
+];
+
+for (const [index, [rule, file, found, replaced, red]] of MUTATIONS.entries()) {
+  test(`without ${rule}: ${red.join(", ")}`, async () => {
+    const copy = join(copies, String(index));
+    cpSync(source, copy, { recursive: true });
+    writeFileSync(join(copy, "package.json"), '{"type":"module"}');
+    const text = readFileSync(join(copy, file), "utf8");
+    assert.equal(text.split(found).length, 2, `${JSON.stringify(found)} must be in ${file} once`);
+    writeFileSync(join(copy, file), text.replace(found, () => replaced));
+    const broken = (await import(pathToFileURL(join(copy, "core.js")).href)) as { Core: typeof Core };
+    const makeCore = (user: string) =>
+      new broken.Core({
+        user,
+        heartbeat: 300_000,
+        maxLife: 6_900_000,
+        ackTimeout: 10_000,
+        chance: Math.random,
+        unique,
+      });
+    const all = scenarios();
+    for (const name of red) assert.ok(play(all.get(name) ?? "", makeCore), `${name} is green without ${rule}`);
+  });
+}

@@ -164,7 +164,8 @@ fn signing_key(options: &TokenOptions) -> Result<(Header, EncodingKey)> {
             path.display()
         )
     };
-    let key = EncodingKey::from_ec_pem(read(path)?.as_bytes()).with_context(wrong)?;
+    let private = pem::parse(read(path)?).with_context(wrong)?;
+    let key = EncodingKey::from_ec_der(private.contents());
     let mut header = Header::new(Algorithm::ES256);
     header.kid = public_key(&key).with_context(wrong)?.common.key_id;
     Ok((header, key))
@@ -185,7 +186,7 @@ fn new_key(folder: &Path) -> Result<String> {
         .context("cannot make a key")?;
     let private = pair.to_pkcs8v1().ok().context("cannot make a key")?;
     let text = pem::encode(&pem::Pem::new("PRIVATE KEY", private.as_ref()));
-    let keys = vec![public_key(&EncodingKey::from_ec_pem(text.as_bytes())?)?];
+    let keys = vec![public_key(&EncodingKey::from_ec_der(private.as_ref()))?];
     let set = serde_json::to_string_pretty(&JwkSet { keys })?;
 
     fs::create_dir_all(folder)

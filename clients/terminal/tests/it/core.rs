@@ -100,14 +100,6 @@ fn settled() -> World {
     world
 }
 
-fn shown(world: &World) -> Vec<u64> {
-    let seq = |event: &Event| match event {
-        Event::Message { entry, .. } => Some(entry.seq),
-        _ => None,
-    };
-    world.events.iter().filter_map(seq).collect()
-}
-
 #[test]
 fn later_messages_wait_for_the_earlier() {
     let mut world = settled();
@@ -116,7 +108,7 @@ fn later_messages_wait_for_the_earlier() {
     }
     world.bring(2, false, false);
     world.bring(1, false, false);
-    assert!(shown(&world).is_empty());
+    assert!(world.shown().is_empty());
     // The missing message may be on its way, so the client waits before it asks.
     assert!(world.to_service.is_empty());
     let noticed = world.now;
@@ -128,7 +120,7 @@ fn later_messages_wait_for_the_earlier() {
     assert_eq!(world.to_service[0].1["action"], "history");
     assert_eq!(world.to_service[0].1["after"], 0);
     world.bring(0, false, false);
-    assert_eq!(shown(&world), [1, 2, 3]);
+    assert_eq!(world.shown(), [1, 2, 3]);
 }
 
 #[test]
@@ -141,7 +133,7 @@ fn the_last_message_may_be_lost_too() {
     let before = world.now;
     world.another_says("lobby");
     world.bring(0, true, false);
-    while shown(&world).is_empty() {
+    while world.shown().is_empty() {
         world.wake();
         world.flush();
     }
@@ -158,7 +150,7 @@ fn a_message_that_the_index_missed_is_found_soon() {
     let joined = world.now;
     world.another_says("lobby");
     assert!(world.to_client.is_empty());
-    while shown(&world).is_empty() {
+    while world.shown().is_empty() {
         world.wake();
         world.flush();
     }
@@ -180,7 +172,7 @@ fn a_retry_keeps_id_and_after() {
         .find(|(_, frame)| frame["action"] == "publish");
     assert_eq!(again.unwrap().1, first);
     world.heal();
-    assert_eq!(shown(&world), [1, 2]);
+    assert_eq!(world.shown(), [1, 2]);
 }
 
 #[test]
@@ -219,7 +211,7 @@ fn a_connection_is_replaced_before_it_ends_and_nothing_is_missed() {
     world.index();
     world.another_says("lobby");
     world.heal();
-    assert_eq!(shown(&world), [1, 2]);
+    assert_eq!(world.shown(), [1, 2]);
     let renewed = |event: &Event| matches!(event, Event::Connected { renewed: true });
     assert!(world.events.iter().any(renewed));
     let lost = |event: &Event| matches!(event, Event::Disconnected { .. });
@@ -238,7 +230,7 @@ fn a_trimmed_log_is_told_and_counted() {
     world.trim("lobby", 5);
     world.heal();
     // Of eleven messages the client shows the first, and the last three, as many as on entering a room.
-    assert_eq!(shown(&world), [1, 9, 10, 11]);
+    assert_eq!(world.shown(), [1, 9, 10, 11]);
     let missing = |event: &Event| match event {
         Event::Lost { missing, .. } => *missing,
         _ => None,

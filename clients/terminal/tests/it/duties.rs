@@ -74,14 +74,6 @@ fn answer(world: &mut World, mut answer: Value) {
     world.input(Input::Received(link, answer.to_string()));
 }
 
-fn seqs(world: &World) -> Vec<u64> {
-    let seq = |event: &Event| match event {
-        Event::Message { entry, .. } => Some(entry.seq),
-        _ => None,
-    };
-    world.events.iter().filter_map(seq).collect()
-}
-
 #[test]
 fn a_message_that_comes_within_the_wait_is_not_asked_for() {
     let mut world = calm(&["lobby"]);
@@ -95,7 +87,7 @@ fn a_message_that_comes_within_the_wait_is_not_asked_for() {
         world.wake();
     }
     assert_eq!(find(&world, "history"), None);
-    assert_eq!(seqs(&world), [1, 2]);
+    assert_eq!(world.shown(), [1, 2]);
 }
 
 #[test]
@@ -110,7 +102,7 @@ fn what_an_answer_left_out_is_read_at_once() {
     // The answer to the `join` and the pages hold four messages each.
     world.flush();
     assert_eq!(world.now, before);
-    assert_eq!(seqs(&world), (1..=11).collect::<Vec<_>>());
+    assert_eq!(world.shown(), (1..=11).collect::<Vec<_>>());
 }
 
 #[test]
@@ -129,7 +121,7 @@ fn the_next_page_of_a_gap_is_read_at_once() {
         world.carry(0, Fate::Arrives);
         world.bring(0, false, false);
     }
-    assert_eq!(seqs(&world), (1..=11).collect::<Vec<_>>());
+    assert_eq!(world.shown(), (1..=11).collect::<Vec<_>>());
 }
 
 #[test]
@@ -162,7 +154,7 @@ fn a_message_stored_half_a_minute_after_the_join_is_found_soon() {
     world.another_says("lobby");
     world.to_client.clear();
     run_until(&mut world, joined + 40 * SECOND);
-    assert_eq!(seqs(&world), [1]);
+    assert_eq!(world.shown(), [1]);
 }
 
 #[test]
@@ -298,7 +290,7 @@ fn a_room_that_was_entered_by_a_late_join_is_left_again() {
     world.flush();
     world.another_says("garden");
     assert!(world.to_client.is_empty());
-    assert!(seqs(&world).is_empty());
+    assert!(world.shown().is_empty());
 }
 
 #[test]
@@ -314,7 +306,7 @@ fn who_comes_back_joins_after_the_answer_to_the_leave() {
     world.index();
     world.another_says("garden");
     world.flush();
-    assert_eq!(seqs(&world), [1]);
+    assert_eq!(world.shown(), [1]);
 }
 
 #[test]
@@ -415,7 +407,7 @@ fn an_entry_of_an_unknown_kind_takes_its_number_and_is_not_shown() {
     for _ in 0..3 {
         world.bring(0, false, false);
     }
-    assert_eq!(seqs(&world), [1, 3]);
+    assert_eq!(world.shown(), [1, 3]);
     world.wait(SECOND);
     assert_eq!(find(&world, "history"), None);
 }
@@ -599,7 +591,7 @@ fn a_connection_is_renewed_before_its_token_ends() {
     }
     assert!(world.now - renewed >= 3 * SECOND);
     let last = world.logs_head("lobby");
-    assert_eq!(seqs(&world), (1..=last).collect::<Vec<_>>());
+    assert_eq!(world.shown(), (1..=last).collect::<Vec<_>>());
     let lost = |event: &Event| matches!(event, Event::Disconnected { .. } | Event::Lost { .. });
     assert!(!world.events.iter().any(lost));
     // The second is renewed in its turn.
@@ -638,7 +630,7 @@ fn an_expired_token_is_replaced_by_a_new_connection() {
     assert_ne!(world.dialling[0].0, link);
     world.another_says("lobby");
     world.flush();
-    assert_eq!(seqs(&world), [1, 2]);
+    assert_eq!(world.shown(), [1, 2]);
     let acked = world
         .events
         .iter()
@@ -731,5 +723,5 @@ fn the_service_says_who_the_user_is() {
     world.say("lobby");
     // The model stores the message as of its user, and checks that the client shows it so.
     world.flush();
-    assert_eq!(seqs(&world), [1]);
+    assert_eq!(world.shown(), [1]);
 }

@@ -249,6 +249,15 @@ impl World {
         // Frames that the client has sent may still be processed.
     }
 
+    /// Returns the numbers of the messages that the user was shown.
+    pub(crate) fn shown(&self) -> Vec<u64> {
+        let seq = |event: &Event| match event {
+            Event::Message { entry, .. } => Some(entry.seq),
+            _ => None,
+        };
+        self.events.iter().filter_map(seq).collect()
+    }
+
     /// Returns the number of open connections.
     pub(crate) fn open(&self) -> usize {
         self.links.len()

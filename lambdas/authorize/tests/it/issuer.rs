@@ -53,11 +53,8 @@ pub(crate) static KEYS: LazyLock<Signers> = LazyLock::new(|| Signers {
 fn rsa(kid: &str) -> Signer {
     let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
     let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
-    let pem = format!(
-        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        STANDARD.encode(der.as_ref())
-    );
-    let key = EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap();
+    // The RSA key itself (PKCS #1) follows 26 bytes of PKCS #8.
+    let key = EncodingKey::from_rsa_der(&der.as_ref()[26..]);
     signer(kid, key, Algorithm::RS256)
 }
 

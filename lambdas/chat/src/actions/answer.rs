@@ -49,11 +49,11 @@ pub(crate) fn beyond(limit: &FrameLimit, request: &Request) -> Option<Reply> {
 /// Reads the frame of `request`, does the `work`, and answers with the returned frame or with an `error`. A frame beyond
 /// `limit` is answered as [`beyond`] says.
 pub(crate) async fn answer<'a>(
-    limit: Option<&FrameLimit>,
+    limit: &FrameLimit,
     request: &'a Request,
     work: impl AsyncFnOnce(&Frame<'a>) -> Result<String, Failure>,
 ) -> Reply {
-    if let Some(reply) = limit.and_then(|limit| beyond(limit, request)) {
+    if let Some(reply) = beyond(limit, request) {
         return reply;
     }
     Reply::frame(attempt(request, work).await.unwrap_or_else(|error| error))

@@ -30,25 +30,28 @@ struct Rate {
 }
 
 impl FrameLimit {
-    /// The limit of `limits`. There is none if `frames_per_second` is 0 or `limits` is missing.
-    pub fn new(limits: Option<RateLimits>) -> Self {
-        let limits = limits.filter(|limits| limits.frames_per_second > 0);
-        Self(limits.map(|limits| Buckets {
+    /// No limit.
+    pub const OFF: Self = Self(None);
+
+    /// The limit of `limits`; [`Self::OFF`] if `frames_per_second` is 0.
+    pub fn new(limits: RateLimits) -> Self {
+        let buckets = Buckets {
             rate: Rate {
                 per_second: limits.frames_per_second.into(),
                 burst: limits.burst.max(1).into(),
             },
             of: Recent::new(BUCKETS),
-        }))
+        };
+        Self((limits.frames_per_second > 0).then_some(buckets))
     }
 
-    /// Reads `LIMITS`.
+    /// Reads `LIMITS`. Without it there is no limit.
     ///
     /// # Errors
     ///
     /// See [`RateLimits::read`].
     pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
-        Ok(Self::new(RateLimits::read(env)?))
+        Ok(RateLimits::read(env)?.map_or(Self::OFF, Self::new))
     }
 
     /// Counts a frame of the connection, received at `now_ms` (milliseconds since 1970).
@@ -175,18 +178,18 @@ mod tests {
     const NOW: i64 = 1_793_246_400_000;
 
     fn limit(frames_per_second: u32, burst: u32) -> FrameLimit {
-        FrameLimit::new(Some(RateLimits {
+        FrameLimit::new(RateLimits {
             per_user: 0,
             per_room: 0,
             window_seconds: 5,
             frames_per_second,
             burst,
-        }))
+        })
     }
 
     #[test]
     fn without_a_rate_nothing_is_counted() {
-        for limit in [limit(0, 0), limit(0, 5), FrameLimit::new(None)] {
+        for limit in [limit(0, 0), limit(0, 5), FrameLimit::OFF] {
             for _ in 0..1_000 {
                 assert_eq!(limit.count("a", NOW), Verdict::Accepted);
             }

@@ -20,7 +20,7 @@ pub async fn history(
     limit: &FrameLimit,
     request: &Request,
 ) -> Reply {
-    answer(Some(limit), request, async |frame| {
+    answer(limit, request, async |frame| {
         handle(connections, log, request, frame).await
     })
     .await

@@ -31,7 +31,7 @@ pub async fn join(
     limit: &FrameLimit,
     request: &Request,
 ) -> Reply {
-    answer(Some(limit), request, async |frame| {
+    answer(limit, request, async |frame| {
         handle(connections, log, management, users, request, frame).await
     })
     .await

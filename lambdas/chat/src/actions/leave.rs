@@ -8,7 +8,7 @@ use crate::protocol::{Left, render};
 
 /// Answers `leave`, always with a frame: `left` or an `error`. Idempotent.
 pub async fn leave(connections: &Connections, limit: &FrameLimit, request: &Request) -> Reply {
-    answer(Some(limit), request, async |frame| {
+    answer(limit, request, async |frame| {
         let (id, room) = (frame.id()?, frame.this_room()?);
         let room = room.as_str();
         connections.delete(&request.connection_id, room).await?;

@@ -21,7 +21,7 @@ const MAX_CONNECTIONS: usize = 20_000;
 
 /// Answers `members`, always with a frame: `members` or an `error`.
 pub async fn members(connections: &Connections, limit: &FrameLimit, request: &Request) -> Reply {
-    answer(Some(limit), request, async |frame| {
+    answer(limit, request, async |frame| {
         handle(connections, request, frame).await
     })
     .await

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout_at;
 
 use super::answer::{answer, membership};
+use super::frame_limit::FrameLimit;
 use crate::aws;
 use crate::delivery::{ManagementApi, STOP_BEFORE_DEADLINE, fan_out};
 use crate::errors::TableError;
@@ -83,41 +84,43 @@ impl App {
     /// The room to read while the membership is checked: the named room or the latest one, if the connection has
     /// published there through this process. For any other connection the check comes first.
     fn likely_room(&self, connection_id: &str, named: Option<&Name>) -> Option<String> {
-        let rooms = self.rooms.take(connection_id)?;
-        let likely = match named {
-            Some(name) => rooms.iter().find(|room| *room == name.as_str()),
-            None => rooms.first(),
-        };
-        let likely = likely.cloned();
-        self.rooms.remember(connection_id, rooms);
-        likely
+        self.rooms.change(connection_id, Vec::new, |rooms| {
+            let likely = match named {
+                Some(name) => rooms.iter().find(|room| *room == name.as_str()),
+                None => rooms.first(),
+            };
+            likely.cloned()
+        })
     }
 
     /// Remembers that the connection has published to `room`.
     fn heard(&self, connection_id: &str, room: &str) {
-        let mut rooms = self.rooms.take(connection_id).unwrap_or_default();
-        rooms.retain(|known| known != room);
-        rooms.insert(0, room.to_owned());
-        rooms.truncate(ROOMS_OF_A_SENDER);
-        self.rooms.remember(connection_id, rooms);
+        self.rooms.change(connection_id, Vec::new, |rooms| {
+            rooms.retain(|known| known != room);
+            rooms.insert(0, room.to_owned());
+            rooms.truncate(ROOMS_OF_A_SENDER);
+        });
     }
 
     /// True if the duplicate may be delivered again at `now_ms`. Then remembers this time.
     fn delivers_again(&self, room: &str, stored: &Stored, now_ms: i64) -> bool {
         let key = format!("{room}\n{}\n{}", stored.epoch, stored.seq);
-        let last = self.delivered_again.take(&key);
-        let again = last.is_none_or(|last| now_ms - last >= DELIVERED_AGAIN_AFTER_MS);
-        let at = last.filter(|_| !again).unwrap_or(now_ms);
-        self.delivered_again.remember(&key, at);
-        again
+        let never = || i64::MIN;
+        self.delivered_again.change(&key, never, |last| {
+            let again = now_ms.saturating_sub(*last) >= DELIVERED_AGAIN_AFTER_MS;
+            if again {
+                *last = now_ms;
+            }
+            again
+        })
     }
 }
 
 /// Answers `publish`, always with a frame: an `ack` or an `error`. An `ack` says that the message is stored, whatever
 /// its delivery counts are. After an `error` the message may be stored nevertheless.
 pub async fn publish(app: &App, request: &Request) -> Reply {
-    // The log counts messages. A retry is neither refused nor dropped: its sender could not know that it is stored.
-    answer(None, request, async |frame| {
+    // The log limits messages. A retry must not be refused here: its sender could not know that the message is stored.
+    answer(&FrameLimit::OFF, request, async |frame| {
         handle(app, request, frame).await
     })
     .await

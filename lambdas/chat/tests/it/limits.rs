@@ -135,13 +135,13 @@ async fn a_fresh_process_reads_back_until_the_window_is_covered() {
 }
 
 fn frames(frames_per_second: u32, burst: u32) -> FrameLimit {
-    FrameLimit::new(Some(RateLimits {
+    FrameLimit::new(RateLimits {
         per_user: 0,
         per_room: 0,
         window_seconds: 5,
         frames_per_second,
         burst,
-    }))
+    })
 }
 
 #[tokio::test]

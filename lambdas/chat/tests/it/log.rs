@@ -139,13 +139,7 @@ fn place(ack: &Value) -> (u64, bool) {
 async fn a_row_at_or_below_after_is_never_the_copy() {
     for cold in [false, true] {
         let world = World::lobby().await;
-        let process = || {
-            if cold {
-                world.another_process()
-            } else {
-                world.app.clone()
-            }
-        };
+        let process = || world.warm_or(cold);
         assert_eq!(place(&m1(&process(), 0, "first").await), (1, false));
         for n in 2..=6 {
             world
@@ -185,13 +179,7 @@ async fn a_row_at_or_below_after_is_never_the_copy() {
 async fn one_id_for_other_data_is_refused_and_nothing_is_stored() {
     for cold in [false, true] {
         let world = World::lobby().await;
-        let process = || {
-            if cold {
-                world.another_process()
-            } else {
-                world.app.clone()
-            }
-        };
+        let process = || world.warm_or(cold);
         m1(&process(), 0, "first").await;
         let error = m1(&process(), 0, "second").await;
         assert_eq!(

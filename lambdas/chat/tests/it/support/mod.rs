@@ -101,7 +101,7 @@ impl World {
         Self {
             app,
             users,
-            frames: FrameLimit::new(None),
+            frames: FrameLimit::OFF,
             tap,
             peers,
             dynamodb,
@@ -124,6 +124,15 @@ impl World {
     /// Another process of the same function. It remembers nothing that this process has done.
     pub(crate) fn another_process(&self) -> App {
         self.process(None)
+    }
+
+    /// This process, or another one if `cold`.
+    pub(crate) fn warm_or(&self, cold: bool) -> App {
+        if cold {
+            self.another_process()
+        } else {
+            self.app.clone()
+        }
     }
 
     /// Another process, which keeps to `limits`.

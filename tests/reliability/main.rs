@@ -11,7 +11,6 @@
 )]
 
 mod checker;
-mod checker_tests;
 mod member;
 mod record;
 mod run;

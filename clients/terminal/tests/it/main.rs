@@ -4,5 +4,6 @@
 
 mod core;
 mod duties;
+mod ids;
 mod model;
 mod scenarios;

@@ -3,6 +3,8 @@
 //! The checker does not know how the server works, nor what the test does. It reads the frames of every client in the
 //! order of the record, and the stored log.
 
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 

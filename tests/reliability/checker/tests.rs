@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::checker::{Entry, Promises, violations};
+use super::{Entry, Promises, violations};
 use crate::record::{Event, What};
 
 type Logs = BTreeMap<String, Vec<Entry>>;

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
+use rand::{Rng, RngExt as _, SeedableRng as _};
 
 use crate::command::Command;
 use crate::event::Event;
@@ -131,7 +131,7 @@ pub enum Exit {
 /// The state machine.
 pub struct Core {
     settings: Settings,
-    rng: StdRng,
+    rng: Box<dyn Rng + Send>,
     rooms: Vec<Room>,
     /// The current room: text and commands without a room are about it.
     here: String,
@@ -159,8 +159,13 @@ impl Core {
     /// Makes a client that connects at the first `Tick`. `seed` must be unpredictable outside of tests: the ids of
     /// messages are derived from it.
     pub fn new(settings: Settings, seed: [u8; 32]) -> Self {
+        Self::with_rng(settings, Box::new(StdRng::from_seed(seed)))
+    }
+
+    /// Makes a client with another source of random numbers than a seed, as tests that compare clients need it.
+    pub fn with_rng(settings: Settings, rng: Box<dyn Rng + Send>) -> Self {
         let mut core = Self {
-            rng: StdRng::from_seed(seed),
+            rng,
             rooms: Vec::new(),
             here: settings.rooms.first().cloned().unwrap_or_default(),
             links: Vec::new(),
@@ -296,7 +301,7 @@ impl Core {
 }
 
 /// Returns an id that nobody else uses: 128 random bits.
-fn unique(rng: &mut StdRng) -> String {
+fn unique(rng: &mut dyn Rng) -> String {
     format!("{:032x}", rng.random::<u128>())
 }
 

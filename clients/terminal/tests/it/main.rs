@@ -6,4 +6,5 @@ mod core;
 mod duties;
 mod ids;
 mod model;
+mod player;
 mod scenarios;

@@ -47,7 +47,11 @@ impl TryRng for Even {
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
         self.count += 1;
         // Two numbers make an id: one holds the lower half of the count, and the other the upper half.
-        let half = if self.count.is_multiple_of(2) { 1 } else { 4096 };
+        let half = if self.count.is_multiple_of(2) {
+            1
+        } else {
+            4096
+        };
         Ok(self.bits | (self.count / 2 / half % 4096))
     }
 

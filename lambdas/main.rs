@@ -26,6 +26,8 @@ mod join;
 mod leave;
 #[path = "members/main.rs"]
 mod members;
+#[path = "personal/main.rs"]
+mod personal;
 #[path = "publish/main.rs"]
 mod publish;
 #[path = "signal/main.rs"]
@@ -51,6 +53,7 @@ async fn function(handler: &str) -> anyhow::Result<()> {
         "join" => join::main().await,
         "leave" => leave::main().await,
         "members" => members::main().await,
+        "personal" => personal::main().await,
         "publish" => publish::main().await,
         "signal" => signal::main().await,
         other => bail!(

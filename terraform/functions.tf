@@ -26,6 +26,7 @@ resource "aws_lambda_function" "main" {
       # A variable of the AWS SDK, so that the code sets no endpoint.
       contains(keys(each.value.access), "clients") ? { AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = local.management_endpoint } : {},
       local.identity && each.key != "authorize" ? { AUTH_MODE = "required" } : {},
+      local.identity && each.key != "authorize" && !var.direct_messages ? { DIRECT_MESSAGES = "off" } : {},
       each.key == "authorize" && nonsensitive(var.auth_secret != null) ? { AUTH_SECRET = var.auth_secret } : {},
       # Those that answer frames.
       contains(keys(local.answered_routes), each.key) ? { LIMITS = jsonencode(var.limits) } : {},

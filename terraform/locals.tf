@@ -12,7 +12,7 @@ locals {
   #   environment  more environment variables
   #   memory_mib, timeout_seconds
   #   package      zip with an executable `bootstrap`, if scripts/build.sh does not make the function from the folder
-  #   function     key of the entry whose function serves this route too: an alias, without any other attribute
+  #   function     key of the entry whose function serves this route too: an alias; only `share` may stand beside it
   #   mock         the frame that answers this route, without a function
   #   answer       false: the route has no response, so what the function returns is not sent and not metered
   #   share        the part of the stage's throttle that this route may use, between 0 and 1, so that a flood of its
@@ -36,7 +36,7 @@ locals {
     }
     publish = {
       route_key = "publish"
-      access = {
+      access = merge({
         # Which rooms the sender is in; whether a row still stands; all rows of a connection found dead, and their end.
         connections = ["Query", "GetItem", "DeleteItem"]
         room_index  = ["Query"]
@@ -45,7 +45,10 @@ locals {
         clients = ["POST", "GET", "DELETE"]
         # The tail of the room's log, and the message appended to it.
         messages = ["Query", "PutItem"]
-      }
+        },
+        # Whether the other user of a pair room wants messages of the sender.
+        local.identity ? { users = ["GetItem"] } : {},
+      )
       environment = { FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency) }
       # Memory buys processor. Below 1024 MiB a fan-out takes longer for about the same money, above it costs more and
       # is no faster: docs/performance.md has the table.
@@ -60,7 +63,8 @@ locals {
         # By which name the connection goes, and its row in the room, which is deleted again if the connection has ended
         # or is in too many rooms.
         # With identity also where the log stood, for a user that may not read what was said before.
-        connections = concat(["Query", "PutItem", "DeleteItem"], local.identity ? ["UpdateItem"] : [])
+        # And the row that stands for the membership of a pair room.
+        connections = concat(["Query", "PutItem", "DeleteItem"], local.identity ? ["UpdateItem", "GetItem"] : [])
         # GET tells whether the connection has ended while its row was written.
         clients = ["GET"]
         # The beginning of a log that is empty, and what has been missed of one that is not.
@@ -97,16 +101,40 @@ locals {
       route_key = "signal"
       share     = 0.1
       answer    = false
-      access = {
+      access = merge({
         # Which room the sender is in.
         connections = ["Query", "GetItem"]
         room_index  = ["Query"]
         # The members, and the sender itself where it is told an error.
         clients = ["POST"]
-      }
+        },
+        # Whether the other user of a pair room wants anything of the sender.
+        local.identity ? { users = ["GetItem"] } : {},
+      )
       environment = { LIVE_MAX_MEMBERS = tostring(var.live_max_members) }
     }
+    personal = {
+      route_key = "mark"
+      share     = 0.5
+      # Nobody has a mark or a block without a verified name.
+      access = local.identity ? {
+        # A mark; the marks; a block and its end; whether the other of a pair wants to hear of a mark.
+        users = ["UpdateItem", "Query", "PutItem", "DeleteItem", "GetItem"]
+        # A public mark is a member's. The index finds the user's other devices, and the members of the room.
+        connections = ["GetItem"]
+        room_index  = ["Query"]
+        clients     = ["POST"]
+      } : {}
+      environment = local.identity ? {
+        HISTORY_DAYS     = tostring(var.history_days)
+        LIVE_MAX_MEMBERS = tostring(var.live_max_members)
+      } : {}
+    }
     sendmessage = { route_key = "sendmessage", function = "publish" }
+    heads       = { route_key = "heads", function = "history", share = 0.5 }
+    marks       = { route_key = "marks", function = "personal", share = 0.5 }
+    block       = { route_key = "block", function = "personal", share = 0.1 }
+    unblock     = { route_key = "unblock", function = "personal", share = 0.1 }
     ping        = { route_key = "ping", mock = jsonencode({ type = "pong" }) }
     default     = { route_key = "$default", share = 0.1 } # mistakes alone arrive here
   }

@@ -164,6 +164,12 @@ variable "deletion_protection" {
   default     = false
 }
 
+variable "direct_messages" {
+  type        = bool
+  description = "Whether two verified users can write to each other in a room of their own. Without identity there are no such rooms."
+  default     = true
+}
+
 variable "fan_out_concurrency" {
   type        = number
   description = "Posts that one publish has in flight at most. More than 128 gain little and make cold starts slower."

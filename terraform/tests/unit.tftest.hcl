@@ -116,6 +116,11 @@ run "api" {
       history    = [500, 250]
       members    = [100, 50]
       signal     = [100, 50]
+      heads      = [500, 250]
+      mark       = [500, 250]
+      marks      = [500, 250]
+      block      = [100, 50]
+      unblock    = [100, 50]
       "$default" = [100, 50]
     }
     error_message = "a flood of one route must leave the rest of the stage's throttle to the others"
@@ -151,6 +156,11 @@ run "routes" {
       history     = "history"
       members     = "members"
       signal      = "signal"
+      heads       = "heads"
+      personal    = "mark"
+      marks       = "marks"
+      block       = "block"
+      unblock     = "unblock"
       ping        = "ping"
       default     = "$default"
     }
@@ -167,7 +177,8 @@ run "routes" {
   }
   assert {
     condition = toset(keys(aws_apigatewayv2_route_response.main)) == toset([
-      "publish", "sendmessage", "join", "leave", "history", "members", "ping", "default",
+      "publish", "sendmessage", "join", "leave", "history", "heads", "members", "personal", "marks", "block", "unblock", "ping",
+      "default",
     ])
     error_message = "routes that answer have a route response: without it no answer reaches the client; a signal is not answered"
   }
@@ -201,7 +212,7 @@ run "functions" {
 
   assert {
     condition = toset(keys(aws_lambda_function.main)) == toset([
-      "connect", "disconnect", "publish", "join", "leave", "history", "members", "signal", "default",
+      "connect", "disconnect", "publish", "join", "leave", "history", "members", "signal", "personal", "default",
     ])
     error_message = "neither an alias nor a mock has a function of its own"
   }
@@ -271,8 +282,11 @@ run "functions" {
         AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
         LIVE_MAX_MEMBERS                         = "100"
       }
+      personal = {
+        LIMITS = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+      }
       default = {
-        ACTIONS = "history,join,leave,members,ping,publish,sendmessage,signal"
+        ACTIONS = "block,heads,history,join,leave,mark,marks,members,ping,publish,sendmessage,signal,unblock"
         LIMITS  = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
       }
     })
@@ -294,6 +308,11 @@ run "permissions" {
       history     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/history"
       members     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/members"
       signal      = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/signal"
+      heads       = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/heads"
+      personal    = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/mark"
+      marks       = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/marks"
+      block       = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/block"
+      unblock     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/unblock"
       default     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/$default"
     }
     error_message = "a route whose permission is missing answers \"Internal server error\""
@@ -356,6 +375,9 @@ run "rights" {
         Connections = "dynamodb:Query,dynamodb:GetItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
         Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*"
+      }
+      personal = {
+        Logs = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
       }
       default = {
         Logs = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
@@ -726,16 +748,28 @@ run "identity_by_tokens" {
     error_message = "the authorizer may write its log, and nothing else"
   }
   assert {
-    condition = { for key in ["connect", "join"] : key => {
+    condition = { for key in ["connect", "join", "publish", "signal", "personal"] : key => {
       for statement in jsondecode(aws_iam_role_policy.function[key].policy).Statement : statement.Sid => join(",", statement.Action) if statement.Sid != "Logs"
       } } == {
       connect = { Connections = "dynamodb:PutItem,dynamodb:DeleteItem", RoomIndex = "dynamodb:Query", Users = "dynamodb:Query" }
       join = {
-        Connections = "dynamodb:Query,dynamodb:PutItem,dynamodb:DeleteItem,dynamodb:UpdateItem", Clients = "execute-api:ManageConnections"
+        Connections = "dynamodb:Query,dynamodb:PutItem,dynamodb:DeleteItem,dynamodb:UpdateItem,dynamodb:GetItem", Clients = "execute-api:ManageConnections"
         Messages    = "dynamodb:Query,dynamodb:PutItem", Users = "dynamodb:Query"
       }
+      publish = {
+        Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:DeleteItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
+        Messages    = "dynamodb:Query,dynamodb:PutItem", Users = "dynamodb:GetItem"
+      }
+      signal = {
+        Connections = "dynamodb:Query,dynamodb:GetItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
+        Users       = "dynamodb:GetItem"
+      }
+      personal = {
+        Connections = "dynamodb:GetItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
+        Users       = "dynamodb:UpdateItem,dynamodb:Query,dynamodb:PutItem,dynamodb:DeleteItem,dynamodb:GetItem"
+      }
     }
-    error_message = "with identity connect and join read bans, and connect counts the connections of the user"
+    error_message = "with identity connect and join read bans, connect counts the connections of the user, and personal, publish and signal have marks and blocks"
   }
   assert {
     condition = (
@@ -745,6 +779,18 @@ run "identity_by_tokens" {
       !contains(keys(aws_lambda_function.main["connect"].environment[0].variables), "ALLOWED_ORIGINS")
     )
     error_message = "with identity connect and join know the table of users"
+  }
+  assert {
+    condition = jsonencode(aws_lambda_function.main["personal"].environment[0].variables) == jsonencode({
+      CONNECTIONS_TABLE                        = "roomchat-prod-connections"
+      USERS_TABLE                              = "roomchat-prod-users"
+      AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+      AUTH_MODE                                = "required"
+      LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+      HISTORY_DAYS                             = "7"
+      LIVE_MAX_MEMBERS                         = "100"
+    })
+    error_message = "with identity personal knows where marks are kept, and for how long"
   }
   assert {
     condition = (

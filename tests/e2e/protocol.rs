@@ -79,7 +79,9 @@ fn hold(gateway: &Gateway, document: &str, first_line: usize, block: &[String]) 
                         600
                     };
                     ends_s = now_s() + seconds;
-                    let token = token(user, &rooms, seconds);
+                    // "alice's phone" is another connection of alice.
+                    let owner = user.split_once("'s ").map_or(user, |(owner, _)| owner);
+                    let token = token(owner, &rooms, seconds);
                     gateway.connect(&format!("/prod?room={room}&token={token}"))
                 }
                 None => gateway.join(rest, user),

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use thiserror::Error;
 
-use crate::protocol::{ErrorName, Failure, Grants, Name, NameError, Right};
+use crate::protocol::{ErrorName, Failure, Grants, Right};
+pub use crate::protocol::{UserError, check_user};
 
 /// The time after its token's end in which a connection still gets messages, in seconds: the leeway of the authorizer.
 pub const LEEWAY_S: i64 = 30;
@@ -24,7 +24,10 @@ pub enum Auth {
     #[default]
     Off,
     /// An authorizer stands before `$connect`; events without a verified user are refused.
-    Required,
+    Required {
+        /// True if two users have a room of their own.
+        direct_messages: bool,
+    },
 }
 
 /// The sender of an event.
@@ -58,8 +61,11 @@ impl Caller {
     pub fn new(auth: Auth, context: &HashMap<String, Value>) -> Self {
         match auth {
             Auth::Off => Self::Anyone,
-            Auth::Required => match Identity::new(context) {
-                Ok(identity) => Self::Verified(Box::new(identity)),
+            Auth::Required { direct_messages } => match Identity::new(context) {
+                Ok(mut identity) => {
+                    identity.grants.set_pairs(direct_messages);
+                    Self::Verified(Box::new(identity))
+                }
                 Err(why) => Self::Unverified(why),
             },
         }
@@ -106,7 +112,7 @@ impl Caller {
     /// Tells if the caller has `right` in `room`. Where identity is off, every caller has all rights but `moderate`.
     pub fn may(&self, right: Right, room: &str) -> bool {
         match self {
-            Self::Anyone => right != Right::Moderate,
+            Self::Anyone => right != Right::Moderate && !is_private(room),
             Self::Verified(identity) => identity.grants.allows(right, room, &identity.user),
             Self::Unverified(_) => false,
         }
@@ -118,11 +124,20 @@ impl Caller {
     ///
     /// `forbidden`, which names the right.
     pub fn check(&self, right: Right, room: &str) -> Result<(), Failure> {
-        if self.may(right, room) {
-            Ok(())
-        } else {
-            Err(Failure::forbidden(right, room))
+        match self {
+            _ if self.may(right, room) => Ok(()),
+            Self::Anyone if is_private(room) => Err(no_identity()),
+            _ => Err(Failure::forbidden(right, room)),
         }
+    }
+
+    /// The verified user of an action that needs one.
+    ///
+    /// # Errors
+    ///
+    /// `forbidden`, where identity is off.
+    pub fn verified(&self) -> Result<&str, Failure> {
+        self.user().ok_or_else(no_identity)
     }
 
     /// Limits the expiry time `at_s` of a row, in seconds since 1970: the row expires at most [`LEEWAY_S`] after the
@@ -163,33 +178,17 @@ impl Identity {
     }
 }
 
-/// Checks the name of a verified user. An identity provider has made it, so it may hold `|+=/~@` besides what a [`Name`]
-/// may hold.
-///
-/// # Errors
-///
-/// The first rule that the name breaks.
-pub fn check_user(user: &str) -> Result<(), UserError> {
-    if user.starts_with('@') {
-        return Err(NameError::Reserved.into());
-    }
-    if user.starts_with("system") {
-        return Err(UserError::System);
-    }
-    Name::parse(&user.replace(['|', '+', '=', '/', '~', '@'], "-"))?;
-    Ok(())
+/// Tells if a room belongs to a user or to two of them.
+fn is_private(room: &str) -> bool {
+    room.starts_with('@')
 }
 
-/// The rule that the name of a verified user breaks. The text completes "user …".
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum UserError {
-    /// A rule of all names.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// `system…`
-    #[error("must not begin with system, which is the backend")]
-    System,
+/// The failure of an action that needs a verified user, where identity is off.
+pub(crate) fn no_identity() -> Failure {
+    Failure::new(
+        ErrorName::Forbidden,
+        "this needs verified users, and this service does not verify names",
+    )
 }
 
 /// A time in seconds, as a string or as a number: API Gateway is not known to turn numbers of a context into strings in
@@ -213,8 +212,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const REQUIRED: Auth = Auth::Required {
+        direct_messages: true,
+    };
+
     fn caller(context: Value) -> Caller {
-        Caller::new(Auth::Required, &serde_json::from_value(context).unwrap())
+        Caller::new(REQUIRED, &serde_json::from_value(context).unwrap())
     }
 
     fn why(context: Value) -> String {
@@ -297,33 +300,6 @@ mod tests {
     }
 
     #[test]
-    fn a_user_may_hold_what_identity_providers_write() {
-        for user in [
-            "auth0|64f",
-            "a+b=c/d~e@example.com",
-            "guest-x",
-            "us-east-1:0a1b",
-            "日本語",
-        ] {
-            assert_eq!(check_user(user), Ok(()), "{user}");
-        }
-        for user in [
-            "",
-            "@a",
-            "a&b",
-            "a#b",
-            "a b",
-            "a*",
-            "system",
-            "system:x",
-            "x\u{202e}",
-            &"x".repeat(65),
-        ] {
-            assert!(check_user(user).is_err(), "{user}");
-        }
-    }
-
-    #[test]
     fn a_context_is_not_looked_at_where_identity_is_off() {
         let context = HashMap::from([("user".to_owned(), json!(5))]);
         let caller = Caller::new(Auth::Off, &context);
@@ -331,7 +307,28 @@ mod tests {
         assert!(caller.authenticate(0).is_ok() && caller.user().is_none());
         for right in Right::ALL {
             assert_eq!(caller.may(right, "any"), right != Right::Moderate);
+            assert!(!caller.may(right, "@alice&bob") && !caller.may(right, "@alice"));
         }
+        for refusal in [
+            caller.check(Right::Publish, "@alice&bob").unwrap_err(),
+            caller.verified().unwrap_err(),
+        ] {
+            assert_eq!(refusal.name, ErrorName::Forbidden);
+            assert!(refusal.message.contains("does not verify names"));
+        }
+    }
+
+    #[test]
+    fn a_pair_room_is_its_two_users_and_can_be_turned_off() {
+        let context = |user: &str| serde_json::from_value(json!({"user": user})).unwrap();
+        let caller =
+            |user, direct_messages| Caller::new(Auth::Required { direct_messages }, &context(user));
+        let publish = |caller: Caller| caller.may(Right::Publish, "@alice&bob");
+        assert!(publish(caller("alice", true)) && publish(caller("bob", true)));
+        assert!(!publish(caller("mallory", true)));
+        assert!(!publish(caller("alice", false)));
+        // The inbox holds more than conversations.
+        assert!(caller("alice", false).may(Right::History, "@alice"));
     }
 
     #[test]

@@ -9,8 +9,9 @@
 //! | `publish`, `sendmessage` | [`publish()`] | stores a message, delivers it to the other members and acknowledges it |
 //! | `join` | [`join()`] | makes the connection a member of another room, and returns the messages that it has missed there |
 //! | `leave` | [`leave()`] | ends a membership |
-//! | `history` | [`history()`] | reads a page of a room's log |
+//! | `history`, `heads` | [`history()`] | reads a page of a room's log, or where the logs of several rooms end |
 //! | `members` | [`members()`] | lists the users in a room |
+//! | `mark`, `marks`, `block`, `unblock` | [`personal()`] | how far a user has read, and from whom the user wants no messages |
 //! | `signal` | [`signal()`] | passes a signal, such as typing, to the other members; nothing is stored or answered |
 //! | `$default` | [`default()`] | answers everything else with an error frame that lists the actions |
 //!
@@ -47,6 +48,6 @@ mod actions;
 mod recent;
 
 pub use actions::{
-    App, FrameLimit, SignalLimit, Signals, connect, default, disconnect, history, join, leave,
-    members, publish, signal,
+    App, Desk, FrameLimit, SignalLimit, Signals, connect, default, disconnect, history, join,
+    leave, members, personal, publish, signal,
 };

@@ -79,14 +79,9 @@ impl MessagesTable {
             bail!("MESSAGES_PAGE_SIZE must be 1 or more");
         }
         let name = required(env, "MESSAGES_TABLE", "the name of the table of messages")?;
-        let days: i64 = number(env, "HISTORY_DAYS")?
-            .context("HISTORY_DAYS is not set: it must hold how many days messages are kept")?;
-        if !(1..=3_650).contains(&days) {
-            bail!("HISTORY_DAYS must be 1 to 3650, not {days}");
-        }
         Ok(Self {
             name,
-            retention_s: days * 24 * 3600,
+            retention_s: Retention::read(env)?.seconds,
             limits: RateLimits::read(env)?.and_then(|limits| limits.of_log()),
             page_size,
         })
@@ -164,6 +159,31 @@ impl RateLimits {
     }
 }
 
+/// The time for which messages and marks are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// `HISTORY_DAYS`, required, 1 to 3,650; here in seconds.
+    pub seconds: i64,
+}
+
+impl Retention {
+    /// Reads the variable.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectionsTable::read`].
+    pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
+        let days: i64 = number(env, "HISTORY_DAYS")?
+            .context("HISTORY_DAYS is not set: it must hold how many days messages are kept")?;
+        if !(1..=3_650).contains(&days) {
+            bail!("HISTORY_DAYS must be 1 to 3650, not {days}");
+        }
+        Ok(Self {
+            seconds: days * 24 * 3600,
+        })
+    }
+}
+
 /// The table of bans and revocations.
 #[derive(Debug, Clone)]
 pub struct UsersTable {
@@ -180,7 +200,7 @@ impl UsersTable {
     pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
         let name = match auth(env)? {
             Auth::Off => None,
-            Auth::Required => Some(required(
+            Auth::Required { .. } => Some(required(
                 env,
                 "USERS_TABLE",
                 "the name of the table of users",
@@ -304,8 +324,19 @@ impl Delivery {
 pub fn auth(env: Lookup<'_>) -> anyhow::Result<Auth> {
     match env("AUTH_MODE").as_deref() {
         None | Some("") => Ok(Auth::Off),
-        Some("required") => Ok(Auth::Required),
+        Some("required") => Ok(Auth::Required {
+            direct_messages: direct_messages(env)?,
+        }),
         Some(other) => bail!("AUTH_MODE must be \"required\" or not be set, not {other:?}"),
+    }
+}
+
+/// `DIRECT_MESSAGES`: `off` where two users have no room of their own.
+fn direct_messages(env: Lookup<'_>) -> anyhow::Result<bool> {
+    match env("DIRECT_MESSAGES").as_deref() {
+        None | Some("") => Ok(true),
+        Some("off") => Ok(false),
+        Some(other) => bail!("DIRECT_MESSAGES must be \"off\" or not be set, not {other:?}"),
     }
 }
 
@@ -436,7 +467,11 @@ mod tests {
         let auth_of = |value: &'static str| auth(&move |_: &str| Some(value.to_owned()));
         assert_eq!(auth(&env(&[])).unwrap(), Auth::Off);
         assert_eq!(auth_of("").unwrap(), Auth::Off);
-        assert_eq!(auth_of("required").unwrap(), Auth::Required);
+        let required = |direct_messages| Auth::Required { direct_messages };
+        let with = |value| [("AUTH_MODE", "required"), ("DIRECT_MESSAGES", value)];
+        assert_eq!(auth(&env(&with(""))).unwrap(), required(true));
+        assert_eq!(auth(&env(&with("off"))).unwrap(), required(false));
+        assert!(message(auth(&env(&with("no")))).starts_with("DIRECT_MESSAGES must be"));
         for wrong in ["Required", "on", "true", "off"] {
             assert!(
                 message(auth_of(wrong)).starts_with("AUTH_MODE must be"),

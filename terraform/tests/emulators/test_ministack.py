@@ -169,7 +169,7 @@ def test_a_conversation_by_wscat(chat):
     eve.type("hello?")
     eve.sees('"type":"error"')
     eve.type('{"action":"dance"}')
-    eve.sees('"name":"unknown_action"').sees("history, join, leave, members, ping, publish, sendmessage, signal")
+    eve.sees('"name":"unknown_action"').sees("block, heads, history, join, leave, mark, marks, members, ping, publish, sendmessage, signal, unblock")
     eve.type('{"action":"ping"}')
     eve.sees('{"type":"pong"}')
 
@@ -235,6 +235,7 @@ def behaviour(chat, expected=frozenset()):
                 "join": {"action": "join", "room": room, "history": 1},
                 "history of the only room": {"action": "history"},
                 "history of a named room": {"action": "history", "room": room},
+                "heads": {"action": "heads", "rooms": [room, second]},
                 "members of the only room": {"action": "members"},
                 "members of a named room": {"action": "members", "room": room},
                 # Last, because from here on the connection is in two rooms. It also begins a log.
@@ -290,7 +291,7 @@ NEEDED = {
     ("leave", "Connections", "dynamodb:DeleteItem"): {"leave a room"},
     ("history", "Connections", "dynamodb:Query"): {"history of the only room"},
     ("history", "Connections", "dynamodb:GetItem"): {"history of a named room"},
-    ("history", "Messages", "dynamodb:Query"): {"history of the only room", "history of a named room"},
+    ("history", "Messages", "dynamodb:Query"): {"history of the only room", "history of a named room", "heads"},
     ("members", "Connections", "dynamodb:Query"): {"members of the only room"},
     ("members", "Connections", "dynamodb:GetItem"): {"members of a named room"},
     ("members", "RoomIndex", "dynamodb:Query"): {"members of the only room", "members of a named room"},

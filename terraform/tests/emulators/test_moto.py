@@ -67,6 +67,11 @@ ROUTES = {
     "history": ("AWS_PROXY", ["$default"]),
     "members": ("AWS_PROXY", ["$default"]),
     "signal": ("AWS_PROXY", []),
+    "heads": ("AWS_PROXY", ["$default"]),
+    "mark": ("AWS_PROXY", ["$default"]),
+    "marks": ("AWS_PROXY", ["$default"]),
+    "block": ("AWS_PROXY", ["$default"]),
+    "unblock": ("AWS_PROXY", ["$default"]),
     "ping": ("MOCK", ["$default"]),
     "$default": ("AWS_PROXY", ["$default"]),
 }
@@ -164,7 +169,7 @@ def test_one_line_adds_a_route_with_all_it_needs(stack, moto):
     }
     default = moto.client("lambda").get_function(FunctionName="roomchat-prod-default")["Configuration"]
     assert default["Environment"]["Variables"] == {
-        "ACTIONS": "echo,history,join,leave,members,ping,publish,sendmessage,signal",
+        "ACTIONS": "block,echo,heads,history,join,leave,mark,marks,members,ping,publish,sendmessage,signal,unblock",
         "LIMITS": '{"burst":50,"frames_per_second":20,"per_room":200,"per_user":10,"window_seconds":5}',
     }
     stack.assert_no_drift()

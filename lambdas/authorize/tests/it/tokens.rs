@@ -671,7 +671,9 @@ async fn the_functions_read_the_context_back() {
             .all(Value::is_string)
     );
     let caller = Caller::new(
-        Auth::Required,
+        Auth::Required {
+            direct_messages: true,
+        },
         &serde_json::from_value(answer["context"].clone()).unwrap(),
     );
     let identity = caller.identity().unwrap();

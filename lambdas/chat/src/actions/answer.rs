@@ -7,8 +7,8 @@ use tokio::time::timeout_at;
 
 use super::frame_limit::{FrameLimit, Verdict};
 use crate::lambda::{Reply, Request, before};
-use crate::members::{Connections, Membership};
-use crate::protocol::{Correlation, ErrorName, Failure, Frame, Name, Right};
+use crate::members::{Connections, Membership, Personal};
+use crate::protocol::{Correlation, ErrorName, Failure, Frame, Name, Private, Right, inbox};
 
 /// Rooms that an error message lists at most.
 const ROOMS_LISTED: usize = 10;
@@ -130,13 +130,51 @@ pub(crate) async fn membership(
         return Ok(own);
     };
     request.caller.check(right, room.as_str())?;
+    // A room that belongs to the user has no rows of members: the row by which the user's connections are found will do.
+    let row = match request.caller.user() {
+        Some(user) if room.is_private() => inbox(user),
+        _ => room.to_string(),
+    };
     connections
-        .membership(sender, room.as_str(), now_s)
+        .membership(sender, &row, now_s)
         .await?
+        .map(|own| Membership {
+            room: room.to_string(),
+            ..own
+        })
         .ok_or_else(|| {
             let message = format!("this connection is not in the room {room}");
             Failure::new(ErrorName::NotAMember, message)
         })
+}
+
+/// Refuses a frame in a pair room whose other user wants nothing from the sender: one consistent GetItem, in pair rooms
+/// alone.
+///
+/// # Errors
+///
+/// `forbidden`; an error of the table.
+pub(crate) async fn wanted(
+    personal: &Personal,
+    request: &Request,
+    room: Option<&Name>,
+) -> Result<(), Failure> {
+    let private = room.and_then(|room| Private::of(room.as_str()));
+    let Some((user, other)) = request
+        .caller
+        .user()
+        .zip(private)
+        .and_then(|(user, room)| Some((user, room.other(user)?)))
+    else {
+        return Ok(());
+    };
+    if personal.blocks(other, user).await? {
+        return Err(Failure::new(
+            ErrorName::Forbidden,
+            "this user wants no messages from you",
+        ));
+    }
+    Ok(())
 }
 
 /// The failure for a connection without rows: it has left its last room, or its two hours are over.

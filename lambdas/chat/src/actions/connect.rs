@@ -6,8 +6,8 @@ use futures::future::{join, join_all, try_join_all};
 use futures::stream::StreamExt;
 
 use crate::lambda::{Reply, Request};
-use crate::members::{Connection, Connections, LIFETIME_S, Users, inbox};
-use crate::protocol::{Correlation, ErrorName, Failure, Name, Right, SUBPROTOCOL};
+use crate::members::{Connection, Connections, LIFETIME_S, Users};
+use crate::protocol::{Correlation, ErrorName, Failure, Name, Right, SUBPROTOCOL, inbox};
 use crate::settings::Handshakes;
 
 /// Answers a handshake: 200 accepts the client, 400 refuses its names, 401 and 403 its token, its user or its page, 429

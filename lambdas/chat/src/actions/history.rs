@@ -1,11 +1,17 @@
-//! `history`: pages of a room's log, backwards from the newest message or forwards from a position.
+//! `history`: pages of a room's log, backwards from the newest message or forwards from a position. `heads`: where the
+//! logs of several rooms end.
+
+use std::collections::BTreeMap;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::answer::{answer, membership};
 use super::frame_limit::FrameLimit;
+use crate::errors::TableError;
 use crate::lambda::{Reply, Request};
 use crate::log::{Direction, Log};
 use crate::members::Connections;
-use crate::protocol::{self, Failure, Frame, Right, render};
+use crate::protocol::{self, Failure, Frame, Head, Heads, Right, render};
 
 /// Messages of a page when the client gives no limit.
 const DEFAULT_LIMIT: usize = 50;
@@ -13,7 +19,13 @@ const DEFAULT_LIMIT: usize = 50;
 /// The most messages of a page.
 const MAX_LIMIT: usize = 100;
 
-/// Answers `history`, always with a frame: `history` or an `error`.
+/// The most rooms of one `heads`.
+const MAX_ROOMS: usize = 50;
+
+/// Logs of a `heads` that are read in parallel.
+const CONCURRENCY: usize = 16;
+
+/// Answers `history` and `heads`, always with a frame: of the same name, or an `error`.
 pub async fn history(
     connections: &Connections,
     log: &Log,
@@ -21,9 +33,45 @@ pub async fn history(
     request: &Request,
 ) -> Reply {
     answer(limit, request, async |frame| {
-        handle(connections, log, request, frame).await
+        match frame.action()?.as_deref() {
+            Some("heads") => heads(log, request, frame).await,
+            _ => handle(connections, log, request, frame).await,
+        }
     })
     .await
+}
+
+/// Reads where the logs end, without membership: whoever may join a room may know how much is said there.
+async fn heads(log: &Log, request: &Request, frame: &Frame<'_>) -> Result<String, Failure> {
+    let (id, rooms) = (frame.id()?, frame.rooms(MAX_ROOMS)?);
+    for room in &rooms {
+        request.caller.check(Right::Join, room)?;
+    }
+    let now_s = request.now_s();
+    let heads: BTreeMap<&str, Option<Head>> = stream::iter(&rooms)
+        .map(async |room| {
+            let newest = log.newest_row(room, now_s).await?;
+            let head = newest.map(|newest| Head {
+                n: newest.n(),
+                head: newest.seq,
+                epoch: newest.epoch,
+            });
+            Ok::<_, TableError>((room.as_str(), head))
+        })
+        .buffer_unordered(CONCURRENCY)
+        .try_collect()
+        .await?;
+    tracing::info!(
+        connection_id = request.connection_id,
+        request_id = request.request_id,
+        rooms = rooms.len(),
+        duration_ms = request.duration_ms(),
+        "heads read"
+    );
+    Ok(render(&Heads {
+        id: id.as_deref(),
+        heads,
+    }))
 }
 
 async fn handle(

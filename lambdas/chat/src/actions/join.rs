@@ -5,13 +5,15 @@ use std::time::Duration;
 use futures::future::{join as both, join3};
 use tokio::time::timeout;
 
-use super::answer::{answer, in_no_room};
+use super::answer::{answer, in_no_room, membership};
 use super::frame_limit::FrameLimit;
 use crate::delivery::ManagementApi;
 use crate::lambda::{Reply, Request};
 use crate::log::{Bounds, Direction, Log, Page};
 use crate::members::{Connection, Connections, LIFETIME_S, Membership, Users};
-use crate::protocol::{ErrorName, Failure, Frame, Joined, Name, Position, Right, render};
+use crate::protocol::{
+    ErrorName, Failure, Frame, Joined, Name, NameError, Position, Private, Right, render,
+};
 
 /// The most rooms of a connection: `$disconnect` must delete all its rows within seconds.
 const MAX_ROOMS: usize = 100;
@@ -47,13 +49,26 @@ async fn handle(
 ) -> Result<String, Failure> {
     let (id, room) = (frame.id()?, frame.this_room()?);
     let (since, history) = (frame.since()?, frame.count("history", 0, MAX_MESSAGES)?);
+    if let Some(Private::Inbox(_)) = Private::of(room.as_str()) {
+        // The service alone writes there, and the owner reads it with history.
+        return Err(Failure::bad_request(format!(
+            "room {}",
+            NameError::Reserved
+        )));
+    }
     request.caller.check(Right::Join, room.as_str())?;
 
     // The row is written before the log is read: a publish that appends after the head finds the row.
-    let own = connections
-        .memberships(&request.connection_id, request.now_s())
-        .await?;
-    let Member { own, is_new } = become_member(connections, request, &room, own).await?;
+    let Member { own, is_new } = if room.is_private() {
+        // The name says who is in it, so there is no row to write.
+        let own = membership(connections, request, Some(&room), Right::Join).await?;
+        Member { own, is_new: false }
+    } else {
+        let own = connections
+            .memberships(&request.connection_id, request.now_s())
+            .await?;
+        become_member(connections, request, &room, own).await?
+    };
 
     let room = room.as_str();
     let checked = async {

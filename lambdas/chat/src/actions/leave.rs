@@ -10,6 +10,7 @@ use crate::protocol::{Left, render};
 pub async fn leave(connections: &Connections, limit: &FrameLimit, request: &Request) -> Reply {
     answer(limit, request, async |frame| {
         let (id, room) = (frame.id()?, frame.this_room()?);
+        frame.shared_room()?;
         let room = room.as_str();
         connections.delete(&request.connection_id, room).await?;
         tracing::info!(

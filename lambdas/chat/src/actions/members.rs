@@ -32,7 +32,7 @@ async fn handle(
     request: &Request,
     frame: &Frame<'_>,
 ) -> Result<String, Failure> {
-    let (id, room, after) = (frame.id()?, frame.room()?, frame.after_user()?);
+    let (id, room, after) = (frame.id()?, frame.shared_room()?, frame.after_user()?);
     let limit = frame.count("limit", 1, MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     let room = membership(connections, request, room.as_ref(), Right::Join)
         .await?

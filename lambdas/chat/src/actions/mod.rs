@@ -2,6 +2,7 @@
 
 mod answer;
 mod connect;
+mod conversation;
 mod default;
 mod disconnect;
 mod frame_limit;
@@ -9,6 +10,7 @@ mod history;
 mod join;
 mod leave;
 mod members;
+mod personal;
 mod publish;
 mod signal;
 
@@ -20,5 +22,6 @@ pub use history::history;
 pub use join::join;
 pub use leave::leave;
 pub use members::members;
+pub use personal::{Desk, personal};
 pub use publish::{App, publish};
 pub use signal::{Signals, signal};

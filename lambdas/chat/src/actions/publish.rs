@@ -9,12 +9,13 @@ use std::time::Duration;
 use anyhow::anyhow;
 use aws_config::SdkConfig;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
-use futures::future::join;
+use futures::future::{join, try_join};
 use futures::stream::{self, StreamExt};
 use serde_json::value::RawValue;
 use tokio::time::timeout_at;
 
-use super::answer::{answer, membership};
+use super::answer::{answer, membership, wanted};
+use super::conversation::{announce, destination};
 use super::frame_limit::FrameLimit;
 use crate::aws;
 use crate::delivery::{ManagementApi, STOP_BEFORE_DEADLINE, fan_out};
@@ -22,12 +23,12 @@ use crate::errors::TableError;
 use crate::lambda::{Reply, Request, before};
 use crate::log::append::{Range, Stored};
 use crate::log::{Draft, Log, Tail};
-use crate::members::{Connections, Membership, confirm_and_prune};
+use crate::members::{Connections, Membership, Personal, confirm_and_prune};
 use crate::protocol::{
     Ack, ErrorName, Failure, Frame, MAX_MESSAGE_BYTES, Message, Name, Right, render,
 };
 use crate::recent::Recent;
-use crate::settings::{ConnectionsTable, Delivery, MessagesTable};
+use crate::settings::{ConnectionsTable, Delivery, MessagesTable, UsersTable};
 use crate::ulid;
 
 /// Connections whose rooms a process remembers: some 100 bytes each.
@@ -51,6 +52,8 @@ const ACK_BEFORE_DEADLINE: Duration = Duration::from_millis(200);
 pub struct App {
     /// The memberships.
     pub connections: Connections,
+    /// Who wants no messages from whom.
+    pub personal: Personal,
     /// The messages.
     pub log: Log,
     /// Posts to members.
@@ -68,11 +71,13 @@ impl App {
     pub fn new(
         config: &SdkConfig,
         table: ConnectionsTable,
+        users: UsersTable,
         history: MessagesTable,
         delivery: Delivery,
     ) -> Self {
         Self {
             connections: aws::connections(config, table),
+            personal: aws::personal(config, users),
             log: aws::log(config, history),
             management: aws::management_api(config, &delivery),
             delivery,
@@ -127,7 +132,7 @@ pub async fn publish(app: &App, request: &Request) -> Reply {
 }
 
 async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, Failure> {
-    let (data, id, room) = (frame.data()?, frame.id()?, frame.room()?);
+    let (data, id, room) = (frame.data()?, frame.id()?, destination(request, frame)?);
     if let Some(room) = &room {
         // Checked first, because the room is read in parallel with the membership.
         request.caller.check(Right::Publish, room.as_str())?;
@@ -150,10 +155,12 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         id: id.as_deref(),
         after,
         data: data.get(),
+        kind: None,
         exempt: request.caller.may(Right::Moderate, &sender.room),
         at: request.now_ms,
     };
     check_size(&draft, data)?;
+    let tail = announce(&app.log, request, draft.room, tail, stop).await?;
     let stored = app.log.append(&draft, range, tail, stop).await?;
 
     // The message is stored, so the answer is an ack from here on.
@@ -219,7 +226,11 @@ async fn authorize_and_read(
     range: Range,
 ) -> Result<(Membership, Room), Failure> {
     let connection_id = &request.connection_id;
-    let sender = membership(&app.connections, request, named.as_ref(), Right::Publish);
+    let sender = async {
+        let sender = membership(&app.connections, request, named.as_ref(), Right::Publish);
+        let (sender, ()) = try_join(sender, wanted(&app.personal, request, named.as_ref())).await?;
+        Ok::<_, Failure>(sender)
+    };
     let (sender, room) = match app.likely_room(connection_id, named.as_ref()) {
         Some(likely) => {
             let (sender, room) = join(sender, read_room(app, request, &likely, range)).await;
@@ -283,6 +294,7 @@ fn message(draft: &Draft<'_>, stored: &Stored, data: &RawValue) -> String {
         n: stored.n,
         id: draft.id,
         from: draft.user,
+        kind: draft.kind,
         data,
         received: stored.at / 1000,
         at: stored.at,

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
-use futures::future::ready;
+use futures::future::{ready, try_join};
 use futures::stream;
 use tokio::time::Instant;
 
-use super::answer::{attempt, membership};
+use super::answer::{attempt, membership, wanted};
 use super::frame_limit::SignalLimit;
 use crate::aws;
 use crate::delivery::{ManagementApi, Posted, fan_out};
 use crate::lambda::{Reply, Request};
-use crate::members::{Connections, Listed};
+use crate::members::{Connections, Listed, Personal};
 use crate::protocol::{self, ErrorName, Failure, Frame, Right, render};
 use crate::recent::Recent;
-use crate::settings::{ConnectionsTable, Delivery, Live};
+use crate::settings::{ConnectionsTable, Delivery, Live, UsersTable};
 
 /// Rooms whose members a process remembers: at most some 10 KB each, with 100 members.
 const ROOMS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(100).unwrap();
@@ -33,6 +33,7 @@ const PASS_FOR: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct Signals {
     connections: Connections,
+    personal: Personal,
     management: ManagementApi,
     delivery: Delivery,
     live: Live,
@@ -52,11 +53,13 @@ impl Signals {
     pub fn new(
         config: &SdkConfig,
         table: ConnectionsTable,
+        users: UsersTable,
         delivery: Delivery,
         live: Live,
     ) -> Self {
         Self {
             connections: aws::connections(config, table),
+            personal: aws::personal(config, users),
             management: aws::management_api(config, &delivery),
             delivery,
             live,
@@ -118,7 +121,8 @@ async fn handle(app: &Signals, request: &Request, frame: &Frame<'_>) -> Result<(
         let message = "this service passes no signals: they are turned off";
         return Err(Failure::new(ErrorName::RoomTooLarge, message));
     }
-    let sender = membership(&app.connections, request, room.as_ref(), Right::Publish).await?;
+    let sender = membership(&app.connections, request, room.as_ref(), Right::Publish);
+    let (sender, ()) = try_join(sender, wanted(&app.personal, request, room.as_ref())).await?;
     let members = app.members(request, &sender.room).await?;
     let wanted = members
         .into_iter()

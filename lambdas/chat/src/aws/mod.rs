@@ -21,7 +21,7 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::delivery::ManagementApi;
 use crate::log::Log;
-use crate::members::{Connections, Users};
+use crate::members::{Connections, Personal, Users};
 use crate::settings::{self, ConnectionsTable, Delivery, MessagesTable, UsersTable};
 
 mod roots;
@@ -83,6 +83,11 @@ pub fn connections(config: &SdkConfig, table: ConnectionsTable) -> Connections {
 /// The table of users.
 pub fn users(config: &SdkConfig, table: UsersTable) -> Users {
     Users::new(dynamodb(config), table)
+}
+
+/// The marks and blocks in the table of users.
+pub fn personal(config: &SdkConfig, table: UsersTable) -> Personal {
+    Personal::new(dynamodb(config), table)
 }
 
 /// The table of messages.

@@ -269,9 +269,12 @@ mod tests {
         let event: Event = serde_json::from_value(event).unwrap();
         let caller = |auth| Request::new(event.clone(), 0, auth).unwrap().caller;
         assert_eq!(caller(Auth::Off), Caller::Anyone);
-        assert_eq!(caller(Auth::Required).user(), Some("alice"));
+        let required = Auth::Required {
+            direct_messages: true,
+        };
+        assert_eq!(caller(required).user(), Some("alice"));
         let none = json!({"requestContext": context("MESSAGE")});
-        let none = Request::new(serde_json::from_value(none).unwrap(), 0, Auth::Required);
+        let none = Request::new(serde_json::from_value(none).unwrap(), 0, required);
         assert!(matches!(none.unwrap().caller, Caller::Unverified(_)));
     }
 

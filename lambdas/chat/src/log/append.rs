@@ -175,6 +175,8 @@ pub struct Sent {
     pub user: String,
     /// The client's own id of the message.
     pub id: Option<String>,
+    /// Whether it is an ordinary message, and not an entry that changes one.
+    pub ordinary: bool,
     /// A hash of the data, for a message with an `id`.
     pub hash: Option<String>,
     /// The client has seen everything up to this number, so no copy is at or below it.
@@ -289,7 +291,7 @@ impl Append {
             Outcome::Written if slot.genesis => Step::Put(Slot {
                 seq: slot.seq + 1,
                 genesis: false,
-                n: slot.n + 1,
+                n: slot.n + u64::from(self.sent.ordinary),
                 ..slot.clone()
             }),
             Outcome::Written => Step::Done(Stored {
@@ -325,7 +327,10 @@ impl Append {
     }
 
     fn after(&self, tail: &Header) -> Slot {
-        following(tail, &self.nonce, self.now_s(), false)
+        Slot {
+            n: ordinary_before(tail, self.now_s()) + u64::from(self.sent.ordinary),
+            ..following(tail, &self.nonce, self.now_s(), false)
+        }
     }
 
     /// A copy was written by this invocation, or by an earlier one for the same id and data of the same user. A row
@@ -472,7 +477,16 @@ pub(super) fn following(tail: &Header, epoch: &str, now_s: i64, genesis: bool) -
         epoch: if expired { epoch } else { &tail.epoch }.to_owned(),
         expires_from: tail.expires_at,
         genesis,
-        n: if expired { 0 } else { tail.n() } + u64::from(!genesis),
+        n: ordinary_before(tail, now_s) + u64::from(!genesis),
+    }
+}
+
+/// The number of ordinary messages of the epoch of the row after `tail`, without that row.
+fn ordinary_before(tail: &Header, now_s: i64) -> u64 {
+    if tail.is_expired(now_s + EXPIRY_MARGIN_S) {
+        0
+    } else {
+        tail.n()
     }
 }
 

@@ -3,8 +3,9 @@
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use futures::future::try_join;
 
-use super::append::{Outcome, Slot, following};
+use super::append::{Outcome, Range, Slot, following};
 use super::row::Header;
+use super::tail::Tail;
 use super::{Log, header};
 use crate::errors::TableError;
 use crate::protocol::Position;
@@ -61,6 +62,13 @@ impl Log {
         }
     }
 
+    /// The newest row of a room's log: one consistent Query of one row. None for a log without rows, and when all have
+    /// expired.
+    pub async fn newest_row(&self, room: &str, now_s: i64) -> Result<Option<Header>, TableError> {
+        let newest = self.query(room, "room = :room").scan_index_forward(false);
+        Ok(one(newest).await?.filter(|row| !row.is_expired(now_s)))
+    }
+
     /// The bounds of a room's log, which is begun if no row is left: a member that joins then knows the epoch of the next
     /// message. Only such a room costs a conditional PutItem.
     pub async fn begun(&self, room: &str, now_ms: i64) -> Result<Bounds, TableError> {
@@ -97,6 +105,42 @@ impl Log {
                 }
                 Err(error) if tries == BEGINNINGS => return Err(error),
                 Err(_) => {}
+            }
+        }
+    }
+
+    /// The epoch of the next message, if no ordinary message of it is stored yet. A log is begun if the message would begin
+    /// an epoch: then a conditional PutItem. `tail` ends with the newest row; the tail of now is returned too.
+    pub async fn silent(
+        &self,
+        room: &str,
+        mut tail: Tail,
+        now_ms: i64,
+    ) -> Result<(Tail, Option<String>), TableError> {
+        let (nonce, now_s) = (ulid(now_ms), now_ms / 1000);
+        let mut tries = 0;
+        loop {
+            let slot = match tail.newest() {
+                None => Slot::genesis(&nonce),
+                Some(newest) => {
+                    let slot = following(newest, &nonce, now_s, true);
+                    if slot.epoch == newest.epoch {
+                        let epoch = (newest.n() == 0).then_some(slot.epoch);
+                        return Ok((tail, epoch));
+                    }
+                    slot
+                }
+            };
+            let row = self.row(room, now_ms, None, &slot, &nonce);
+            let put = self.put(&row).await;
+            tries += 1;
+            match put {
+                Ok(Outcome::Written) => tail.push(row.header()),
+                Ok(Outcome::Taken(winner)) => tail.push(winner),
+                Err(error) if tries == BEGINNINGS => return Err(error),
+                Ok(Outcome::Unknown) | Err(_) => {
+                    tail = self.tail(room, Range::Tail, now_ms).await?;
+                }
             }
         }
     }

@@ -72,6 +72,8 @@ pub struct Draft<'a> {
     pub after: Option<u64>,
     /// The payload, JSON text.
     pub data: &'a str,
+    /// The kind of the entry; none for an ordinary message.
+    pub kind: Option<&'a str>,
     /// True if the limit per user does not apply to the sender.
     pub exempt: bool,
     /// The time when the message was received, in milliseconds since 1970.
@@ -217,6 +219,7 @@ impl Log {
         let sent = Sent {
             user: draft.user.to_owned(),
             id: draft.id.map(str::to_owned),
+            ordinary: draft.kind.is_none(),
             hash: hash.clone(),
             after: draft.after,
             at: draft.at,
@@ -314,6 +317,7 @@ impl Log {
             hash: None,
             user: message.map(|message| message.user),
             data: message.map(|message| message.data),
+            kind: message.and_then(|message| message.kind),
             at,
             expires_at: slot.expires_from.max(at / 1000 + self.retention_s),
             nonce,

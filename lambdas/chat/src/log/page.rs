@@ -182,6 +182,10 @@ impl Reading<'_> {
     ) -> Result<(Header, Option<Box<RawValue>>), TableError> {
         const DOING: &str = "reading the log";
         let data = data(DOING, &mut item)?;
+        let kind = match item.remove("kind") {
+            Some(AttributeValue::S(kind)) => Some(kind),
+            _ => None,
+        };
         let row = header(DOING, item)?;
         let counts = !row.is_expired(self.now_s) && Some(row.epoch.as_str()) == self.epoch;
         let message = match (&row.user, &data) {
@@ -193,6 +197,7 @@ impl Reading<'_> {
                     n: row.n(),
                     id: row.id.as_deref(),
                     from: user,
+                    kind: kind.as_deref(),
                     data,
                     received: row.at / 1000,
                     at: row.at,

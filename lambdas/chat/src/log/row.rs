@@ -62,6 +62,8 @@ pub(super) struct Row<'a> {
     pub(super) user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) data: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<&'a str>,
     pub(super) at: i64,
     pub(super) expires_at: i64,
     pub(super) nonce: &'a str,

@@ -18,16 +18,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::errors::TableError;
-use crate::protocol::Position;
+use crate::protocol::{Position, Private, inbox};
 use crate::settings;
 
 /// The index that lists the members of a room.
 pub const ROOM_INDEX: &str = "room-index";
-
-/// The partition of [`ROOM_INDEX`] that lists a verified user's connections. No room has such a name.
-pub fn inbox(user: &str) -> String {
-    format!("{INBOX}{user}")
-}
 
 const INBOX: char = '@';
 
@@ -250,22 +245,24 @@ impl Connections {
     ) -> Result<Option<Vec<Listed>>, TableError> {
         const DOING: &str = "reading the room's members";
         let enough = i32::try_from(most.saturating_add(1)).unwrap_or(i32::MAX);
-        let mut rows = self
-            .index(room, now_s)
-            .projection_expression("connectionId, #user")
-            .expression_attribute_names("#user", "user")
-            .limit(self.page_size.map_or(enough, |size| size.min(enough)))
-            .into_paginator()
-            .items()
-            .send();
         let mut listed = Vec::new();
-        while let Some(row) = rows.next().await {
-            if listed.len() == most {
-                return Ok(None);
+        for partition in partitions(room) {
+            let mut rows = self
+                .index(&partition, now_s)
+                .projection_expression("connectionId, #user")
+                .expression_attribute_names("#user", "user")
+                .limit(self.page_size.map_or(enough, |size| size.min(enough)))
+                .into_paginator()
+                .items()
+                .send();
+            while let Some(row) = rows.next().await {
+                if listed.len() == most {
+                    return Ok(None);
+                }
+                let row = row.map_err(|error| TableError::new(DOING, &error))?;
+                let row = serde_dynamo::from_item(row);
+                listed.push(row.map_err(|error| TableError::unreadable(DOING, &error))?);
             }
-            let row = row.map_err(|error| TableError::new(DOING, &error))?;
-            let row = serde_dynamo::from_item(row);
-            listed.push(row.map_err(|error| TableError::unreadable(DOING, &error))?);
         }
         Ok(Some(listed))
     }
@@ -282,8 +279,21 @@ impl Connections {
             .expression_attribute_values(":now", AttributeValue::N(now_s.to_string()))
     }
 
-    /// One attribute of the rows of a room.
+    /// One attribute of the rows of a room, of all its partitions in parallel.
     fn room_index(
+        &self,
+        room: &str,
+        now_s: i64,
+        attribute: &'static str,
+    ) -> impl Stream<Item = Result<Vec<String>, TableError>> + use<> {
+        let partitions = partitions(room).into_iter();
+        stream::select_all(
+            partitions.map(|partition| Box::pin(self.partition(&partition, now_s, attribute))),
+        )
+    }
+
+    /// One attribute of the rows of a partition of the index.
+    fn partition(
         &self,
         room: &str,
         now_s: i64,
@@ -360,6 +370,15 @@ impl Connections {
             .expression_attribute_values(":id", AttributeValue::S(connection_id.to_owned()))
             .consistent_read(true)
             .set_limit(self.page_size)
+    }
+}
+
+/// The partitions of the index in which the connections of a room stand. Nobody joins a room of two users: its connections
+/// are those of the two.
+fn partitions(room: &str) -> Vec<String> {
+    match Private::of(room) {
+        Some(private) => private.users().into_iter().flatten().map(inbox).collect(),
+        None => vec![room.to_owned()],
     }
 }
 

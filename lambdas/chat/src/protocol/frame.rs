@@ -1,6 +1,6 @@
 //! The frames of clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -94,7 +94,7 @@ impl<'a> Frame<'a> {
         let Some(room) = self.text("room")? else {
             return Ok(None);
         };
-        Name::parse(&room)
+        Name::of_any_room(&room)
             .map(Some)
             .map_err(|error| Failure::bad_request(format!("room {error}")))
     }
@@ -153,6 +153,78 @@ impl<'a> Frame<'a> {
             .ok_or_else(|| Failure::bad_request("room is missing"))
     }
 
+    /// The field `room`, where only a room that has members will do.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` as for [`Self::room`], and when the room belongs to a user or to two of them.
+    pub fn shared_room(&self) -> Result<Option<Name>, Failure> {
+        let room = self.room()?;
+        if room.as_ref().is_some_and(Name::is_private) {
+            return Err(Failure::bad_request(
+                "room must not begin with @: nobody joins or leaves such a room, and it has no list of members",
+            ));
+        }
+        Ok(room)
+    }
+
+    /// The field `rooms`: 1 to `most` rooms, each once.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is not a list of names that rooms can have.
+    pub fn rooms(&self, most: usize) -> Result<BTreeSet<String>, Failure> {
+        let count = || {
+            Failure::bad_request(format!(
+                "rooms must be a list of 1 to {most} names of rooms"
+            ))
+        };
+        let raw = self.fields.get("rooms").ok_or_else(count)?;
+        let names: Vec<String> = serde_json::from_str(raw.get()).map_err(|_| count())?;
+        if !(1..=most).contains(&names.len()) {
+            return Err(count());
+        }
+        for name in &names {
+            Name::of_any_room(name)
+                .map_err(|error| Failure::bad_request(format!("rooms: {name:?} {error}")))?;
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    /// The fields `epoch`, `seq` and `n` of a mark.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when one of them is missing or cannot be that of a message.
+    pub fn read_up_to(&self) -> Result<(Position, u64), Failure> {
+        let wrong = |text: &str| Failure::bad_request(text.to_owned());
+        let epoch = self
+            .word("epoch", MAX_ID_CHARS)?
+            .ok_or_else(|| wrong("epoch is missing"))?;
+        let seq = self.number("seq")?.ok_or_else(|| wrong("seq is missing"))?;
+        let n = self
+            .number("n")?
+            .ok_or_else(|| wrong("n is missing: it is the n of the message with this seq"))?;
+        if n > seq {
+            return Err(wrong("n must be at most seq"));
+        }
+        Ok((Position { epoch, seq }, n))
+    }
+
+    /// The field `public` of a mark.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is not true or false.
+    pub fn public(&self) -> Result<bool, Failure> {
+        let Some(raw) = self.fields.get("public") else {
+            return Ok(false);
+        };
+        serde_json::from_str::<Option<bool>>(raw.get())
+            .map(|public| public.unwrap_or(false))
+            .map_err(|_| Failure::bad_request("public must be true or false"))
+    }
+
     /// The field `after`: the client has seen every message up to this number.
     ///
     /// # Errors
@@ -160,6 +232,16 @@ impl<'a> Frame<'a> {
     /// `bad_request` when it is not a whole number of 0 or more.
     pub fn after(&self) -> Result<Option<u64>, Failure> {
         self.number("after")
+    }
+
+    /// The field `user`: the user that the frame is about.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is missing, or not a string.
+    pub fn this_user(&self) -> Result<String, Failure> {
+        self.text("user")?
+            .ok_or_else(|| Failure::bad_request("user is missing"))
     }
 
     /// The field `after` of a list of users: the last user of the page before.
@@ -358,7 +440,8 @@ mod tests {
             ("room", r#"{"room":7}"#.to_owned()),
             ("room holds a lone", r#"{"room":"\udfff"}"#.to_owned()),
             ("room", r#"{"room":""}"#.to_owned()),
-            ("room", r#"{"room":"@x"}"#.to_owned()),
+            ("room", r#"{"room":"@x y"}"#.to_owned()),
+            ("room", r#"{"room":"@bob&alice"}"#.to_owned()),
         ] {
             let frame = frame(&text);
             let message = if field.starts_with("id") {
@@ -464,7 +547,7 @@ mod tests {
                 return Ok(());
             };
             prop_assert_eq!(raw.get(), &data);
-            let message = Message { room: "r", seq: 1, epoch: "E", n: 1, id: None, from: "u", data: raw, received: 1, at: 1 };
+            let message = Message { room: "r", seq: 1, epoch: "E", n: 1, id: None, from: "u", kind: None, data: raw, received: 1, at: 1 };
             let expected = format!(
                 r#"{{"type":"message","room":"r","seq":1,"epoch":"E","n":1,"from":"u","data":{data},"received":1,"at":1}}"#
             );

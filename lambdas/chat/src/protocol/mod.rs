@@ -7,6 +7,7 @@ mod failure;
 mod frame;
 mod ijson;
 mod names;
+mod private;
 mod reply;
 mod rights;
 
@@ -14,8 +15,14 @@ use serde::Serialize;
 
 pub use failure::{ErrorName, Failure};
 pub use frame::{Correlation, Frame, MAX_ID_CHARS, MAX_KIND_CHARS, MAX_SMALL_BYTES, Position};
-pub use names::{DEFAULT_ROOM, MAX_BYTES, MAX_CHARS, MAX_MARKS, Name, NameError};
-pub use reply::{Ack, History, Joined, Left, Member, Members, Message, Signal};
+pub use names::{
+    DEFAULT_ROOM, MAX_BYTES, MAX_CHARS, MAX_MARKS, Name, NameError, UserError, check_user,
+};
+pub use private::{Private, inbox, pair};
+pub use reply::{
+    Ack, Done, Head, Heads, History, Joined, Left, Marks, Member, Members, Message, ReadUpTo,
+    Signal,
+};
 pub use rights::{Grants, GrantsError, MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_STARS, Right};
 
 /// The WebSocket subprotocol. The handshake of a client that offers it selects it.
@@ -27,7 +34,7 @@ pub const SUBPROTOCOL: &str = "roomchat.v1";
 pub const MAX_FRAME_BYTES: usize = 131_072;
 
 /// The most bytes of messages in a frame that holds several. The rest of the frame is names, positions and the id of the
-/// frame that it answers: 0.8 KB at most.
+/// frame that it answers: less than 1 KB.
 pub const MAX_PAGE_BYTES: usize = MAX_FRAME_BYTES - 1_024;
 
 /// The longest `message` frame, in bytes: a page with nothing else holds it.
@@ -38,7 +45,7 @@ const EXAMPLE: &str = r#"to say something, send {"action":"publish","data":"hi"}
 
 /// A server frame as text.
 pub fn render(frame: &impl Serialize) -> String {
-    // Serialising fails only for maps with keys that are no strings, and no frame holds a map.
+    // Serialising fails only for maps with keys that are no strings, and no frame holds such a map.
     serde_json::to_string(frame).unwrap_or_default()
 }
 

@@ -14,6 +14,8 @@ use thiserror::Error;
 use unicode_normalization::char::is_combining_mark;
 use unicode_normalization::is_nfc;
 
+use super::private::{Private, pair};
+
 /// The room of a connection that names none.
 pub const DEFAULT_ROOM: &str = "lobby";
 
@@ -62,6 +64,14 @@ pub enum NameError {
     /// More than [`MAX_MARKS`] combining marks in a row.
     #[error("must not hold more than {MAX_MARKS} combining marks in a row")]
     TooManyMarks,
+    /// The pair room of a user with itself.
+    #[error("must name two users")]
+    PairOfOne,
+    /// The pair room of two users in the wrong order.
+    #[error(
+        "must name its two users in order of code points: send the two names the other way round"
+    )]
+    PairOrder,
     /// Another encoding of the same text.
     #[error("must be in Unicode normalization form NFC (in JavaScript: name.normalize(\"NFC\"))")]
     NotNfc,
@@ -109,6 +119,19 @@ impl Name {
         Ok(Self(raw.to_owned()))
     }
 
+    /// Checks the name of a room that may belong to a user, or to two of them.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the name breaks.
+    pub(super) fn of_any_room(raw: &str) -> Result<Self, NameError> {
+        if raw.starts_with('@') {
+            Private::parse(raw)?;
+            return Ok(Self(raw.to_owned()));
+        }
+        Self::parse(raw)
+    }
+
     /// The room of a connection that names none.
     pub fn default_room() -> Self {
         Self(DEFAULT_ROOM.to_owned())
@@ -120,6 +143,16 @@ impl Name {
         const ALPHABET: &[u8] = b"23456789abcdefghjkmnpqrstuvwxyz";
         let tail = (0..6).map(|_| char::from(ALPHABET[rand::random_range(0..ALPHABET.len())]));
         Self("guest-".chars().chain(tail).collect())
+    }
+
+    /// The room of two verified users.
+    pub fn pair(one: &str, other: &str) -> Self {
+        Self(pair(one, other))
+    }
+
+    /// Tells if the room belongs to a user, or to two of them.
+    pub fn is_private(&self) -> bool {
+        self.0.starts_with('@')
     }
 
     /// The name as text.
@@ -166,6 +199,41 @@ fn code_point(c: char) -> String {
     format!("U+{:04X}", u32::from(c))
 }
 
+/// Checks the name of a verified user. An identity provider has made it, so it may hold `|+=/~@` besides what a [`Name`]
+/// may hold.
+///
+/// # Errors
+///
+/// The first rule that the name breaks.
+pub fn check_user(user: &str) -> Result<(), UserError> {
+    if user.starts_with('@') {
+        return Err(NameError::Reserved.into());
+    }
+    if user.starts_with("system") {
+        return Err(UserError::System);
+    }
+    if user == "audit" {
+        return Err(UserError::Audit);
+    }
+    Name::parse(&user.replace(['|', '+', '=', '/', '~', '@'], "-"))?;
+    Ok(())
+}
+
+/// The rule that the name of a verified user breaks. The text completes "user …".
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum UserError {
+    /// A rule of all names.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// `system…`
+    #[error("must not begin with system, which is the backend")]
+    System,
+    /// The room of the audit would be this user's inbox.
+    #[error("must not be audit, which is a room of the service")]
+    Audit,
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::LazyLock;
@@ -181,6 +249,34 @@ mod tests {
         let (regex, _) = after.split_once("\n```").unwrap();
         Regex::new(regex).unwrap()
     });
+
+    #[test]
+    fn a_user_may_hold_what_identity_providers_write() {
+        for user in [
+            "auth0|64f",
+            "a+b=c/d~e@example.com",
+            "guest-x",
+            "us-east-1:0a1b",
+            "日本語",
+        ] {
+            assert_eq!(check_user(user), Ok(()), "{user}");
+        }
+        for user in [
+            "",
+            "@a",
+            "a&b",
+            "a#b",
+            "a b",
+            "a*",
+            "system",
+            "system:x",
+            "audit",
+            "x\u{202e}",
+            &"x".repeat(65),
+        ] {
+            assert!(check_user(user).is_err(), "{user}");
+        }
+    }
 
     #[test]
     fn names_people_use_are_accepted() {

@@ -1,5 +1,7 @@
 //! The frames that the service sends, all but errors.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -20,6 +22,9 @@ pub struct Message<'a> {
     pub id: Option<&'a str>,
     /// The sender.
     pub from: &'a str,
+    /// The kind of the entry; absent for an ordinary message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'a str>,
     /// The payload, byte for byte as it was sent.
     pub data: &'a RawValue,
     /// The time of its receipt, in seconds since 1970.
@@ -75,6 +80,70 @@ pub struct Signal<'a> {
     pub data: Option<&'a RawValue>,
     /// The time of its receipt, in milliseconds since 1970.
     pub at: i64,
+}
+
+/// The data of the signal `read`: how far a user has read.
+#[derive(Debug, Serialize)]
+pub struct ReadUpTo<'a> {
+    /// The epoch of the numbers.
+    pub epoch: &'a str,
+    /// The last message that the user has read.
+    pub seq: u64,
+    /// The number of ordinary messages of the epoch up to this one.
+    pub n: u64,
+}
+
+/// The answer to an action that stores no message: it is done.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "ack")]
+pub struct Done<'a> {
+    /// The client's id of the frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
+    /// The room that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room: Option<&'a str>,
+    /// The user that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<&'a str>,
+    /// The time of its receipt, in milliseconds since 1970.
+    pub at: i64,
+}
+
+/// How far a user has read, by room.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "marks")]
+pub struct Marks<'a, T> {
+    /// The client's id of the frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
+    /// The marks, in order of the rooms.
+    pub marks: &'a BTreeMap<String, T>,
+    /// True when there are marks of rooms that come after these. Absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+}
+
+/// Where the logs of several rooms end.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "heads")]
+pub struct Heads<'a> {
+    /// The client's id of the frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
+    /// The end of each log, in order of the rooms; null where a room has none.
+    pub heads: BTreeMap<&'a str, Option<Head>>,
+}
+
+/// The end of a log.
+#[derive(Debug, Serialize)]
+pub struct Head {
+    /// The epoch of the numbers.
+    pub epoch: String,
+    /// The newest message.
+    pub head: u64,
+    /// The number of ordinary messages of the epoch.
+    pub n: u64,
 }
 
 /// The connection is in the room, and gets every message after `head`.

@@ -6,7 +6,7 @@
 //! the pattern with fewer stars decides, then the pattern that sorts first by code point. Rights do not add up, and an
 //! empty list forbids everything.
 //!
-//! A room whose name begins with `@` is never granted by a pattern.
+//! A room whose name begins with `@` is never granted by a pattern: its name says who may use it, see [`Private`].
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 use thiserror::Error;
+
+use super::private::Private;
 
 /// The most patterns of one user.
 pub const MAX_PATTERNS: usize = 32;
@@ -74,7 +76,12 @@ impl Serialize for Right {
 /// The rights of one user, by pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Grants(BTreeMap<String, Vec<Right>>);
+pub struct Grants {
+    patterns: BTreeMap<String, Vec<Right>>,
+    /// True if two users have a room of their own.
+    #[serde(skip)]
+    pairs: bool,
+}
 
 /// The rule that grants break. The text completes "rooms …".
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -101,7 +108,7 @@ impl Grants {
     /// The rights of a user whose token grants no rooms itself: all but `moderate`, in every room.
     pub fn everywhere() -> Self {
         let rights = vec![Right::Join, Right::History, Right::Publish];
-        Self(BTreeMap::from([("*".to_owned(), rights)]))
+        Self::of(BTreeMap::from([("*".to_owned(), rights)]))
     }
 
     /// Reads a JSON text.
@@ -138,25 +145,40 @@ impl Grants {
                 .map(|name| Right::parse(name).ok_or(GrantsError::Right));
             checked.insert(pattern, rights.collect::<Result<_, _>>()?);
         }
-        Ok(Self(checked))
+        Ok(Self::of(checked))
+    }
+
+    fn of(patterns: BTreeMap<String, Vec<Right>>) -> Self {
+        Self {
+            patterns,
+            pairs: true,
+        }
+    }
+
+    /// Says if two users have a room of their own.
+    pub fn set_pairs(&mut self, pairs: bool) {
+        self.pairs = pairs;
     }
 
     /// Tells if no right is granted in any room.
     pub fn is_empty(&self) -> bool {
-        self.0.values().all(Vec::is_empty)
+        self.patterns.values().all(Vec::is_empty)
     }
 
     /// Tells if `user` has `right` in `room`.
     pub fn allows(&self, right: Right, room: &str, user: &str) -> bool {
-        !room.starts_with('@')
-            && self
-                .deciding(room, user)
-                .is_some_and(|(_, rights)| rights.contains(&right))
+        if room.starts_with('@') {
+            let private = Private::of(room);
+            let is_off = !self.pairs && matches!(private, Some(Private::Pair(..)));
+            return !is_off && private.is_some_and(|private| private.allows(right, user));
+        }
+        self.deciding(room, user)
+            .is_some_and(|(_, rights)| rights.contains(&right))
     }
 
     /// The pattern that decides for `room`, and what it grants.
     pub fn deciding(&self, room: &str, user: &str) -> Option<(&str, &[Right])> {
-        let matching = self.0.iter().filter_map(|(written, rights)| {
+        let matching = self.patterns.iter().filter_map(|(written, rights)| {
             // A user's name holds no star.
             let pattern = written.replace(SUB, user);
             matches(&pattern, room).then(|| {
@@ -244,9 +266,23 @@ mod tests {
     fn a_reserved_room_is_granted_by_nothing() {
         let grants = grants(r#"{"*":["join","moderate"],"@alice":["join"],"@*":["join"]}"#);
         for right in Right::ALL {
-            assert!(!grants.allows(right, "@alice", "alice"));
+            assert!(!grants.allows(right, "@alice", "mallory"));
+            assert!(!grants.allows(right, "@alice&bob", "mallory"));
             assert!(!grants.allows(right, "@audit", "alice"));
+            assert!(!grants.allows(right, "@audit", "audit"));
         }
+    }
+
+    #[test]
+    fn a_room_of_ones_own_needs_no_pattern() {
+        let mut grants = grants("{}");
+        assert!(grants.allows(Right::History, "@alice", "alice"));
+        assert!(grants.allows(Right::Publish, "@alice&bob", "bob"));
+        assert!(!grants.allows(Right::Publish, "@alice", "alice"));
+        assert!(!grants.allows(Right::Moderate, "@alice&bob", "bob"));
+        grants.set_pairs(false);
+        assert!(!grants.allows(Right::Publish, "@alice&bob", "bob"));
+        assert!(grants.allows(Right::History, "@alice", "alice"));
     }
 
     #[test]
@@ -339,7 +375,7 @@ mod tests {
             let decided = grants.deciding(&room, &user).map(|(pattern, _)| pattern);
             prop_assert_eq!(decided, expected.as_deref());
             for right in Right::ALL {
-                let granted = expected.as_ref().is_some_and(|p| grants.0[p].contains(&right));
+                let granted = expected.as_ref().is_some_and(|p| grants.patterns[p].contains(&right));
                 prop_assert_eq!(grants.allows(right, &room, &user), granted);
             }
         }

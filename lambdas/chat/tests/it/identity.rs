@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use chat::identity::{Caller, Identity, LEEWAY_S};
 use chat::lambda::{Reply, Request};
 use chat::protocol::{Grants, Right};
-use chat::{history, join, leave, members, publish, signal};
+use chat::{history, join, leave, members, personal, publish, signal};
 use serde_json::{Value, json};
 
 use crate::support::{World, body, handshake, now_ms, request};
@@ -52,7 +52,8 @@ async fn ask(world: &World, request: &Request) -> Value {
             .await
         }
         "leave" => leave(connections, &world.frames, request).await,
-        "history" => history(connections, log, &world.frames, request).await,
+        "history" | "heads" => history(connections, log, &world.frames, request).await,
+        "mark" => personal(Some(&world.desk(100)), &world.frames, request).await,
         "members" => members(connections, &world.frames, request).await,
         "signal" => {
             let reply = signal(&world.signals(100), request).await;
@@ -105,6 +106,11 @@ fn frames(room: &str) -> Vec<(&'static str, Value)> {
         ("leave", json!({"action": "leave", "room": room})),
         ("history", json!({"action": "history", "room": room})),
         ("members", json!({"action": "members", "room": room})),
+        ("heads", json!({"action": "heads", "rooms": [room]})),
+        (
+            "mark",
+            json!({"action": "mark", "room": room, "epoch": "E", "seq": 1, "n": 1}),
+        ),
         (
             "signal",
             json!({"action": "signal", "room": room, "kind": "typing"}),

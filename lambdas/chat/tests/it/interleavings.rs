@@ -171,6 +171,7 @@ fn hash(message: Message) -> Option<String> {
 fn fresh(message: Message, invocation: u8) -> Append {
     let sent = Sent {
         user: message.user.to_owned(),
+        ordinary: true,
         id: message.id.map(str::to_owned),
         hash: hash(message),
         after: message.after,

@@ -332,6 +332,7 @@ impl Table {
         put_at: i64,
     ) -> Result<u64, Refusal> {
         let sent = Sent {
+            ordinary: true,
             user: user.to_owned(),
             id: None,
             hash: None,

@@ -50,6 +50,7 @@ async fn a_message_is_stored_as_it_was_sent() {
         id: None,
         user: None,
         data: None,
+        kind: None,
         at,
         expires_at: at / 1000 + RETENTION_S,
     };

@@ -6,6 +6,7 @@
 
 mod deadline;
 mod delivery;
+mod direct;
 mod failures;
 mod history;
 mod identity;
@@ -13,6 +14,7 @@ mod interleavings;
 mod limits;
 mod log;
 mod membership;
+mod personal;
 mod pruning;
 mod remembered;
 mod rooms;

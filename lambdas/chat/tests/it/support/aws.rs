@@ -207,6 +207,13 @@ impl Tap {
         });
     }
 
+    /// Ends all faults.
+    pub(crate) fn heal(&self) {
+        let mut tapping = self.0.lock().unwrap();
+        tapping.faults.clear();
+        tapping.lost.clear();
+    }
+
     /// Loses the replies to the next `count` requests of an operation, which are done nevertheless: the caller gets a
     /// 500 instead.
     pub(crate) fn lose(&self, operation: &'static str, count: usize) {

@@ -12,9 +12,9 @@ use chat::identity::Caller;
 use chat::lambda::{Reply, Request};
 use chat::members::{Connection, Users};
 use chat::settings::{
-    ConnectionsTable, Delivery, Handshakes, Live, LogLimits, MessagesTable, UsersTable,
+    ConnectionsTable, Delivery, Handshakes, Live, LogLimits, MessagesTable, Retention, UsersTable,
 };
-use chat::{App, FrameLimit, Signals};
+use chat::{App, Desk, FrameLimit, Signals};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -91,13 +91,14 @@ impl World {
             limits: None,
             page_size,
         };
-        let app = App::new(&config, table.clone(), history.clone(), delivery);
-        let users = chat::aws::users(
+        let app = App::new(
             &config,
-            UsersTable {
-                name: Some(USERS.to_owned()),
-            },
+            table.clone(),
+            users_table(),
+            history.clone(),
+            delivery,
         );
+        let users = chat::aws::users(&config, users_table());
         Self {
             app,
             users,
@@ -116,6 +117,7 @@ impl World {
         Signals::new(
             &self.config,
             self.table.clone(),
+            users_table(),
             self.app.delivery.clone(),
             Live { max_members },
         )
@@ -144,6 +146,7 @@ impl World {
         App::new(
             &self.config,
             self.table.clone(),
+            users_table(),
             history,
             self.app.delivery.clone(),
         )
@@ -220,7 +223,12 @@ impl World {
 
     /// Lets the rows of a room's log expire, up to `last`, without deleting them.
     pub(crate) async fn expire(&self, room: &str, last: u64) {
-        let past = AttributeValue::N((now_ms() / 1000 - 5).to_string());
+        self.expire_in(room, last, -5).await;
+    }
+
+    /// Lets the rows of a room's log expire in so many seconds, up to `last`.
+    pub(crate) async fn expire_in(&self, room: &str, last: u64, seconds: i64) {
+        let past = AttributeValue::N((now_ms() / 1000 + seconds).to_string());
         for row in self.log(room).await {
             if row.seq <= last {
                 let update = self
@@ -344,12 +352,32 @@ impl World {
         reply.body.unwrap()
     }
 
+    /// The parts that marks and blocks need, where rooms of up to `most` connections are live.
+    pub(crate) fn desk(&self, most: usize) -> Desk {
+        Desk::new(
+            &self.config,
+            self.table.clone(),
+            users_table(),
+            self.app.delivery.clone(),
+            Live { max_members: most },
+            Retention {
+                seconds: RETENTION_S,
+            },
+        )
+    }
+
     pub(crate) async fn ask_leave(&self, id: &str, frame: &str) -> Value {
         body(&chat::leave(&self.app.connections, &self.frames, &request(id, frame)).await)
     }
 
     pub(crate) async fn ask_members(&self, id: &str, frame: &str) -> Value {
         body(&chat::members(&self.app.connections, &self.frames, &request(id, frame)).await)
+    }
+}
+
+fn users_table() -> UsersTable {
+    UsersTable {
+        name: Some(USERS.to_owned()),
     }
 }
 
@@ -363,6 +391,7 @@ pub(crate) struct Logged {
     pub(crate) id: Option<String>,
     pub(crate) user: Option<String>,
     pub(crate) data: Option<String>,
+    pub(crate) kind: Option<String>,
     pub(crate) at: i64,
     pub(crate) expires_at: i64,
 }

@@ -298,5 +298,8 @@ async fn invoke_connect(
 fn refused(client: &Client, why: Value) {
     let mut fields = why;
     fields["connectionId"] = client.connection_id.as_str().into();
+    if let Some(name) = client.name() {
+        fields["name"] = name.into();
+    }
     log::event("refuse", fields);
 }

@@ -8,10 +8,10 @@ mod short;
 
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{LazyLock, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::ValueEnum;
@@ -94,45 +94,59 @@ static WRITER: LazyLock<SyncSender<Entry>> = LazyLock::new(|| {
     let (sender, entries) = sync_channel(WAITING_LINES);
     thread::spawn(move || {
         let mut short = Short::new().ok().filter(|_| settings().short);
-        while let Ok(first) = entries.recv() {
+        loop {
+            let due = short.as_ref().and_then(Short::next);
+            let first = match due {
+                Some(due) => entries.recv_timeout(due.saturating_duration_since(Instant::now())),
+                None => entries.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            if matches!(first, Err(RecvTimeoutError::Disconnected)) {
+                return;
+            }
             let waiting = entries.try_iter().take(BATCH);
-            write([first].into_iter().chain(waiting), short.as_mut());
+            write(first.into_iter().chain(waiting), short.as_mut());
         }
     });
     sender
 });
 
-/// Writes the waiting entries.
+/// Writes the waiting entries, and lines that were held back until now.
 fn write(entries: impl Iterator<Item = Entry>, mut short: Option<&mut Short>) {
     let mut stdout = BufWriter::new(std::io::stdout().lock());
-    // The service goes on if the reader has left.
-    for entry in entries {
-        match entry {
-            Entry::Event(time, kind, fields) => {
-                let line = match &mut short {
-                    Some(short) => {
-                        let time = time.format("%H:%M:%S").to_string();
-                        short.line(&time, kind, &fields)
-                    }
-                    None => Some(render(time, kind, fields)),
-                };
-                if let Some(line) = line {
-                    let _ = writeln!(stdout, "{line}");
-                }
-            }
-            Entry::Flush(done) => {
-                let _ = stdout.flush();
-                let _ = done.send(());
-            }
+    let mut print = |lines: &[String]| {
+        for line in lines {
+            // The service goes on if the reader has left.
+            let _ = writeln!(stdout, "{line}");
         }
+    };
+    let mut flushed = Vec::new();
+    let now = Instant::now();
+    for entry in entries {
+        match (entry, &mut short) {
+            (Entry::Event(time, kind, fields), Some(short)) => {
+                let time = time.format("%H:%M:%S").to_string();
+                print(&short.lines(now, &time, kind, &fields));
+            }
+            (Entry::Event(time, kind, fields), None) => print(&[render(time, kind, fields)]),
+            (Entry::Flush(done), _) => flushed.push(done),
+        }
+    }
+    if let Some(short) = short {
+        print(&if flushed.is_empty() {
+            short.late(now)
+        } else {
+            short.rest()
+        });
     }
     let dropped = DROPPED.swap(0, Ordering::Relaxed);
     if dropped > 0 {
         let text = format!("… {dropped} lines were not printed");
-        let line = render(Utc::now(), "notice", json!({ "text": text }));
-        let _ = writeln!(stdout, "{line}");
+        print(&[render(Utc::now(), "notice", json!({ "text": text }))]);
     }
     let _ = stdout.flush();
+    for done in flushed {
+        let _ = done.send(());
+    }
 }
 
 static DROPPED: AtomicUsize = AtomicUsize::new(0);

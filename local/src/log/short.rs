@@ -286,7 +286,7 @@ mod tests {
         let close = json!({"connectionId": ID, "code": 1005, "reason": "none was sent"});
         let end = [
             ("log", function("published")),
-            ("close", close.clone()),
+            ("close", close),
             ("log", function("disconnected")),
         ];
         assert_eq!(

@@ -1,4 +1,4 @@
-# What each variable refuses: one run per value, since a run tells only that the variable failed, not on which value.
+# The values that each variable refuses: one run per value, since a run only tells that the variable failed.
 
 mock_provider "aws" {
   mock_data "aws_partition" {

@@ -1,4 +1,4 @@
-"""What keeps builds short: one compilation of each shared crate, one program for all functions."""
+"""Builds stay short: one compilation of each shared crate, one program for all functions."""
 
 import re
 import subprocess

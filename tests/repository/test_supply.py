@@ -1,4 +1,4 @@
-"""What is installed is pinned, by hash where there is one, and runs nothing while it is installed."""
+"""Installed packages are pinned, by hash where there is one, and run nothing while they are installed."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def packages():
 
 
 def permits(expression, allowed):
-    """Whether an SPDX expression can be met with the allowed licences. `/` is an old way to write OR."""
+    """Returns true if the allowed licences satisfy an SPDX expression. `/` is an old way to write OR."""
     text = re.sub(r"\s*/\s*", " OR ", expression)
     text = re.sub(r"([\w.+-]+) WITH ([\w.+-]+)", r"\1-WITH-\2", text)
     words = {"OR": "or", "AND": "and", "(": "(", ")": ")"}

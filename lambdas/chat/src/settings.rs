@@ -243,7 +243,7 @@ impl Handshakes {
     }
 }
 
-/// Which rooms are live: have signals and presence.
+/// The limits of live rooms: those with signals and presence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Live {
     /// `LIVE_MAX_MEMBERS`: the most connections of a live room, by default 100; 0 turns signals and presence off.

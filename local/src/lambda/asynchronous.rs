@@ -18,7 +18,7 @@ const AFTER_FURTHER_FAILURES: Duration = Duration::from_secs(120);
 const AFTER_THROTTLE: Duration = Duration::from_secs(1);
 const LONGEST_AFTER_THROTTLE: Duration = Duration::from_secs(5 * 60);
 
-/// How often and how long the event of an asynchronous invocation is tried again.
+/// The limits within which the event of an asynchronous invocation is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Retries {
     /// The number of retries after the first failure of the function. A throttled attempt does not count.

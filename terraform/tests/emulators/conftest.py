@@ -1,4 +1,4 @@
-"""What the emulator tests share: Terraform in a copy of the configuration, and the emulators as processes of the tests.
+"""Fixtures of the emulator tests: Terraform in a copy of the configuration, and the emulators as processes.
 
 Run by scripts/terraform-test.sh, which builds the PACKAGES and makes the emulators' venvs, MOTO_VENV and MINISTACK_VENV.
 """

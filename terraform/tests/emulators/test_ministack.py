@@ -24,7 +24,7 @@ locals {
 """
 
 
-# How long to wait for what must happen. For what must not happen, the tests wait a second.
+# The longest wait for an expected event. Before they state that an event did not happen, the tests wait a second.
 PATIENCE_SECONDS = 120
 
 
@@ -64,8 +64,8 @@ class Chat:
         return gone
 
     def join_after_the_end(self, room, second):
-        """Whether a join that is taken up after its connection has ended leaves no row: the function is invoked as API
-        Gateway would do it, since a socket cannot be closed at the right moment."""
+        """Returns true if a join that is taken up after its connection has ended leaves no row. The function is invoked
+        as API Gateway would do it, since a socket cannot be closed at the right moment."""
         gone = self.leave_a_row_behind(room)
         event = {
             "requestContext": {
@@ -88,7 +88,7 @@ class Chat:
 
 
 def eventually(check, seconds=PATIENCE_SECONDS):
-    """Whether `check` comes true in time."""
+    """Returns true if `check` comes true in time."""
     deadline = time.monotonic() + seconds
     while not check():
         if time.monotonic() > deadline:
@@ -303,7 +303,7 @@ NEEDED = {
 
 
 def test_every_right_is_known(chat):
-    """What Lambda itself uses to write logs is not the code's; the emulator does not ask for it."""
+    """The rights to write logs are Lambda's own; the emulator does not ask for them."""
     rights = {
         (key, sid, right)
         for key in chat.functions

@@ -1,5 +1,5 @@
-//! What concerns one user alone: `mark` and `marks`, how far the user has read, and `block` and `unblock`, from whom the
-//! user wants no messages. All of them need a verified user.
+//! The actions about one user's own settings: `mark` and `marks` keep how far the user has read, `block` and `unblock`
+//! whose messages the user does not want. All of them need a verified user.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -118,7 +118,7 @@ async fn mark(
     let room = named.as_str();
     request.caller.check(Right::Join, room)?;
     if public {
-        // What the room hears is said by a member.
+        // Only a member can send something to the room.
         let named = Some(&named);
         try_join(
             membership(&desk.connections, request, named, Right::Publish),

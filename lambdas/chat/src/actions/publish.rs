@@ -52,7 +52,7 @@ const ACK_BEFORE_DEADLINE: Duration = Duration::from_millis(200);
 pub struct App {
     /// The memberships.
     pub connections: Connections,
-    /// Who wants no messages from whom.
+    /// The blocks between users.
     pub personal: Personal,
     /// The messages.
     pub log: Log,

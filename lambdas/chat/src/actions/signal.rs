@@ -114,7 +114,7 @@ pub async fn signal(app: &Signals, request: &Request) -> Reply {
 
 async fn handle(app: &Signals, request: &Request, frame: &Frame<'_>) -> Result<(), Failure> {
     let (kind, data, to) = (frame.kind()?, frame.small_data()?, frame.to_user()?);
-    // Nothing uses it but the error.
+    // Checked, because an error repeats it.
     frame.id()?;
     let room = frame.room()?;
     if app.live.max_members == 0 {

@@ -175,7 +175,7 @@ pub struct Sent {
     pub user: String,
     /// The client's own id of the message.
     pub id: Option<String>,
-    /// Whether it is an ordinary message, and not an entry that changes one.
+    /// True for an ordinary message, false for an entry that changes one.
     pub ordinary: bool,
     /// A hash of the data, for a message with an `id`.
     pub hash: Option<String>,

@@ -1,5 +1,5 @@
-//! What a verified user keeps in the table `users`: how far the user has read in each room, and from whom the user wants
-//! no messages.
+//! The rows of a verified user's own settings in the table `users`: how far the user has read in each room, and whose
+//! messages the user does not want.
 //!
 //! | `about` | attributes |
 //! |---|---|
@@ -24,7 +24,7 @@ const BLOCK: &str = "block#";
 /// A character that follows all others: the end of a range of keys.
 const LAST: char = '\u{10ffff}';
 
-/// How far a user has read in a room.
+/// The position up to which a user has read a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// The epoch of the numbers.

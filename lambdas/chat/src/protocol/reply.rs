@@ -71,7 +71,7 @@ pub struct Ack<'a> {
 pub struct Signal<'a> {
     /// The room.
     pub room: &'a str,
-    /// What it means.
+    /// The kind of signal.
     pub kind: &'a str,
     /// The sender.
     pub from: &'a str,
@@ -110,7 +110,7 @@ pub struct Done<'a> {
     pub at: i64,
 }
 
-/// How far a user has read, by room.
+/// The positions up to which a user has read, by room.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "marks")]
 pub struct Marks<'a, T> {
@@ -124,7 +124,7 @@ pub struct Marks<'a, T> {
     pub more: bool,
 }
 
-/// Where the logs of several rooms end.
+/// The ends of the logs of several rooms.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "heads")]
 pub struct Heads<'a> {

@@ -56,7 +56,7 @@ async fn say(app: &App, caller: &Caller, device: &str, frame: &Value) -> Value {
     body(&publish(app, &says(caller, device, frame)).await)
 }
 
-/// What the function of the frame's action answers; a signal's error is posted.
+/// Returns the answer of the function that serves the frame's action. A signal's error is posted.
 async fn ask(world: &World, caller: &Caller, device: &str, frame: &Value) -> Value {
     let (connections, log) = (&world.app.connections, &world.app.log);
     let request = says(caller, device, frame);
@@ -251,7 +251,7 @@ async fn nobody_but_the_two_does_anything_in_a_pair_room() {
     let strangers = [
         (user("mallory"), "m"),
         (Caller::Anyone, "m"),
-        // One of the two, where there are no direct messages.
+        // A member of the pair, where direct messages are off.
         (with_pairs("alice", false), "a"),
     ];
     for (caller, device) in &strangers {
@@ -287,7 +287,7 @@ async fn nobody_but_the_two_does_anything_in_a_pair_room() {
             assert!(!answer.to_string().contains("\"hi\""));
         }
     }
-    // Nothing was read, written or posted.
+    // No row was read or written, and no frame posted.
     let after = (world.items().await, world.tap.counts(), world.peers.order());
     assert_eq!(before, after);
     for (caller, device) in &strangers {

@@ -481,7 +481,7 @@ async fn counting_goes_on_from_rows_that_are_not_counted_or_are_no_ordinary_mess
         update.send().await.unwrap();
     }
     assert_eq!(world.publish("a", FRAME).await["n"], 3);
-    // What is trimmed stays counted.
+    // Trimmed messages stay counted.
     world.expire("lobby", 2).await;
     let page = world.ask_history("b", r#"{"action":"history"}"#).await;
     assert_eq!((&page["first"], &page["headN"]), (&3.into(), &3.into()));

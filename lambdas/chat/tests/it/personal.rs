@@ -158,7 +158,7 @@ async fn marks_come_in_pages_without_those_that_have_expired() {
         world.put_into(USERS, row).await;
     }
     let (desk, alice) = (world.desk(100), user("alice"));
-    // What else is known about her is not a mark.
+    // Her other rows are not marks.
     let block = json!({"action": "block", "user": "bob"});
     ask(&world, &desk, &alice, "a", &block).await;
     let first = ask(&world, &desk, &alice, "a", &json!({"action": "marks"})).await;
@@ -193,7 +193,7 @@ async fn a_public_mark_is_heard_by_a_small_room() {
         assert_eq!(ack["type"], "ack");
         assert_eq!(world.peers.tried(), heard, "{most}");
     }
-    // What the room hears is said by a member, and by one who may speak.
+    // Only a member with the right `publish` can send something to the room.
     let world = three_devices().await;
     let mut frame = mark("lobby", "E", 1, 1);
     frame["public"] = true.into();

@@ -103,7 +103,7 @@ async function loadModule(file) {
   return require(file);
 }
 
-/** Whether a `.js` file in that folder is an ES module: the nearest package.json says so. */
+/** Returns true if a `.js` file in that folder is an ES module: the nearest package.json says so. */
 function isModuleScope(folder) {
   for (; ; folder = path.dirname(folder)) {
     try {
@@ -286,7 +286,7 @@ async function invoke(handler, { headers, text }) {
   current = undefined;
 }
 
-/** What nobody caught ends the process, and with it the environment. */
+/** An uncaught error ends the process, and with it the environment. */
 function end(what, error, code) {
   complain(what, error);
   ranEmpty = undefined;

@@ -32,7 +32,7 @@ class RuntimeFault(Exception):
 
 
 class Context:
-    """What a handler is told of its invocation."""
+    """The context of an invocation."""
 
     def __init__(self, headers):
         self._deadline_ms = int(headers["lambda-runtime-deadline-ms"])
@@ -54,7 +54,7 @@ class Context:
 
 
 class Encoder(json.JSONEncoder):
-    """What boto3 reads from a table are decimals."""
+    """Encodes decimals: boto3 reads numbers from a table as decimals."""
 
     def default(self, value):
         if isinstance(value, decimal.Decimal):
@@ -105,7 +105,7 @@ def load(name):
 
 
 def hint(error):
-    """What Lambda brings and this machine does not."""
+    """Names a module that Lambda brings and this machine lacks."""
     name = (getattr(error, "name", None) or "").split(".")[0]
     if name not in BROUGHT:
         return ""

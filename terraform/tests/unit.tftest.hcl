@@ -569,10 +569,10 @@ run "settings_reach_their_place" {
   assert {
     condition = (
       { for key, function in aws_lambda_function.main : key => function.memory_size } == {
-        connect = 512, disconnect = 512, join = 512, leave = 512, history = 512, members = 512, signal = 512, default = 512, publish = 1024
+        connect = 512, disconnect = 512, join = 512, leave = 512, history = 512, members = 512, signal = 512, personal = 512, default = 512, publish = 1024
       } &&
       { for key, function in aws_lambda_function.main : key => function.timeout } == {
-        connect = 3, disconnect = 3, join = 3, leave = 3, history = 3, members = 3, signal = 3, default = 3, publish = 28
+        connect = 3, disconnect = 3, join = 3, leave = 3, history = 3, members = 3, signal = 3, personal = 3, default = 3, publish = 28
       }
     )
     error_message = "an entry of the map goes before the variable"
@@ -811,6 +811,15 @@ run "identity_by_a_secret" {
   variables {
     auth        = { issuer = "mine", audience = ["chat"] }
     auth_secret = "a secret of thirty-two bytes, 32"
+
+    direct_messages = false
+  }
+
+  assert {
+    condition = alltrue([for key, function in aws_lambda_function.main :
+      function.environment[0].variables.DIRECT_MESSAGES == "off" if key != "authorize"
+    ])
+    error_message = "every function knows that there are no direct messages"
   }
 
   assert {

@@ -289,7 +289,66 @@ fn reading(world: &mut World, used: &mut Used) {
         );
     });
     used.push(("members, room of 2", usage));
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "heads", "rooms": ["h-1", "p-1", "nowhere"]});
+        world.ask(alice, &frame, "heads");
+    });
+    used.push(("heads, 3 rooms", usage));
     world.keep(pair);
+}
+
+/// What verified users can do alone.
+pub(crate) fn identified(world: &mut World, used: &mut Vec<(&'static str, Usage)>) {
+    let mut alice = world.connect_as("i-1", "alice");
+    let mut phone = world.connect_as("i-1", "alice");
+    let mut bob = world.connect_as("i-1", "bob");
+    let usage = world.measure(|world| {
+        world.ask(
+            &mut alice,
+            &json!({"action": "publish", "data": sentence()}),
+            "ack",
+        );
+        world.receive(&mut phone, "message");
+        world.receive(&mut bob, "message");
+    });
+    used.push((
+        "publish with identity, the first message of a room of 3",
+        usage,
+    ));
+
+    let mark = json!({"action": "mark", "room": "i-1", "epoch": "01KAKZ8Q3V6T2M4W9XN5R7CYHB", "seq": 1, "n": 1});
+    let usage = world.measure(|world| {
+        world.ask(&mut alice, &mark, "ack");
+        world.receive(&mut phone, "signal");
+    });
+    used.push(("mark, 2 devices", usage));
+    let usage = world.measure(|world| {
+        world.ask(&mut alice, &mark, "ack");
+    });
+    used.push(("mark, not newer", usage));
+    let usage = world.measure(|world| {
+        world.ask(&mut alice, &json!({"action": "marks"}), "marks");
+    });
+    used.push(("marks, 1 room", usage));
+    let usage = world.measure(|world| {
+        world.ask(&mut bob, &json!({"action": "block", "user": "eve"}), "ack");
+    });
+    used.push(("block", usage));
+
+    let direct = json!({"action": "publish", "to": "bob", "data": sentence()});
+    let mut say = |world: &mut World| {
+        world.measure(|world| {
+            world.ask(&mut alice, &direct, "ack");
+            world.receive(&mut phone, "message");
+            world.receive(&mut bob, "message");
+        })
+    };
+    used.push((
+        "publish to a user, 3 devices, the first message",
+        say(world),
+    ));
+    used.push(("publish to a user, 3 devices", say(world)));
+    world.keep([alice, phone, bob]);
 }
 
 fn signals(world: &mut World, used: &mut Used) {

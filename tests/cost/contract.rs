@@ -47,8 +47,12 @@ fn row(entry: &Value) -> String {
 fn every_action_costs_what_the_contract_says() {
     let contract: Value = serde_json::from_str(CONTRACT).unwrap();
     let mut world = World::start();
-    let used = actions::all(&mut world);
+    let mut used = actions::all(&mut world);
     // An idle service makes no requests.
+    world.measure(|_| {});
+    drop(world);
+    let mut world = World::start_with_identity();
+    actions::identified(&mut world, &mut used);
     world.measure(|_| {});
     let measured: Vec<Value> = used
         .iter()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::prices::Usage;
 use kit::proxy::Proxy;
-use kit::{Client, Gateway, eventually, root};
+use kit::{Client, Gateway, IDENTITY, eventually, root, token};
 
 pub(crate) struct World {
     pub(crate) gateway: Gateway,
@@ -21,6 +21,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn start() -> World {
+        World::start_with(&[])
+    }
+
+    /// With verified users.
+    pub(crate) fn start_with_identity() -> World {
+        World::start_with(&IDENTITY)
+    }
+
+    fn start_with(more: &[&str]) -> World {
         let proxy = Proxy::start(0);
         let flags = proxy.flags(true);
         let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
@@ -29,6 +38,7 @@ impl World {
             "--var",
             "limits={ per_user = 200, per_room = 0, frames_per_second = 10000, burst = 10000, window_seconds = 60 }",
         ]);
+        flags.extend(more);
         let gateway = Gateway::start_with(&root().join("terraform"), &flags);
         proxy.forward_to(&gateway.dynamodb, gateway.port);
         proxy.exchanges();
@@ -44,6 +54,14 @@ impl World {
     pub(crate) fn connect(&mut self, room: &str, user: &str) -> Client {
         self.expected += 1;
         self.gateway.join(room, user)
+    }
+
+    /// Connects with a token that grants every room: the authorizer is invoked too.
+    pub(crate) fn connect_as(&mut self, room: &str, user: &str) -> Client {
+        self.expected += 2;
+        let token = token(user, &Value::Null, 600);
+        self.gateway
+            .connect(&format!("/prod?room={room}&token={token}"))
     }
 
     pub(crate) fn refused(&mut self, query: &str) {

@@ -73,7 +73,8 @@ url=
 [ "$port" = 3000 ] && [ "$stage" = prod ] && [ ! -e terraform/terraform.tfstate ] || url="CHAT_URL=ws://127.0.0.1:$port/$stage "
 # Any free port: the gateway prints which one.
 [ "$port" != 0 ] || url="CHAT_URL=ws://… "
-hint="Chat from another terminal:  ${url}scripts/chat.sh lobby"
+hint="Chat from another terminal:  ${url}scripts/chat.sh lobby
+Chat in a browser:           ${url}scripts/web.sh, then http://127.0.0.1:8080/"
 if [ -n "$auth" ]; then
   # A key pair and not auth_secret: the gateway's arguments are visible to every user of the machine.
   keys=.tools/local/auth

@@ -171,6 +171,7 @@ export class Chat extends Emitter<ChatEvents> {
     const room = new Room(this, name, {
       send: (name, data, id) => this.#send(name, data, id),
       ask: (name, limit) => this.#ask(name, limit),
+      signal: (room, kind, data, to) => this.#handle({ type: "signal", room, kind, data, to }),
       leave: (room) => this.#leave(room),
       user: () => this.user,
     });
@@ -352,6 +353,11 @@ export class Chat extends Emitter<ChatEvents> {
         this.#questions.delete(event.id ?? "");
         if (event.type === "history") room?.prepend(event.messages);
         question?.resolve(event);
+        break;
+      }
+      case "signal": {
+        const { type: _, ...signal } = event;
+        room?.signalled(signal);
         break;
       }
       case "left":

@@ -50,6 +50,14 @@ export type Input =
   | { readonly type: "leave"; readonly room: string }
   | { readonly type: "older"; readonly room: string; readonly id: string; readonly limit: number }
   | { readonly type: "members"; readonly room: string; readonly id: string }
+  /** Sent at once, or not at all: a signal is for this moment. */
+  | {
+      readonly type: "signal";
+      readonly room: string;
+      readonly kind: string;
+      readonly data?: unknown;
+      readonly to?: string | undefined;
+    }
   /** The network may be back, or the page is seen again: brings the next try forward, and tests what is open. */
   | { readonly type: "nudge" }
   /** The computer slept, or the page comes out of the cache: what was open is gone. */
@@ -135,6 +143,8 @@ interface Membership {
   join: Join | undefined;
   /** The times after a `join` at which the log is read once more. */
   settle: number[];
+  /** The id of all signals of this connection in the room; `null` once the service wants none. */
+  signals?: string | null;
 }
 
 /** A connection. */
@@ -232,6 +242,9 @@ export class Core {
       case "members":
         this.#asked.push({ ...input, retry: new Retry() });
         break;
+      case "signal":
+        this.#signal(input);
+        break;
       case "nudge":
         this.#nudge(now);
         break;
@@ -314,6 +327,9 @@ export class Core {
         break;
       case "members":
         this.#members(frame);
+        break;
+      case "signal":
+        this.#show(frame);
         break;
       case "error":
         this.#failed(now, id, frame);
@@ -500,6 +516,14 @@ export class Core {
       this.#complain(undefined, undefined, name, message);
       return;
     }
+    for (const { rooms } of this.#links) {
+      for (const known of rooms.values()) {
+        if (known.signals !== id) continue;
+        // The room is too large for signals, or the user may not send them.
+        if (!failure.temporary) known.signals = null;
+        return;
+      }
+    }
     const subject = this.#subject(id);
     // Another try of the same frame was answered already.
     if (!subject) return;
@@ -613,6 +637,14 @@ export class Core {
     }
     room.outbox.push(new Outgoing(id, json));
     room.dirty = true;
+  }
+
+  #signal({ type: action, room, kind, data, to }: Input & { type: "signal" }): void {
+    const link = this.#usable();
+    const known = link?.rooms.get(room);
+    if (!link || !known?.joined || known.signals === null) return;
+    const id = (known.signals ??= this.#settings.unique());
+    this.#send(link.id, { action, room, kind, data, to, id });
   }
 
   /** Drops the state of a room. */

@@ -4,4 +4,4 @@ export { ChatError, Room } from "./room.js";
 export type { Message, RoomEvents, RoomOptions, RoomState, Sent } from "./room.js";
 export type { Off } from "./events.js";
 export type { Saved } from "./log.js";
-export type { Ack, Lost, Member, Members, Position } from "./wire.js";
+export type { Ack, Lost, Member, Members, Position, Signal } from "./wire.js";

@@ -84,3 +84,14 @@ export function useRoomState<T>(room: Room<T>): Room["state"] {
 export function useSend<T>(room: Room<T>): (data: T, options?: { id?: string }) => Sent {
   return useCallback((data, options) => room.send(data, options), [room]);
 }
+
+/** Returns the names of the users who are typing in a room, and a function to call at each change of the text. */
+export function useTyping<T>(room: Room<T>): readonly [readonly string[], () => void] {
+  const names = useOf(room, () => room.typists);
+  return [names, useCallback(() => room.typing(), [room])];
+}
+
+/** Returns the number of messages of others since the last `room.mark()`. */
+export function useUnread<T>(room: Room<T>): number {
+  return useOf(room, () => room.unread);
+}

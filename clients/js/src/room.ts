@@ -1,5 +1,5 @@
 import { Emitter, guarded, type Off } from "./events.js";
-import type { Ack, Entry, Event, Lost, Members } from "./wire.js";
+import type { Ack, Entry, Event, Lost, Members, Signal } from "./wire.js";
 import type { Chat } from "./chat.js";
 
 /** An error of the service or of the client. */
@@ -65,6 +65,8 @@ export interface RoomEvents<T = unknown> {
   joined: { readonly recovered: boolean | null; readonly first: number; readonly head: number };
   /** Missing messages were fetched from the log. */
   filled: { readonly count: number };
+  /** A signal of another connection. */
+  signal: Signal;
 }
 
 /** The choices for a room. */
@@ -73,9 +75,17 @@ export interface RoomOptions {
   history?: number;
 }
 
+/** The shortest time between two signals of a kind: the service drops those beyond 5 a second. */
+const SIGNALS = 200;
+
+/** While the user types, the others are told so at this interval. They forget it after `FORGET`. */
+const TYPING = 6_000;
+const FORGET = 8_000;
+
 /** What a room needs of its chat. @internal */
 export interface Host {
   send(room: string, data: unknown, id?: string): Sent;
+  signal(room: string, kind: string, data: unknown, to: string | undefined): void;
   ask(room: string, limit?: number): Promise<Event & { type: "history" | "members" }>;
   leave(room: Room): Promise<void>;
   user(): string;
@@ -96,6 +106,12 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   /** One's own messages that are not in the log yet. */
   #tail: Message<T>[] = [];
   #messages: readonly Message<T>[] | undefined;
+  #unread = 0;
+  /** The signals of each kind that wait: only the newest is sent. */
+  readonly #waiting = new Map<string, { next?: () => void }>();
+  #typedAt = 0;
+  #typists = new Map<string, { at: number; timer?: ReturnType<typeof setTimeout> }>();
+  #names: readonly string[] = [];
 
   /** @internal */
   constructor(
@@ -137,7 +153,55 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
    * @param options `id`: a name of your own for the message, unique among all messages of the user
    */
   send(data: T, options: { id?: string } = {}): Sent {
+    this.#typedAt = 0;
     return this.#host.send(this.name, data, options.id);
+  }
+
+  /** The number of messages of others since the last `mark`, or since the room was entered. */
+  get unread(): number {
+    return this.#unread;
+  }
+
+  /** Notes that the user has read everything so far. */
+  mark(): void {
+    if (!this.#unread) return;
+    this.#unread = 0;
+    this.changed();
+  }
+
+  /** The users who are typing. A new array after each change. */
+  get typists(): readonly string[] {
+    return this.#names;
+  }
+
+  /** Tells the others that the user is typing. Call it at each change of the text: it sends a signal every 6 s. */
+  typing(): void {
+    if (Date.now() - this.#typedAt < TYPING) return;
+    this.#typedAt = Date.now();
+    this.signal("typing");
+  }
+
+  /**
+   * Sends a signal to the others in the room: for this moment, not stored, perhaps lost. Signals of a kind that come
+   * faster than the service takes them replace each other; the newest is sent.
+   *
+   * @param data any JSON of at most 1 KB
+   * @param options `to`: the only user who gets it
+   */
+  signal(kind: string, data?: unknown, options: { to?: string } = {}): void {
+    const key = `${kind} ${options.to ?? ""}`;
+    const waiting = this.#waiting.get(key);
+    if (waiting) {
+      waiting.next = () => this.signal(kind, data, options);
+      return;
+    }
+    this.#host.signal(this.name, kind, data, options.to);
+    const sent: { next?: () => void } = {};
+    this.#waiting.set(key, sent);
+    setTimeout(() => {
+      this.#waiting.delete(key);
+      sent.next?.();
+    }, SIGNALS);
   }
 
   /** Drops a message that has failed. */
@@ -189,10 +253,36 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
     let message = this.#stored(entry);
     const own = this.#tail.findIndex(({ epoch, seq }) => epoch === entry.epoch && seq === entry.seq);
     if (own >= 0) this.#tail.splice(own, 1);
+    if (entry.from !== this.#host.user()) {
+      this.#unread += 1;
+      this.#types(entry.from, entry.at, false);
+    }
     if (this.#lost) message = { ...message, lost: this.#lost };
     this.#lost = undefined;
     this.#log.push(message);
     this.emit("message", message);
+  }
+
+  /** @internal */
+  signalled(signal: Signal): void {
+    const { kind, from, at } = signal;
+    if (from !== this.#host.user() && (kind === "typing" || kind === "stopped")) {
+      if (at >= (this.#typists.get(from)?.at ?? 0)) this.#types(from, at, kind === "typing");
+    }
+    this.emit("signal", signal);
+  }
+
+  #types(user: string, at: number, typing: boolean): void {
+    const before = this.#typists.get(user);
+    clearTimeout(before?.timer);
+    if (typing) {
+      const timer = setTimeout(() => {
+        this.#types(user, at, false);
+        this.changed();
+      }, FORGET);
+      this.#typists.set(user, { at, timer });
+    } else if (before) this.#typists.set(user, { at });
+    this.#names = [...this.#typists].filter(([, { timer }]) => timer).map(([name]) => name);
   }
 
   /** @internal */

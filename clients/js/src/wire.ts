@@ -83,6 +83,17 @@ export interface Members {
   readonly more: boolean;
 }
 
+/** A signal of another connection in a room: for this moment, not stored. */
+export interface Signal {
+  readonly room: string;
+  readonly kind: string;
+  /** The name of the user who sent it. */
+  readonly from: string;
+  readonly data?: unknown;
+  /** When the service received it, in milliseconds since 1970. */
+  readonly at: number;
+}
+
 /** The frame `error`. */
 export interface Failure {
   readonly id?: string;
@@ -106,6 +117,7 @@ export type Frame =
   | ({ readonly type: "left" } & Left)
   | ({ readonly type: "history" } & Page)
   | ({ readonly type: "members" } & Members)
+  | ({ readonly type: "signal" } & Signal)
   | ({ readonly type: "error" } & Failure)
   | { readonly type: "pong" }
   | { readonly type: "gateway"; readonly words: string }
@@ -122,6 +134,7 @@ const NEEDED: Record<string, Record<string, "s" | "n" | "l">> = {
   left: { room: "s" },
   history: { room: "s" },
   members: { room: "s" },
+  signal: { room: "s", kind: "s", from: "s", at: "n" },
   error: {},
   pong: {},
 };
@@ -180,6 +193,7 @@ export type Event =
       readonly more: boolean;
     }
   | ({ readonly type: "members" } & Members)
+  | ({ readonly type: "signal" } & Signal)
   | { readonly type: "denied"; readonly room: string; readonly name: string; readonly message: string }
   | {
       readonly type: "error";

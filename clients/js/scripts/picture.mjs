@@ -1,0 +1,48 @@
+// Makes the pictures of examples/web for the README from the real page: a conversation on the local service.
+// Usage: node scripts/picture.mjs URL [FOLDER], with the URL of a service.
+import { join } from "node:path";
+
+const { browser, client, pages } = await import("../build/test/browser.js");
+const [url, folder = join(client, "../../docs")] = process.argv.slice(2);
+const [chromium, site] = [await browser(), await pages()];
+
+async function open(user, options = {}, rooms = ["lobby", "garden"]) {
+  const context = await chromium.newContext({ locale: "en-GB", ...options });
+  const page = await context.newPage();
+  const query = new URLSearchParams([["url", url], ["user", user], ...rooms.map((room) => ["room", room])]);
+  await page.goto(`${site.url}/?${query}`);
+  await page.waitForSelector('#state[data-state="live"]');
+  return page;
+}
+
+const say = async (page, text) => {
+  await page.fill("#text", text);
+  await page.press("#text", "Enter");
+  await page.waitForTimeout(400);
+};
+
+const size = { width: 1180, height: 720 };
+const bob = await open("bob");
+const carol = await open("Carol");
+await say(carol, "Good morning! The new build is on its way.");
+await say(bob, "Nice. Did the night run finish?");
+await say(carol, "It did: 12 000 schedules, no message lost, none twice.");
+const alice = await open("alice", { viewport: size, deviceScaleFactor: 1, colorScheme: "light" });
+const dark = await open("Dave", { viewport: size, deviceScaleFactor: 1, colorScheme: "dark" });
+const phone = await open("Erin", { viewport: { width: 390, height: 760 }, deviceScaleFactor: 1, colorScheme: "dark" });
+await say(alice, "So the client puts the log together again after each cut?");
+await say(bob, "Yes. Watch the panel on the right: it counts what was resumed and which gaps were filled.");
+await say(alice, "🎉");
+await bob.click("#rooms button:has-text('garden')");
+await say(bob, "Lunch in the garden at noon?");
+for (const page of [alice, dark, phone]) await page.context().setOffline(true);
+await carol.waitForTimeout(500);
+for (const page of [alice, dark, phone]) await page.context().setOffline(false);
+await carol.locator("#text").pressSequentially("I will be");
+for (const page of [alice, dark, phone]) await page.waitForSelector('#state[data-state="live"]');
+await alice.waitForTimeout(1500);
+await alice.screenshot({ path: join(folder, "web-light.png") });
+await dark.screenshot({ path: join(folder, "web-dark.png") });
+await phone.screenshot({ path: join(folder, "web-phone.png") });
+await chromium.close();
+site.stop();

@@ -32,14 +32,19 @@ const dark = await open("Dave", { viewport: size, deviceScaleFactor: 1, colorSch
 const phone = await open("Erin", { viewport: { width: 390, height: 760 }, deviceScaleFactor: 1, colorScheme: "dark" });
 await say(alice, "So the client puts the log together again after each cut?");
 await say(bob, "Yes. Watch the panel on the right: it counts what was resumed and which gaps were filled.");
-await say(alice, "🎉");
+await say(alice, "So it does: my train was in a tunnel just now.");
 await bob.click("#rooms button:has-text('garden')");
+// The pages are put away for a moment, as a phone does it.
+const shown = [alice, dark, phone];
+const event = (page, name) =>
+  page.evaluate((name) => window.dispatchEvent(new PageTransitionEvent(name, { persisted: true })), name);
+for (const page of shown) await event(page, "pagehide");
 await say(bob, "Lunch in the garden at noon?");
-for (const page of [alice, dark, phone]) await page.context().setOffline(true);
-await carol.waitForTimeout(500);
-for (const page of [alice, dark, phone]) await page.context().setOffline(false);
+await say(bob, "I bring the bread.");
+for (const page of shown) await event(page, "pageshow");
+await carol.waitForTimeout(1000);
 await carol.locator("#text").pressSequentially("I will be");
-for (const page of [alice, dark, phone]) await page.waitForSelector('#state[data-state="live"]');
+for (const page of shown) await page.waitForSelector('#state[data-state="live"]');
 await alice.waitForTimeout(1500);
 await alice.screenshot({ path: join(folder, "web-light.png") });
 await dark.screenshot({ path: join(folder, "web-dark.png") });

@@ -10,6 +10,8 @@ use anyhow::bail;
 use chat::lambda;
 use mimalloc::MiMalloc;
 
+#[path = "admin/main.rs"]
+mod admin;
 #[path = "authorize/main.rs"]
 mod authorize;
 #[path = "connect/main.rs"]
@@ -26,6 +28,8 @@ mod join;
 mod leave;
 #[path = "members/main.rs"]
 mod members;
+#[path = "moderate/main.rs"]
+mod moderate;
 #[path = "personal/main.rs"]
 mod personal;
 #[path = "publish/main.rs"]
@@ -45,6 +49,7 @@ async fn main() -> ExitCode {
 
 async fn function(handler: &str) -> anyhow::Result<()> {
     match handler {
+        "admin" => admin::main().await,
         "authorize" => authorize::main().await,
         "connect" => connect::main().await,
         "default" => default::main().await,
@@ -53,6 +58,7 @@ async fn function(handler: &str) -> anyhow::Result<()> {
         "join" => join::main().await,
         "leave" => leave::main().await,
         "members" => members::main().await,
+        "moderate" => moderate::main().await,
         "personal" => personal::main().await,
         "publish" => publish::main().await,
         "signal" => signal::main().await,

@@ -64,6 +64,14 @@ resource "aws_lambda_function" "main" {
   depends_on = [aws_iam_role_policy.function]
 }
 
+# Needs signed requests of a principal with both lambda:InvokeFunctionUrl and lambda:InvokeFunction.
+resource "aws_lambda_function_url" "admin" {
+  count = var.admin_url ? 1 : 0
+
+  function_name      = aws_lambda_function.main["admin"].function_name
+  authorization_type = "AWS_IAM"
+}
+
 # One for each route, so that no other API and no other stage can invoke the function.
 resource "aws_lambda_permission" "route" {
   for_each = local.function_routes

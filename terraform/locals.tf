@@ -17,12 +17,12 @@ locals {
   #   answer       false: the route has no response, so what the function returns is not sent and not metered
   #   share        the part of the stage's throttle that this route may use, between 0 and 1, so that a flood of its
   #                frames leaves the rest to the others; without it the whole
-  routes = {
+  routes = merge({ for key, route in local.identity_routes : key => route if local.identity }, {
     connect = {
       route_key = "$connect"
-      # With identity: the user's bans and other connections, and the end of a row that must not stay.
+      # With identity: the user's bans and other connections, the end of a row that must not stay, and the mute in it.
       access = merge(
-        { connections = concat(["PutItem"], local.identity ? ["DeleteItem"] : []) },
+        { connections = concat(["PutItem"], local.identity ? ["DeleteItem", "UpdateItem"] : []) },
         local.identity ? { room_index = ["Query"], users = ["Query"] } : {},
       )
       environment = merge(
@@ -137,6 +137,33 @@ locals {
     unblock     = { route_key = "unblock", function = "personal", share = 0.1 }
     ping        = { route_key = "ping", mock = jsonencode({ type = "pong" }) }
     default     = { route_key = "$default", share = 0.1 } # mistakes alone arrive here
+  })
+
+  # Routes that need verified users: without them nobody has the right `moderate`.
+  identity_routes = {
+    moderate = {
+      route_key = "kick"
+      share     = 0.1
+      access = {
+        # The end of a user's row in the room, or the mute in it.
+        connections = ["DeleteItem", "UpdateItem"]
+        # The connections of the user.
+        room_index = ["Query"]
+        # The ban or mute, its end, and the mutes that hold.
+        users = ["UpdateItem", "DeleteItem", "Query"]
+        # Tells the removed.
+        clients = ["POST"]
+        # The audit.
+        messages = ["Query", "PutItem"]
+      }
+      environment = { AUDIT_DAYS = tostring(var.audit_days) }
+      # A ban looks for the user's connections for 3 s.
+      timeout_seconds = 28
+    }
+    ban    = { route_key = "ban", function = "moderate" }
+    unban  = { route_key = "unban", function = "moderate" }
+    mute   = { route_key = "mute", function = "moderate" }
+    unmute = { route_key = "unmute", function = "moderate" }
   }
 
   # What scripts/build.sh makes: one program for all functions.
@@ -154,6 +181,28 @@ locals {
       package         = local.package
       answers_unknown = false
     } if var.auth != null
+    }, {
+    # The backend's door: no route leads there, IAM says who may invoke it.
+    admin = {
+      access = merge({
+        # The rows of removed, closed and dead connections; with identity also mutes.
+        connections = concat(["Query", "DeleteItem"], local.identity ? ["UpdateItem"] : [])
+        room_index  = ["Query"]
+        clients     = ["POST", "GET", "DELETE"]
+        messages    = ["Query", "PutItem"]
+        },
+        # Bans, mutes and revocations, and the list of them.
+        local.identity ? { users = ["Query", "UpdateItem", "DeleteItem", "Scan"] } : {},
+      )
+      environment = {
+        AUDIT_DAYS          = tostring(var.audit_days)
+        FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency)
+      }
+      memory_mib      = 1024
+      timeout_seconds = 60
+      package         = local.package
+      answers_unknown = false
+    }
   })
 
   route_functions = {

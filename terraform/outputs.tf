@@ -1,3 +1,23 @@
+output "admin_url" {
+  description = "Function URL of the backend's function, or null without admin_url."
+  value       = var.admin_url ? aws_lambda_function_url.admin[0].function_url : null
+}
+
+output "backend_policy" {
+  description = "IAM policy document that a backend needs to call the service: see docs/backend.md."
+  value = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "Chat"
+        Effect   = "Allow"
+        Action   = concat(["lambda:InvokeFunction"], var.admin_url ? ["lambda:InvokeFunctionUrl"] : [])
+        Resource = [aws_lambda_function.main["admin"].arn]
+      },
+    ]
+  })
+}
+
 output "function_names" {
   description = "Name of each function, for `aws lambda` and the console."
   value       = local.function_names

@@ -1,3 +1,9 @@
+variable "admin_url" {
+  type        = bool
+  description = "Whether the backend's function also has a Function URL, for callers without an AWS SDK. IAM guards it all the same."
+  default     = false
+}
+
 variable "alarm_topic_arn" {
   type        = string
   description = "ARN of the SNS topic that alarms notify. With null, alarms show in the console only."
@@ -30,6 +36,17 @@ variable "architecture" {
   validation {
     condition     = contains(["x86_64", "arm64"], var.architecture)
     error_message = "architecture must be \"x86_64\" or \"arm64\"."
+  }
+}
+
+variable "audit_days" {
+  type        = number
+  description = "Days for which the audit of moderators and of the backend is kept."
+  default     = 365
+
+  validation {
+    condition     = var.audit_days >= 1 && var.audit_days <= 3650 && floor(var.audit_days) == var.audit_days
+    error_message = "audit_days must be a whole number of days, 1 to 3650."
   }
 }
 

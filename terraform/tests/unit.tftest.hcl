@@ -212,7 +212,7 @@ run "functions" {
 
   assert {
     condition = toset(keys(aws_lambda_function.main)) == toset([
-      "connect", "disconnect", "publish", "join", "leave", "history", "members", "signal", "personal", "default",
+      "connect", "disconnect", "publish", "join", "leave", "history", "members", "signal", "personal", "default", "admin",
     ])
     error_message = "neither an alias nor a mock has a function of its own"
   }
@@ -224,7 +224,7 @@ run "functions" {
     error_message = "a function runs on the custom runtime, its handler is its key, and its architecture is the one that is built"
   }
   assert {
-    condition     = alltrue([for function in aws_lambda_function.main : function.timeout <= 28])
+    condition     = alltrue([for key, function in aws_lambda_function.main : function.timeout <= 28 if key != "admin"])
     error_message = "API Gateway gives up after 29 s, cold start included; a function that runs on answers nobody"
   }
   assert {
@@ -288,6 +288,14 @@ run "functions" {
       default = {
         ACTIONS = "block,heads,history,join,leave,mark,marks,members,ping,publish,sendmessage,signal,unblock"
         LIMITS  = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+      }
+      admin = {
+        CONNECTIONS_TABLE                        = "roomchat-prod-connections"
+        MESSAGES_TABLE                           = "roomchat-prod-messages"
+        HISTORY_DAYS                             = "7"
+        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        AUDIT_DAYS                               = "365"
+        FAN_OUT_CONCURRENCY                      = "128"
       }
     })
     error_message = "a function knows what it has access to and nothing else"
@@ -354,6 +362,13 @@ run "rights" {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
         Connections = "dynamodb:Query,dynamodb:PutItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*"
+        Messages    = "dynamodb:Query,dynamodb:PutItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
+      }
+      admin = {
+        Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+        Connections = "dynamodb:Query,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
+        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
         Messages    = "dynamodb:Query,dynamodb:PutItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
       }
       leave = {
@@ -569,10 +584,10 @@ run "settings_reach_their_place" {
   assert {
     condition = (
       { for key, function in aws_lambda_function.main : key => function.memory_size } == {
-        connect = 512, disconnect = 512, join = 512, leave = 512, history = 512, members = 512, signal = 512, personal = 512, default = 512, publish = 1024
+        connect = 512, disconnect = 512, join = 512, leave = 512, history = 512, members = 512, signal = 512, personal = 512, default = 512, publish = 1024, admin = 1024
       } &&
       { for key, function in aws_lambda_function.main : key => function.timeout } == {
-        connect = 3, disconnect = 3, join = 3, leave = 3, history = 3, members = 3, signal = 3, personal = 3, default = 3, publish = 28
+        connect = 3, disconnect = 3, join = 3, leave = 3, history = 3, members = 3, signal = 3, personal = 3, default = 3, publish = 28, admin = 60
       }
     )
     error_message = "an entry of the map goes before the variable"
@@ -751,7 +766,7 @@ run "identity_by_tokens" {
     condition = { for key in ["connect", "join", "publish", "signal", "personal"] : key => {
       for statement in jsondecode(aws_iam_role_policy.function[key].policy).Statement : statement.Sid => join(",", statement.Action) if statement.Sid != "Logs"
       } } == {
-      connect = { Connections = "dynamodb:PutItem,dynamodb:DeleteItem", RoomIndex = "dynamodb:Query", Users = "dynamodb:Query" }
+      connect = { Connections = "dynamodb:PutItem,dynamodb:DeleteItem,dynamodb:UpdateItem", RoomIndex = "dynamodb:Query", Users = "dynamodb:Query" }
       join = {
         Connections = "dynamodb:Query,dynamodb:PutItem,dynamodb:DeleteItem,dynamodb:UpdateItem,dynamodb:GetItem", Clients = "execute-api:ManageConnections"
         Messages    = "dynamodb:Query,dynamodb:PutItem", Users = "dynamodb:Query"
@@ -802,6 +817,70 @@ run "identity_by_tokens" {
   assert {
     condition     = strcontains(aws_iam_role_policy.function["join"].policy, "dynamodb:UpdateItem")
     error_message = "join notes where the log stood"
+  }
+  assert {
+    condition = { for key in ["moderate", "admin"] : key => {
+      for statement in jsondecode(aws_iam_role_policy.function[key].policy).Statement : statement.Sid => join(",", statement.Action) if statement.Sid != "Logs"
+      } } == {
+      moderate = {
+        Connections = "dynamodb:DeleteItem,dynamodb:UpdateItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
+        Messages    = "dynamodb:Query,dynamodb:PutItem", Users = "dynamodb:UpdateItem,dynamodb:DeleteItem,dynamodb:Query"
+      }
+      admin = {
+        Connections = "dynamodb:Query,dynamodb:DeleteItem,dynamodb:UpdateItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
+        Messages    = "dynamodb:Query,dynamodb:PutItem", Users = "dynamodb:Query,dynamodb:UpdateItem,dynamodb:DeleteItem,dynamodb:Scan"
+      }
+    }
+    error_message = "with identity moderators and the backend write bans, and the backend lists them"
+  }
+  assert {
+    condition = alltrue([for key, action in { moderate = "kick", ban = "ban", unban = "unban", mute = "mute", unmute = "unmute" } :
+      aws_apigatewayv2_route.main[key].route_key == action && contains(keys(aws_apigatewayv2_route_response.main), key)
+    ])
+    error_message = "with identity moderators have their actions, which are answered"
+  }
+  assert {
+    condition     = aws_lambda_function.main["moderate"].environment[0].variables.AUDIT_DAYS == "365"
+    error_message = "what moderators do is kept for a year"
+  }
+}
+
+run "the_backends_door" {
+  command = plan
+
+  assert {
+    condition     = length(aws_lambda_function_url.admin) == 0 && output.admin_url == null
+    error_message = "no URL without admin_url"
+  }
+  assert {
+    condition     = !contains([for permission in aws_lambda_permission.route : permission.function_name], "roomchat-prod-admin")
+    error_message = "no route leads to the backend's function"
+  }
+  assert {
+    condition     = jsondecode(output.backend_policy).Statement[0].Action == ["lambda:InvokeFunction"]
+    error_message = "a backend may invoke, and nothing else"
+  }
+}
+
+run "the_backends_door_with_a_url" {
+  command = plan
+
+  variables {
+    admin_url  = true
+    audit_days = 30
+  }
+
+  assert {
+    condition     = aws_lambda_function_url.admin[0].authorization_type == "AWS_IAM"
+    error_message = "IAM guards the URL"
+  }
+  assert {
+    condition     = jsondecode(output.backend_policy).Statement[0].Action == ["lambda:InvokeFunction", "lambda:InvokeFunctionUrl"]
+    error_message = "a URL needs both rights"
+  }
+  assert {
+    condition     = aws_lambda_function.main["admin"].environment[0].variables.AUDIT_DAYS == "30"
+    error_message = "audit_days"
   }
 }
 

@@ -352,6 +352,16 @@ run "limits_8" {
   expect_failures = [var.limits]
 }
 
+run "audit_days_1" {
+  command = plan
+
+  variables {
+    audit_days = 0
+  }
+
+  expect_failures = [var.audit_days]
+}
+
 run "history_days_1" {
   command = plan
 

@@ -47,6 +47,7 @@ pub(crate) fn all(world: &mut World) -> Vec<(&'static str, Usage)> {
     trouble(world, &mut used);
     reading(world, &mut used);
     signals(world, &mut used);
+    backend(world, &mut used);
     used
 }
 
@@ -349,6 +350,33 @@ pub(crate) fn identified(world: &mut World, used: &mut Vec<(&'static str, Usage)
     ));
     used.push(("publish to a user, 3 devices", say(world)));
     world.keep([alice, phone, bob]);
+}
+
+/// The backend's calls: a message of each other member is counted, and no frame of its own.
+fn backend(world: &mut World, used: &mut Used) {
+    let mut members = room(world, "b-1", 3);
+    let call = |action: &str, more: &Value| {
+        let mut call = json!({"action": action, "room": "b-1", "id": action});
+        if let (Some(call), Some(more)) = (call.as_object_mut(), more.as_object()) {
+            call.extend(more.clone());
+        }
+        call
+    };
+    let data = json!({"data": sentence()});
+    let usage = world.measure(|world| {
+        world.invoke("roomchat-prod-admin", &call("publish", &data), "ack");
+        for member in &mut members {
+            world.receive(member, "message");
+        }
+    });
+    used.push(("publish of the backend, room of 3", usage));
+    let usage = world.measure(|world| {
+        let user = json!({"user": "user-01"});
+        world.invoke("roomchat-prod-admin", &call("kick", &user), "moderated");
+        world.receive(&mut members[1], "removed");
+    });
+    used.push(("kick by the backend, room of 3", usage));
+    world.keep(members);
 }
 
 fn signals(world: &mut World, used: &mut Used) {

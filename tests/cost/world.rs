@@ -83,6 +83,16 @@ impl World {
         }
     }
 
+    /// Invokes a function as a backend does.
+    pub(crate) fn invoke(&mut self, function: &str, call: &Value, kind: &str) {
+        self.expected += 1;
+        let path = format!("/2015-03-31/functions/{function}/invocations");
+        let (status, _, answer) = self.gateway.http("POST", &path, &call.to_string());
+        assert_eq!(status, 200, "{answer}");
+        let frame: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(frame["type"], kind, "{frame}");
+    }
+
     /// Sends a frame, and expects an invocation for it unless it is a ping.
     pub(crate) fn send(&mut self, client: &mut Client, frame: &Value) {
         self.expected += usize::from(frame["action"] != "ping");

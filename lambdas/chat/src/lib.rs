@@ -13,6 +13,8 @@
 //! | `members` | [`members()`] | lists the users in a room |
 //! | `mark`, `marks`, `block`, `unblock` | [`personal()`] | how far a user has read, and from whom the user wants no messages |
 //! | `signal` | [`signal()`] | passes a signal, such as typing, to the other members; nothing is stored or answered |
+//! | `kick`, `ban`, `unban`, `mute`, `unmute` | [`moderate()`] | ends or limits the part of a user in a room |
+//! | no route | [`admin()`] | answers the backend, which IAM has let in |
 //! | `$default` | [`default()`] | answers everything else with an error frame that lists the actions |
 //!
 //! Layout, from the outside in:
@@ -48,6 +50,6 @@ mod actions;
 mod recent;
 
 pub use actions::{
-    App, Desk, FrameLimit, SignalLimit, Signals, connect, default, disconnect, history, join,
-    leave, members, personal, publish, signal,
+    Admin, Answered, App, Call, Desk, FrameLimit, Moderation, SignalLimit, Signals, admin, connect,
+    default, disconnect, history, join, leave, members, moderate, personal, publish, signal,
 };

@@ -88,6 +88,26 @@ impl MessagesTable {
     }
 }
 
+impl MessagesTable {
+    /// The same table as the audit uses it: `AUDIT_DAYS`, 1 to 3,650, and no rate limits.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectionsTable::read`].
+    pub fn read_audit(env: Lookup<'_>) -> anyhow::Result<Self> {
+        let days: i64 = number(env, "AUDIT_DAYS")?
+            .context("AUDIT_DAYS is not set: it must hold how many days the audit is kept")?;
+        if !(1..=3_650).contains(&days) {
+            bail!("AUDIT_DAYS must be 1 to 3650, not {days}");
+        }
+        Ok(Self {
+            retention_s: days * 24 * 3600,
+            limits: None,
+            ..Self::read(env)?
+        })
+    }
+}
+
 /// The highest limit that a log counts: the number of rows of a room that a process remembers.
 pub const MAX_LOG_LIMIT: u32 = 200;
 

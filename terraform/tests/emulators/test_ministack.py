@@ -63,6 +63,12 @@ class Chat:
         self.dynamodb.put_item(TableName=self.table, Item=item)
         return gone
 
+    def call(self, call):
+        """The answer to a call of the backend."""
+        answer = self.lambda_.invoke(FunctionName=self.functions["admin"], Payload=json.dumps(call))
+        assert "FunctionError" not in answer, answer["Payload"].read()
+        return json.load(answer["Payload"])
+
     def join_after_the_end(self, room, second):
         """Returns true if a join that is taken up after its connection has ended leaves no row. The function is invoked
         as API Gateway would do it, since a socket cannot be closed at the right moment."""
@@ -189,6 +195,41 @@ def test_bad_names_are_refused(chat):
     assert not chat.rows("two words")
 
 
+def backend(chat, room, bob, expected):
+    """Does once all that the backend's function can do, in a room of its own and in that of bob, and returns the names of
+    the cases that failed."""
+    failed = set()
+    own = room + "-backend"
+    ghost = chat.leave_a_row_behind(own)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while ghost in chat.rows(own):
+        if "backend prune" in expected or time.monotonic() > deadline:
+            chat.call({"action": "publish", "room": own, "data": 1})
+            if ghost in chat.rows(own):
+                failed.add("backend prune")
+            break
+        chat.call({"action": "publish", "room": own, "data": 1})
+    gone = chat.leave_a_row_behind(own)
+    for case, call in {
+        "backend publish": {"action": "publish", "room": room, "data": 1},
+        "backend history": {"action": "history", "room": own},
+        "backend members": {"action": "members", "room": own},
+        "backend kick": {"action": "kick", "room": own, "user": "ghost"},
+        "backend disconnect": {"action": "disconnect", "connectionId": gone},
+    }.items():
+        if case == "backend disconnect":
+            chat.leave_a_row_behind(own)
+        answer = chat.call(call)
+        if answer["type"] == "error":
+            assert answer["name"] == "internal", answer
+            failed.add(case)
+        if case == "backend publish" and receives(bob, 1 if "backend deliver" in expected else PATIENCE_SECONDS) is None:
+            failed.add("backend deliver")
+    for connection in chat.rows(own):
+        chat.dynamodb.delete_item(TableName=chat.table, Key={"connectionId": {"S": connection}, "room": {"S": own}})
+    return failed
+
+
 def behaviour(chat, expected=frozenset()):
     """Does once all that the functions can do, and returns the names of the cases that failed. Of a case that is
     `expected` to fail it waits a second for the success, of every other as long as it takes."""
@@ -229,6 +270,8 @@ def behaviour(chat, expected=frozenset()):
                 if receives(bob, 1 if case in expected else PATIENCE_SECONDS) is None:
                     failed.add(case)
                     receives(alice, 1)
+            failed |= backend(chat, room, bob, expected)
+            receives(alice, 1 if "backend deliver" in expected else PATIENCE_SECONDS)
             if not chat.join_after_the_end(room, second):
                 failed.add("forget")
             for case, frame in {
@@ -295,6 +338,20 @@ NEEDED = {
     ("members", "Connections", "dynamodb:Query"): {"members of the only room"},
     ("members", "Connections", "dynamodb:GetItem"): {"members of a named room"},
     ("members", "RoomIndex", "dynamodb:Query"): {"members of the only room", "members of a named room"},
+    ("admin", "Connections", "dynamodb:Query"): {"backend prune", "backend disconnect"},
+    ("admin", "Connections", "dynamodb:DeleteItem"): {"backend prune", "backend kick", "backend disconnect"},
+    ("admin", "RoomIndex", "dynamodb:Query"): {
+        "backend publish", "backend prune", "backend deliver", "backend members", "backend kick",
+    },
+    ("admin", "Clients", "POST/@connections/*"): {"backend prune", "backend deliver"},
+    ("admin", "Clients", "GET/@connections/*"): {"backend prune"},
+    ("admin", "Clients", "DELETE/@connections/*"): {"backend prune", "backend disconnect"},
+    ("admin", "Messages", "dynamodb:Query"): {
+        "backend publish", "backend prune", "backend deliver", "backend history", "backend kick", "backend disconnect",
+    },
+    ("admin", "Messages", "dynamodb:PutItem"): {
+        "backend publish", "backend prune", "backend deliver", "backend kick", "backend disconnect",
+    },
     ("signal", "Connections", "dynamodb:Query"): {"signal to the only room"},
     ("signal", "Connections", "dynamodb:GetItem"): {"signal to a named room"},
     ("signal", "RoomIndex", "dynamodb:Query"): {"signal to the only room", "signal to a named room"},

@@ -6,8 +6,9 @@ use anyhow::anyhow;
 use tokio::time::timeout_at;
 
 use super::frame_limit::{FrameLimit, Verdict};
+use crate::identity::Caller;
 use crate::lambda::{Reply, Request, before};
-use crate::members::{Connections, Membership, Personal};
+use crate::members::{Connections, Membership, Mute, Personal};
 use crate::protocol::{Correlation, ErrorName, Failure, Frame, Name, Private, Right, inbox};
 
 /// Rooms that an error message lists at most.
@@ -115,7 +116,7 @@ pub(crate) async fn attempt<'a, T>(
 ///
 /// # Errors
 ///
-/// `forbidden`; `not_a_member`; `bad_request` if the frame names no room and the sender is in several; an error of the
+/// `forbidden`; `not_a_member`; `banned` for a muted user who would write; `bad_request` if the frame names no room and the sender is in several; an error of the
 /// table.
 pub(crate) async fn membership(
     connections: &Connections,
@@ -124,28 +125,63 @@ pub(crate) async fn membership(
     right: Right,
 ) -> Result<Membership, Failure> {
     let (sender, now_s) = (&request.connection_id, request.now_s());
-    let Some(room) = room else {
-        let own = only(connections.memberships(sender, now_s).await?)?;
-        request.caller.check(right, &own.room)?;
-        return Ok(own);
+    if let Caller::Backend(name) = &request.caller {
+        let room = room.ok_or_else(|| Failure::bad_request("room is missing"))?;
+        return Ok(everywhere(name, room.as_str()));
+    }
+    let own = match room {
+        None => {
+            let own = only(connections.memberships(sender, now_s).await?)?;
+            request.caller.check(right, &own.room)?;
+            own
+        }
+        Some(room) => {
+            request.caller.check(right, room.as_str())?;
+            // A room that belongs to the user has no rows of members: the row by which the user's connections are found
+            // will do.
+            let row = match request.caller.user() {
+                Some(user) if room.is_private() => inbox(user),
+                _ => room.to_string(),
+            };
+            let own = connections.membership(sender, &row, now_s).await?;
+            let own = own.ok_or_else(|| {
+                let message = format!("this connection is not in the room {room}");
+                Failure::new(ErrorName::NotAMember, message)
+            })?;
+            Membership {
+                room: room.to_string(),
+                ..own
+            }
+        }
     };
-    request.caller.check(right, room.as_str())?;
-    // A room that belongs to the user has no rows of members: the row by which the user's connections are found will do.
-    let row = match request.caller.user() {
-        Some(user) if room.is_private() => inbox(user),
-        _ => room.to_string(),
-    };
-    connections
-        .membership(sender, &row, now_s)
-        .await?
-        .map(|own| Membership {
-            room: room.to_string(),
-            ..own
-        })
-        .ok_or_else(|| {
-            let message = format!("this connection is not in the room {room}");
-            Failure::new(ErrorName::NotAMember, message)
-        })
+    match &own.muted {
+        Some(mute) if right == Right::Publish && mute.holds(now_s) => Err(muted(mute, &own.room)),
+        _ => Ok(own),
+    }
+}
+
+/// The backend needs no row to be in a room.
+pub(crate) fn everywhere(name: &str, room: &str) -> Membership {
+    Membership {
+        room: room.to_owned(),
+        user: name.to_owned(),
+        connected_at: 0,
+        expires_at: i64::MAX,
+        floor: None,
+        muted: None,
+    }
+}
+
+fn muted(mute: &Mute, room: &str) -> Failure {
+    Failure {
+        until: mute.until,
+        reason: mute.reason.clone(),
+        mute: true,
+        ..Failure::new(
+            ErrorName::Banned,
+            format!("this user is muted in the room {room}"),
+        )
+    }
 }
 
 /// Refuses a frame in a pair room whose other user wants nothing from the sender: one consistent GetItem, in pair rooms

@@ -117,8 +117,12 @@ async fn enter(
             others(connections, request, inbox),
         )
         .await;
-        bans?;
+        let mute = bans?;
         if others? < settings.max_connections_per_user {
+            if let (Some(mute), Some(room)) = (mute, &room) {
+                let id = &request.connection_id;
+                connections.set_muted(id, room, Some(&mute)).await?;
+            }
             return Ok(());
         }
         Err(Failure::new(

@@ -40,6 +40,11 @@ pub(super) fn destination(request: &Request, frame: &Frame<'_>) -> Result<Option
     }
     let user = request.caller.verified()?;
     check_user(&to).map_err(|error| Failure::bad_request(format!("to {error}")))?;
+    if check_user(user).is_err() {
+        return Err(Failure::bad_request(
+            "to is for users: the backend gives as and impersonate, too",
+        ));
+    }
     if to == user {
         return Err(Failure::bad_request("to must be another user"));
     }

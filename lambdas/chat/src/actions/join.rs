@@ -147,6 +147,7 @@ async fn become_member(
                 connected_at: request.connected_ms,
                 expires_at: request.caller.row_end(ends_s),
                 floor: None,
+                muted: None,
             }
         }
         (None, None) => return Err(in_no_room()),
@@ -171,6 +172,7 @@ async fn become_member(
         connected_at: row.connected_at,
         expires_at: row.expires_at,
         floor: None,
+        muted: None,
     };
     Ok(Member { own, is_new: true })
 }
@@ -218,7 +220,7 @@ async fn check_row(
     let bans = async {
         match request.caller.identity() {
             Some(identity) => users.check(identity, Some(room), request.now_s()).await,
-            None => Ok(()),
+            None => Ok(None),
         }
     };
     let (alive, own, bans) = join3(
@@ -241,10 +243,16 @@ async fn check_row(
     };
     let refusal = match (refusal, bans, own) {
         (Some(refusal), _, _) | (None, Err(refusal), _) => refusal,
-        (None, Ok(()), Ok(own)) if own.len() <= MAX_ROOMS => return Ok(()),
-        (None, Ok(()), Ok(_)) => too_many_rooms(),
+        (None, Ok(None), Ok(own)) if own.len() <= MAX_ROOMS => return Ok(()),
+        (None, Ok(Some(mute)), Ok(own)) if own.len() <= MAX_ROOMS => {
+            match connections.set_muted(id, room, Some(&mute)).await {
+                Ok(_) => return Ok(()),
+                Err(error) => error.into(),
+            }
+        }
+        (None, Ok(_), Ok(_)) => too_many_rooms(),
         // A check that fails refuses the join, so the row must not stay.
-        (None, Ok(()), Err(error)) => error.into(),
+        (None, Ok(_), Err(error)) => error.into(),
     };
     connections.delete(id, room).await?;
     Err(refusal)

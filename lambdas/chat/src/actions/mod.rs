@@ -1,5 +1,6 @@
 //! The actions: one file for each function of the service.
 
+mod admin;
 mod answer;
 mod connect;
 mod conversation;
@@ -10,10 +11,12 @@ mod history;
 mod join;
 mod leave;
 mod members;
+mod moderate;
 mod personal;
 mod publish;
 mod signal;
 
+pub use admin::{Admin, Answered, Call, admin};
 pub use connect::connect;
 pub use default::default;
 pub use disconnect::disconnect;
@@ -22,6 +25,7 @@ pub use history::history;
 pub use join::join;
 pub use leave::leave;
 pub use members::members;
+pub use moderate::{Moderation, moderate};
 pub use personal::{Desk, personal};
 pub use publish::{App, publish};
 pub use signal::{Signals, signal};

@@ -19,6 +19,7 @@ use aws_sdk_apigatewaymanagement::config::retry::{
 use aws_sdk_dynamodb::config::SharedCredentialsProvider;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
+use crate::actions::Moderation;
 use crate::delivery::ManagementApi;
 use crate::log::Log;
 use crate::members::{Connections, Personal, Users};
@@ -88,6 +89,22 @@ pub fn users(config: &SdkConfig, table: UsersTable) -> Users {
 /// The marks and blocks in the table of users.
 pub fn personal(config: &SdkConfig, table: UsersTable) -> Personal {
     Personal::new(dynamodb(config), table)
+}
+
+/// The parts of moderation.
+pub fn moderation(
+    config: &SdkConfig,
+    connections: ConnectionsTable,
+    users: UsersTable,
+    audit: MessagesTable,
+    delivery: &Delivery,
+) -> Moderation {
+    Moderation {
+        connections: self::connections(config, connections),
+        users: self::users(config, users),
+        management: management_api(config, delivery),
+        audit: log(config, audit),
+    }
 }
 
 /// The table of messages.

@@ -14,6 +14,9 @@ use crate::ulid::{made_at_ms, ulid};
 /// Tries to begin a log. A try fails when another writer is first, or when no reply comes.
 const BEGINNINGS: u32 = 3;
 
+/// Tries to begin a new epoch in a room in which others write.
+const NEW_EPOCHS: u32 = 20;
+
 /// Reads of both ends of a log that contradict each other before they are believed.
 const DOUBTFUL_READS: u32 = 2;
 
@@ -143,6 +146,43 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// Begins a new epoch behind the newest row: a genesis, put on condition that its place is free. Positions of the epoch
+    /// before are lost from then on. A log whose newest row is a genesis stays as it is, so a retry begins no second one.
+    pub async fn new_epoch(&self, room: &str, now_ms: i64) -> Result<Bounds, TableError> {
+        let (nonce, now_s) = (ulid(now_ms), now_ms / 1000);
+        for _ in 0..NEW_EPOCHS {
+            let Some((_, newest)) = self.ends(room, now_ms).await? else {
+                return self.begun(room, now_ms).await;
+            };
+            if newest.is_genesis() && !newest.is_expired(now_s) {
+                return Ok(Bounds {
+                    first: newest.seq + 1,
+                    head: newest.seq,
+                    head_n: newest.n(),
+                    epoch: Some(newest.epoch),
+                });
+            }
+            let slot = Slot {
+                epoch: nonce.clone(),
+                n: 0,
+                ..following(&newest, &nonce, now_s, true)
+            };
+            let row = self.row(room, now_ms, None, &slot, &nonce);
+            if self.put(&row).await? == Outcome::Written {
+                return Ok(Bounds {
+                    first: slot.seq + 1,
+                    head: slot.seq,
+                    head_n: 0,
+                    epoch: Some(slot.epoch),
+                });
+            }
+        }
+        Err(TableError::odd(
+            "beginning a new epoch",
+            &"other messages took its place each time",
+        ))
     }
 
     /// The oldest and the newest row. They are read at the same time, so a log that begins in this moment can show its

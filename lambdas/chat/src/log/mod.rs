@@ -5,12 +5,14 @@
 //! to expire. **Expired rows count as trimmed** in every answer, whether or not DynamoDB has deleted them yet.
 //!
 //! - [`append`]: how a message gets its number.
+//! - `audit`: the entries of the room `@audit`.
 //! - `bounds`: where a log begins and ends, and beginning a log.
 //! - `page`: reading messages.
 //! - `row`: the stored row.
 //! - `tail`: the end of a log, and the rows that a process remembers.
 
 pub mod append;
+mod audit;
 mod bounds;
 mod page;
 mod row;
@@ -28,6 +30,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
 
+pub use audit::{AUDIT, AuditEntry};
 pub use bounds::Bounds;
 pub use page::{Direction, Page};
 pub use row::Header;

@@ -8,12 +8,13 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::AttributeValue;
-use futures::stream::{self, Stream};
+use futures::stream::{self, Stream, TryStreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,27 @@ pub struct Membership {
     /// The log's position when the connection joined; kept only for a user without the right `history`.
     #[serde(default)]
     pub floor: Option<Position>,
+    /// Set while the user may read in the room and not write.
+    #[serde(default)]
+    pub muted: Option<Mute>,
+}
+
+/// A mute, as it stands in the rows of the muted user's connections.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mute {
+    /// When it ends, in seconds since 1970; none for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+    /// Why, in the words of the moderator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Mute {
+    /// Whether it is not over yet.
+    pub fn holds(&self, now_s: i64) -> bool {
+        self.until.is_none_or(|until| until > now_s)
+    }
 }
 
 /// A row about to be deleted.
@@ -145,17 +167,35 @@ impl Connections {
             .condition_expression("attribute_exists(connectionId)")
             .expression_attribute_values(":floor", floor)
             .send();
-        match update.await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
+        exists(DOING, update.await)
+    }
+
+    /// Writes a mute into the connection's row, or takes it out: one UpdateItem, on condition that the row exists. Returns
+    /// whether the row exists.
+    pub async fn set_muted(
+        &self,
+        connection_id: &str,
+        room: &str,
+        mute: Option<&Mute>,
+    ) -> Result<bool, TableError> {
+        const DOING: &str = "muting the connection";
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(connection_id, room)))
+            .condition_expression("attribute_exists(connectionId)");
+        let update = match mute {
+            Some(mute) => {
+                let mute = serde_dynamo::to_attribute_value(mute)
+                    .map_err(|error| TableError::unreadable(DOING, &error))?;
+                update
+                    .update_expression("SET muted = :mute")
+                    .expression_attribute_values(":mute", mute)
             }
-            Err(error) => Err(TableError::new(DOING, &error)),
-        }
+            None => update.update_expression("REMOVE muted"),
+        };
+        exists(DOING, update.send().await)
     }
 
     /// The connection's membership of one room: one consistent GetItem.
@@ -172,7 +212,7 @@ impl Connections {
             .table_name(&self.table)
             .set_key(Some(key(connection_id, room)))
             .consistent_read(true)
-            .projection_expression("room, #user, connectedAt, expiresAt, floor")
+            .projection_expression("room, #user, connectedAt, expiresAt, floor, muted")
             .expression_attribute_names("#user", "user")
             .send();
         let item = get
@@ -198,7 +238,7 @@ impl Connections {
             .own_rows(connection_id)
             .filter_expression("expiresAt > :now")
             .expression_attribute_values(":now", AttributeValue::N(now_s.to_string()))
-            .projection_expression("room, #user, connectedAt, expiresAt, floor")
+            .projection_expression("room, #user, connectedAt, expiresAt, floor, muted")
             .expression_attribute_names("#user", "user");
         let mut own: Vec<Membership> = all(DOING, query).await?;
         own.retain(|own| !own.room.starts_with(INBOX));
@@ -223,7 +263,19 @@ impl Connections {
         room: &str,
         now_s: i64,
     ) -> impl Stream<Item = Result<Vec<String>, TableError>> + use<> {
-        self.room_index(room, now_s, "connectionId")
+        self.room_index(room, now_s, "connectionId", None)
+    }
+
+    /// The ids of the connections of `user` in a room: as for [`Self::members`], all pages of the room.
+    pub async fn of_user(
+        &self,
+        room: &str,
+        user: &str,
+        now_s: i64,
+    ) -> Result<Vec<String>, TableError> {
+        let pages = self.room_index(room, now_s, "connectionId", Some(user));
+        let pages: Vec<Vec<String>> = pages.try_collect().await?;
+        Ok(pages.concat())
     }
 
     /// The users in a room, once for each of their connections, in the same way.
@@ -232,7 +284,7 @@ impl Connections {
         room: &str,
         now_s: i64,
     ) -> impl Stream<Item = Result<Vec<String>, TableError>> + use<> {
-        self.room_index(room, now_s, "user")
+        self.room_index(room, now_s, "user", None)
     }
 
     /// The connections in a room, or none if there are more than `most`: a Query of [`ROOM_INDEX`] that reads one row
@@ -279,28 +331,38 @@ impl Connections {
             .expression_attribute_values(":now", AttributeValue::N(now_s.to_string()))
     }
 
-    /// One attribute of the rows of a room, of all its partitions in parallel.
+    /// One attribute of the rows of a room, of all its partitions in parallel; or of those of one user.
     fn room_index(
         &self,
         room: &str,
         now_s: i64,
         attribute: &'static str,
+        user: Option<&str>,
     ) -> impl Stream<Item = Result<Vec<String>, TableError>> + use<> {
         let partitions = partitions(room).into_iter();
         stream::select_all(
-            partitions.map(|partition| Box::pin(self.partition(&partition, now_s, attribute))),
+            partitions
+                .map(|partition| Box::pin(self.partition(&partition, now_s, attribute, user))),
         )
     }
 
-    /// One attribute of the rows of a partition of the index.
+    /// One attribute of the rows of a partition of the index, or of those of one user.
     fn partition(
         &self,
         room: &str,
         now_s: i64,
         attribute: &'static str,
+        user: Option<&str>,
     ) -> impl Stream<Item = Result<Vec<String>, TableError>> + use<> {
-        let pages = self
-            .index(room, now_s)
+        let query = self.index(room, now_s);
+        let query = match user {
+            Some(user) => query
+                .filter_expression("expiresAt > :now AND #user = :user")
+                .expression_attribute_names("#user", "user")
+                .expression_attribute_values(":user", AttributeValue::S(user.to_owned())),
+            None => query,
+        };
+        let pages = query
             .projection_expression("#wanted")
             .expression_attribute_names("#wanted", attribute)
             .set_limit(self.page_size)
@@ -396,6 +458,24 @@ pub(super) async fn all<T: DeserializeOwned>(
         );
     }
     Ok(rows)
+}
+
+/// Whether an update on condition that the row exists has found it.
+fn exists(
+    doing: &'static str,
+    updated: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
+) -> Result<bool, TableError> {
+    match updated {
+        Ok(_) => Ok(true),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(TableError::new(doing, &error)),
+    }
 }
 
 /// A room can hold many thousands: the texts are taken out of the items without going through serde.

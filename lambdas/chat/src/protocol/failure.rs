@@ -35,6 +35,22 @@ pub enum ErrorName {
 }
 
 impl ErrorName {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::BadRequest,
+        Self::TokenExpired,
+        Self::Forbidden,
+        Self::NotAMember,
+        Self::UnknownAction,
+        Self::Banned,
+        Self::TooMany,
+        Self::IdConflict,
+        Self::PayloadTooLarge,
+        Self::RoomTooLarge,
+        Self::SlowDown,
+        Self::Internal,
+    ];
+
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,6 +67,11 @@ impl ErrorName {
             Self::SlowDown => "slow_down",
             Self::Internal => "internal",
         }
+    }
+
+    /// The error of a name on the wire.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|error| error.as_str() == name)
     }
 
     /// The HTTP status that means the same.
@@ -89,6 +110,8 @@ pub struct Failure {
     pub until: Option<i64>,
     /// The reason for a ban, in the words of the moderator.
     pub reason: Option<String>,
+    /// Whether the user may read and not write.
+    pub mute: bool,
     /// The cause, for the function's log only: it may name tables and hosts.
     pub cause: Option<anyhow::Error>,
 }
@@ -103,6 +126,7 @@ impl Failure {
             right: None,
             until: None,
             reason: None,
+            mute: false,
             cause: None,
         }
     }
@@ -165,6 +189,7 @@ impl Failure {
             right: self.right,
             until: self.until,
             reason: self.reason.as_deref(),
+            mute: self.mute,
         })
     }
 }
@@ -188,6 +213,8 @@ struct ErrorFrame<'a> {
     until: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    mute: bool,
 }
 
 /// The beginning of a user's text, short enough for a sentence.

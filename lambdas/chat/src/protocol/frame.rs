@@ -1,7 +1,9 @@
 //! The frames of clients.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -17,6 +19,9 @@ pub const MAX_KIND_CHARS: usize = 32;
 
 /// The most bytes of JSON in a signal, and in the state of a connection.
 pub const MAX_SMALL_BYTES: usize = 1_024;
+
+/// The longest reason that a moderator can give, in characters.
+pub const MAX_REASON_CHARS: usize = 200;
 
 /// A frame from a client: an object whose values are not parsed yet.
 #[derive(Debug)]
@@ -244,6 +249,30 @@ impl<'a> Frame<'a> {
             .ok_or_else(|| Failure::bad_request("user is missing"))
     }
 
+    /// The field `reason`: a moderator's words, for the user and for the audit.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is not a string of at most [`MAX_REASON_CHARS`] characters that a client can read.
+    pub fn reason(&self) -> Result<Option<String>, Failure> {
+        let Some(reason) = self.text("reason")?.filter(|reason| !reason.is_empty()) else {
+            return Ok(None);
+        };
+        if reason.chars().count() > MAX_REASON_CHARS {
+            return Err(Failure::bad_request(format!(
+                "reason must have at most {MAX_REASON_CHARS} characters"
+            )));
+        }
+        ijson::check_text(&reason)
+            .map_err(|error| Failure::bad_request(format!("reason {error}")))?;
+        Ok(Some(reason))
+    }
+
+    /// Whether the field `room` is this text, which need not be a name that a room can have.
+    pub fn is_about(&self, room: &str) -> bool {
+        matches!(self.text("room"), Ok(Some(named)) if named == room)
+    }
+
     /// The field `after` of a list of users: the last user of the page before.
     ///
     /// # Errors
@@ -267,11 +296,14 @@ impl<'a> Frame<'a> {
     /// # Errors
     ///
     /// `bad_request` when it is not a whole number in these bounds.
-    pub fn count(&self, field: &str, least: usize, most: usize) -> Result<Option<usize>, Failure> {
+    pub fn count<T>(&self, field: &str, least: T, most: T) -> Result<Option<T>, Failure>
+    where
+        T: DeserializeOwned + PartialOrd + Display + Copy,
+    {
         let Some(raw) = self.fields.get(field) else {
             return Ok(None);
         };
-        match serde_json::from_str::<Option<usize>>(raw.get()) {
+        match serde_json::from_str::<Option<T>>(raw.get()) {
             Ok(None) => Ok(None),
             Ok(Some(count)) if (least..=most).contains(&count) => Ok(Some(count)),
             _ => Err(Failure::bad_request(format!(
@@ -320,6 +352,15 @@ impl<'a> Frame<'a> {
         ijson::check_text(&word)
             .map_err(|error| Failure::bad_request(format!("{field} {error}")))?;
         Ok(Some(word))
+    }
+
+    /// A further field that must be a string; `null` counts as absent.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is not a string.
+    pub fn text_of(&self, field: &str) -> Result<Option<String>, Failure> {
+        self.text(field)
     }
 
     /// An optional field that must be a string; `null` counts as absent.

@@ -239,3 +239,93 @@ pub struct Member<'a> {
     /// The number of connections with this name.
     pub connections: usize,
 }
+
+/// The answer to a moderator: what was asked for holds.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "moderated")]
+pub struct Moderated<'a> {
+    /// The moderator's id of the frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
+    /// The action, as it was asked for.
+    pub action: &'a str,
+    /// The room.
+    pub room: &'a str,
+    /// The user.
+    pub user: &'a str,
+    /// When a ban or mute ends, in seconds since 1970. Absent for one without an end, and for other actions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+    /// The number of connections of the user that it concerned.
+    pub connections: usize,
+}
+
+/// Tells a connection that a moderator has removed it from a room.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "removed")]
+pub struct Removed<'a> {
+    /// The room.
+    pub room: &'a str,
+    /// `kicked` or `banned`.
+    pub reason: &'static str,
+    /// The moderator.
+    pub by: &'a str,
+    /// When a ban ends, in seconds since 1970; absent for a kick, and for a ban without an end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+}
+
+/// Tells a connection that the service closes it.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "bye", rename_all = "camelCase")]
+pub struct Bye {
+    /// `banned`, `revoked` or `disconnected`.
+    pub reason: &'static str,
+    /// `never`, `later` or `now`.
+    pub reconnect: &'static str,
+    /// How long to wait before connecting again, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// The answer to the backend: connections of a user are closed.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "done")]
+pub struct Closed<'a> {
+    /// The id of the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
+    /// The action, as it was asked for.
+    pub action: &'a str,
+    /// The user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<&'a str>,
+    /// The number of connections that it concerned.
+    pub connections: usize,
+}
+
+/// The answer to the backend: a new epoch has begun.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "epoch")]
+pub struct Epoch<'a> {
+    /// The id of the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
+    /// The room.
+    pub room: &'a str,
+    /// The new epoch.
+    pub epoch: &'a str,
+    /// The number of its beginning; the next message has the next number.
+    pub head: u64,
+}
+
+/// The answer to the backend: the bans, mutes and revocations that hold.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "bans")]
+pub struct Bans<'a, T> {
+    /// The id of the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
+    /// The rows, in order of rooms and users.
+    pub bans: &'a [T],
+}

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use chat::identity::{Caller, Identity, LEEWAY_S};
 use chat::lambda::{Reply, Request};
 use chat::protocol::{Grants, Right};
-use chat::{history, join, leave, members, personal, publish, signal};
+use chat::{history, join, leave, members, moderate, personal, publish, signal};
 use serde_json::{Value, json};
 
 use crate::support::{World, body, handshake, now_ms, request};
@@ -61,6 +61,9 @@ async fn ask(world: &World, request: &Request) -> Value {
             let errors = world.peers.frames(&request.connection_id);
             return errors.into_iter().next().unwrap_or_default();
         }
+        "kick" | "ban" | "unban" | "mute" | "unmute" => {
+            moderate(&world.moderation(), &world.frames, request).await
+        }
         other => panic!("{other}"),
     };
     body(&reply)
@@ -114,6 +117,26 @@ fn frames(room: &str) -> Vec<(&'static str, Value)> {
         (
             "signal",
             json!({"action": "signal", "room": room, "kind": "typing"}),
+        ),
+        (
+            "kick",
+            json!({"action": "kick", "room": room, "user": "mallory"}),
+        ),
+        (
+            "ban",
+            json!({"action": "ban", "room": room, "user": "mallory"}),
+        ),
+        (
+            "unban",
+            json!({"action": "unban", "room": room, "user": "mallory"}),
+        ),
+        (
+            "mute",
+            json!({"action": "mute", "room": room, "user": "mallory"}),
+        ),
+        (
+            "unmute",
+            json!({"action": "unmute", "room": room, "user": "mallory"}),
         ),
     ]
 }

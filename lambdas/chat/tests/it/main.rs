@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod admin;
 mod deadline;
 mod delivery;
 mod direct;
@@ -14,6 +15,7 @@ mod interleavings;
 mod limits;
 mod log;
 mod membership;
+mod moderation;
 mod personal;
 mod pruning;
 mod remembered;

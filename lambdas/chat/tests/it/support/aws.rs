@@ -1,6 +1,7 @@
 //! A DynamoDB engine, and a tap on the SDK's requests.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -160,6 +161,7 @@ struct Tapping {
 pub(crate) struct Held {
     arrived: Notify,
     released: Notify,
+    open: AtomicBool,
 }
 
 impl Held {
@@ -173,9 +175,18 @@ impl Held {
         self.released.notify_one();
     }
 
+    /// Lets the held request go on, and holds no other.
+    pub(crate) fn release_all(&self) {
+        self.open.store(true, Ordering::SeqCst);
+        self.released.notify_waiters();
+        self.released.notify_one();
+    }
+
     async fn wait(&self) {
         self.arrived.notify_one();
-        self.released.notified().await;
+        if !self.open.load(Ordering::SeqCst) {
+            self.released.notified().await;
+        }
     }
 }
 

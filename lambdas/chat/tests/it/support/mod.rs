@@ -14,7 +14,7 @@ use chat::members::{Connection, Users};
 use chat::settings::{
     ConnectionsTable, Delivery, Handshakes, Live, LogLimits, MessagesTable, Retention, UsersTable,
 };
-use chat::{App, Desk, FrameLimit, Signals};
+use chat::{App, Desk, FrameLimit, Moderation, Signals};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -35,6 +35,9 @@ pub(crate) const HANDSHAKES: Handshakes = Handshakes {
 /// The time for which messages are kept, in seconds.
 pub(crate) const RETENTION_S: i64 = 7 * 24 * 3600;
 
+/// The time for which the audit is kept, in seconds.
+pub(crate) const AUDIT_S: i64 = 365 * 24 * 3600;
+
 pub(crate) struct World {
     pub(crate) app: App,
     /// The requests of the functions to AWS, and ways to make them fail.
@@ -48,6 +51,8 @@ pub(crate) struct World {
     /// Reads and fills the tables, past the tap.
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     config: SdkConfig,
+    /// Reaches the same tables and clients past the tap.
+    untapped: SdkConfig,
     table: ConnectionsTable,
     history: MessagesTable,
 }
@@ -70,7 +75,8 @@ impl World {
     pub(crate) async fn with(page_size: Option<i32>, set: impl FnOnce(&mut Delivery)) -> Self {
         let peers = Peers::start().await;
         let engine = aws::start_engine().await;
-        let dynamodb = aws_sdk_dynamodb::Client::new(&aws::config(&engine, &peers.url, None));
+        let untapped = aws::config(&engine, &peers.url, None);
+        let dynamodb = aws_sdk_dynamodb::Client::new(&untapped);
         aws::create_tables(&dynamodb).await;
         // Long, so that no post fails on a busy machine. Tests with hanging peers shorten them.
         let mut delivery = Delivery {
@@ -107,6 +113,7 @@ impl World {
             peers,
             dynamodb,
             config,
+            untapped,
             table,
             history,
         }
@@ -121,6 +128,44 @@ impl World {
             self.app.delivery.clone(),
             Live { max_members },
         )
+    }
+
+    /// The parts of the functions of moderators and of the backend. The audit is kept for a year.
+    pub(crate) fn moderation(&self) -> Moderation {
+        self.moderation_at(&self.config)
+    }
+
+    /// The same in another process, past the tap.
+    pub(crate) fn untapped_moderation(&self) -> Moderation {
+        self.moderation_at(&self.untapped)
+    }
+
+    /// The other parts in another process, past the tap.
+    pub(crate) fn untapped_app(&self) -> (App, Users) {
+        let (config, table) = (&self.untapped, self.table.clone());
+        let users = UsersTable {
+            name: Some(USERS.to_owned()),
+        };
+        let app = App::new(
+            config,
+            table,
+            users.clone(),
+            self.history.clone(),
+            self.app.delivery.clone(),
+        );
+        (app, chat::aws::users(config, users))
+    }
+
+    fn moderation_at(&self, config: &SdkConfig) -> Moderation {
+        let users = UsersTable {
+            name: Some(USERS.to_owned()),
+        };
+        let audit = MessagesTable {
+            retention_s: AUDIT_S,
+            ..self.history.clone()
+        };
+        let table = self.table.clone();
+        chat::aws::moderation(config, table, users, audit, &self.app.delivery)
     }
 
     /// Another process of the same function. It remembers nothing that this process has done.

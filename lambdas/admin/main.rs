@@ -1,0 +1,26 @@
+//! The backend's door: invoked directly, or through a Function URL. IAM says who may call, no route leads here.
+
+use chat::settings::{self, ConnectionsTable, Delivery, MessagesTable, UsersTable};
+use chat::{Admin, App, FrameLimit, aws, lambda};
+
+pub(crate) async fn main() -> anyhow::Result<()> {
+    let connections = ConnectionsTable::read(&settings::process)?;
+    let history = MessagesTable::read(&settings::process)?;
+    let audit = MessagesTable::read_audit(&settings::process)?;
+    let delivery = Delivery::read(&settings::process)?;
+    let users = UsersTable::read(&settings::process)?;
+    let config = aws::config()?;
+    let moderation = aws::moderation(
+        &config,
+        connections.clone(),
+        users.clone(),
+        audit,
+        &delivery,
+    );
+    let admin = Admin {
+        app: App::new(&config, connections, users, history, delivery),
+        moderation,
+        limit: FrameLimit::OFF,
+    };
+    lambda::serve_backend(async |call| chat::admin(&admin, call).await).await
+}

@@ -1,0 +1,416 @@
+//! The backend's calls: the same path as a client's frames, without a connection and with all rights.
+
+use std::time::Duration;
+
+use chat::identity::{Caller, Identity};
+use chat::lambda::Request;
+use chat::protocol::Grants;
+use chat::{Admin, Call, FrameLimit, admin, join};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::support::{World, body, now_ms, request};
+
+fn door(world: &World) -> Admin {
+    Admin {
+        app: world.app.clone(),
+        moderation: world.moderation(),
+        limit: FrameLimit::OFF,
+    }
+}
+
+async fn text(world: &World, request_id: &str, call: &str) -> Value {
+    let started = Instant::now();
+    let call = Call {
+        body: call,
+        request_id,
+        now_ms: now_ms(),
+        started,
+        deadline: started + Duration::from_secs(60),
+    };
+    let answered = admin(&door(world), &call).await;
+    let frame: Value = serde_json::from_str(&answered.frame).unwrap();
+    let has_error = answered.frame.contains(r#""type":"error""#);
+    assert_eq!(answered.error.is_some(), has_error, "{frame}");
+    frame
+}
+
+async fn calls(world: &World, request_id: &str, call: Value) -> Value {
+    text(world, request_id, &call.to_string()).await
+}
+
+async fn bob_joins(world: &World, id: &str, room: &str, iat: i64) -> Value {
+    let caller = Caller::Verified(Box::new(Identity {
+        user: "bob".to_owned(),
+        name: None,
+        grants: Grants::everywhere(),
+        exp: None,
+        iat: Some(iat),
+    }));
+    let frame = json!({"action": "join", "room": room}).to_string();
+    let request = Request {
+        caller,
+        ..request(id, &frame)
+    };
+    let (connections, log) = (&world.app.connections, &world.app.log);
+    let management = &world.app.management;
+    let (users, frames) = (&world.users, &world.frames);
+    body(&join(connections, log, management, users, frames, &request).await)
+}
+
+async fn audited(world: &World) -> Vec<Value> {
+    let rows = world.log("@audit").await;
+    let texts = rows.iter().filter_map(|row| row.data.as_deref());
+    let data = texts.map(|text| serde_json::from_str::<Value>(text).unwrap());
+    data.map(|data| json!([data["by"], data["action"], data["room"], data["user"]]))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_publish_reaches_everybody_byte_for_byte_and_once() {
+    let world = World::lobby().await;
+    let call = r#"{"action":"publish","as":"system:billing","room":"lobby","data":{"b":1.0,"a":[1e2]},"id":"x"}"#;
+    let ack = text(&world, "r-1", call).await;
+    assert_eq!(
+        (&ack["type"], &ack["delivered"]),
+        (&"ack".into(), &2.into()),
+        "{ack}"
+    );
+    let heard = world.peers.texts("a").remove(0);
+    assert!(
+        heard.contains(r#""from":"system:billing","data":{"b":1.0,"a":[1e2]},"#),
+        "{heard}"
+    );
+    let again = text(&world, "r-2", call).await;
+    assert_eq!(
+        (&again["seq"], &again["duplicate"]),
+        (&1.into(), &true.into())
+    );
+    assert_eq!(world.log("lobby").await.len(), 2);
+}
+
+/// The tries of an asynchronous invocation have the same id of the request.
+#[tokio::test]
+async fn the_tries_of_one_invocation_are_one_message() {
+    let world = World::lobby().await;
+    let call = json!({"action": "publish", "room": "lobby", "data": "hi", "asynchronous": true});
+    for (request_id, seq) in [("r-1", 1), ("r-1", 1), ("r-2", 2)] {
+        assert_eq!(calls(&world, request_id, call.clone()).await["seq"], seq);
+    }
+    let log = world.log("lobby").await;
+    assert_eq!(log[1].id.as_deref(), Some("r-1"));
+    assert_eq!(log[1].user.as_deref(), Some("system"));
+}
+
+#[tokio::test]
+async fn a_call_can_concern_several_rooms() {
+    let world = World::lobby().await;
+    let call = json!({"action": "publish", "rooms": ["lobby", "garden", "a b", "lobby"], "data": 1, "id": "x"});
+    let answer = calls(&world, "r", call).await;
+    assert_eq!(answer["type"], "answers");
+    let kinds: Vec<(&str, &str)> = answer["answers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            (
+                one["type"].as_str().unwrap(),
+                one["room"].as_str().unwrap_or_default(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("ack", "lobby"),
+            ("ack", "garden"),
+            ("error", ""),
+            ("ack", "lobby")
+        ]
+    );
+    assert_eq!(world.log("lobby").await.len(), 2);
+}
+
+#[tokio::test]
+async fn the_backend_reads_without_being_a_member() {
+    let world = World::lobby().await;
+    world
+        .publish("a", r#"{"action":"publish","data":"one"}"#)
+        .await;
+    let history = calls(&world, "r", json!({"action": "history", "room": "lobby"})).await;
+    assert_eq!(history["messages"][0]["data"], "one");
+    let members = calls(&world, "r", json!({"action": "members", "room": "lobby"})).await;
+    assert_eq!(members["count"], 2);
+    assert_eq!(world.rows().await.len(), 2);
+    let answer = calls(&world, "r", json!({"action": "history"})).await;
+    assert_eq!(
+        (&answer["name"], &answer["message"]),
+        (&"bad_request".into(), &"room is missing".into())
+    );
+}
+
+#[tokio::test]
+async fn whatever_it_does_to_users_is_in_the_audit_which_it_can_read() {
+    let world = World::lobby().await;
+    let end = now_ms() / 1000 + 600;
+    for id in ["b1", "b2"] {
+        world.join_as(id, "@bob", "bob", end).await;
+        world.join_as(id, "garden", "bob", end).await;
+    }
+    let kick = json!({"action": "kick", "room": "garden", "user": "bob", "as": "system:ops"});
+    assert_eq!(calls(&world, "r-1", kick).await["connections"], 2);
+    let disconnect = json!({"action": "disconnect", "user": "bob"});
+    let answer = calls(&world, "r-2", disconnect).await;
+    assert_eq!(
+        (&answer["type"], &answer["connections"]),
+        (&"done".into(), &2.into()),
+        "{answer}"
+    );
+    let mut closed = world.peers.closed();
+    closed.sort();
+    assert_eq!(closed, ["b1", "b2"]);
+    let bye = json!({"type": "bye", "reason": "disconnected", "reconnect": "later"});
+    assert_eq!(world.peers.frames("b1")[1], bye);
+    assert_eq!(world.rows().await.len(), 2);
+
+    world.join_as("b3", "@bob", "bob", end).await;
+    let answer = calls(
+        &world,
+        "r-3",
+        json!({"action": "disconnect", "connectionId": "b3"}),
+    )
+    .await;
+    assert_eq!(answer["connections"], 1);
+    assert_eq!(world.rows().await.len(), 2);
+
+    let history = calls(
+        &world,
+        "r-4",
+        json!({"action": "history", "room": "@audit"}),
+    )
+    .await;
+    assert_eq!(history["messages"][0]["kind"], "audit");
+    assert_eq!(history["messages"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        audited(&world).await,
+        [
+            json!(["system:ops", "kick", "garden", "bob"]),
+            json!(["system", "disconnect", null, "bob"]),
+            json!(["system", "disconnect", null, null]),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn bans_everywhere_and_revocations_close_all_connections() {
+    let world = World::new().await;
+    let end = now_ms() / 1000 + 600;
+    world.join_as("b1", "@bob", "bob", end).await;
+    world.join_as("b1", "lobby", "bob", end).await;
+    let ban = json!({"action": "ban", "room": "*", "user": "bob", "reason": "spam"});
+    let answer = calls(&world, "r-1", ban).await;
+    assert_eq!(
+        (&answer["room"], &answer["connections"]),
+        (&"*".into(), &1.into()),
+        "{answer}"
+    );
+    let bye = json!({"type": "bye", "reason": "banned", "reconnect": "never"});
+    assert_eq!(world.peers.frames("b1"), [bye]);
+    assert_eq!(world.peers.closed(), ["b1"]);
+    assert!(world.rows().await.is_empty());
+    let now_s = now_ms() / 1000;
+    assert_eq!(
+        bob_joins(&world, "b2", "any", now_s).await["name"],
+        "banned"
+    );
+    let bans = calls(&world, "r-2", json!({"action": "bans"})).await;
+    let ban = &bans["bans"][0];
+    assert_eq!(
+        (&ban["user"], &ban["about"], &ban["by"], &ban["reason"]),
+        (
+            &"bob".into(),
+            &"ban#*".into(),
+            &"system".into(),
+            &"spam".into()
+        )
+    );
+    let bans = calls(&world, "r-2", json!({"action": "bans", "room": "lobby"})).await;
+    assert_eq!(bans["bans"], json!([]));
+    calls(
+        &world,
+        "r-3",
+        json!({"action": "unban", "room": "*", "user": "bob"}),
+    )
+    .await;
+    assert_eq!(
+        bob_joins(&world, "b2", "any", now_s).await["type"],
+        "joined"
+    );
+
+    world.join_as("b2", "@bob", "bob", end).await;
+    let answer = calls(&world, "r-4", json!({"action": "revoke", "user": "bob"})).await;
+    assert_eq!(answer["connections"], 1);
+    let bye = json!({"type": "bye", "reason": "revoked", "reconnect": "now"});
+    assert_eq!(world.peers.frames("b2"), [bye]);
+    assert_eq!(
+        bob_joins(&world, "b3", "any", now_s).await["name"],
+        "token_expired"
+    );
+    assert_eq!(
+        bob_joins(&world, "b3", "any", now_s + 60).await["type"],
+        "joined"
+    );
+}
+
+/// A mute everywhere holds in each room; a mute in a room outlasts its end.
+#[tokio::test]
+async fn a_mute_everywhere_and_a_mute_in_a_room_are_two() {
+    let world = World::new().await;
+    let end = now_ms() / 1000 + 600;
+    for room in ["@bob", "lobby", "garden"] {
+        world.join_as("b", room, "bob", end).await;
+    }
+    let mute = |action: &str, room: &str| json!({"action": action, "room": room, "user": "bob"});
+    calls(&world, "r-1", mute("mute", "lobby")).await;
+    calls(&world, "r-2", mute("mute", "*")).await;
+    let muted = async || {
+        let items = world.items().await;
+        let muted = items.iter().filter(|item| item.contains_key("muted"));
+        let mut rooms: Vec<String> = muted
+            .map(|item| item["room"].as_s().unwrap().clone())
+            .collect();
+        rooms.sort();
+        rooms
+    };
+    assert_eq!(muted().await, ["garden", "lobby"]);
+    calls(&world, "r-3", mute("unmute", "*")).await;
+    assert_eq!(muted().await, ["lobby"]);
+    calls(&world, "r-4", mute("unmute", "lobby")).await;
+    assert!(muted().await.is_empty());
+}
+
+/// The step that a restored table needs: positions of the lost messages are reported as lost.
+#[tokio::test]
+async fn a_new_epoch_loses_the_positions_before_it() {
+    let world = World::lobby().await;
+    let epoch = world.publish("a", r#"{"action":"publish","data":1}"#).await["epoch"].clone();
+    let answer = calls(
+        &world,
+        "r-1",
+        json!({"action": "new_epoch", "room": "lobby"}),
+    )
+    .await;
+    assert_eq!(
+        (&answer["type"], &answer["head"]),
+        (&"epoch".into(), &2.into())
+    );
+    assert_ne!(answer["epoch"], epoch);
+    // A retry begins no second one.
+    let again = calls(
+        &world,
+        "r-2",
+        json!({"action": "new_epoch", "room": "lobby"}),
+    )
+    .await;
+    assert_eq!(again["epoch"], answer["epoch"]);
+    let frame = json!({"action": "join", "room": "lobby", "since": {"epoch": epoch, "seq": 1}});
+    assert_eq!(
+        world.ask_join("b", &frame.to_string()).await["recovered"],
+        false
+    );
+    let ack = world.publish("a", r#"{"action":"publish","data":2}"#).await;
+    assert_eq!(
+        (&ack["seq"], &ack["n"], &ack["epoch"]),
+        (&3.into(), &1.into(), &answer["epoch"])
+    );
+    let empty = calls(&world, "r-3", json!({"action": "new_epoch", "room": "new"})).await;
+    assert_eq!(empty["head"], 0);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named() {
+    let world = World::new().await;
+    let publish = |more: Value| {
+        let mut call = json!({"action": "publish", "room": "lobby", "data": 1});
+        call.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        call.to_string()
+    };
+    for (call, name, message) in [
+        (
+            "[]".to_owned(),
+            "bad_request",
+            "the frame is not a JSON object",
+        ),
+        (
+            json!({}).to_string(),
+            "bad_request",
+            "action is missing; there are publish",
+        ),
+        (
+            json!({"action": "dance"}).to_string(),
+            "unknown_action",
+            "there is no action",
+        ),
+        (
+            publish(json!({"as": "alice"})),
+            "bad_request",
+            "as must begin with system; to speak as a user",
+        ),
+        (
+            publish(json!({"as": "system x"})),
+            "bad_request",
+            "as may hold",
+        ),
+        (
+            publish(json!({"as": 5})),
+            "bad_request",
+            "as must be a string",
+        ),
+        (
+            publish(json!({"as": "system", "impersonate": true})),
+            "bad_request",
+            "as must not begin with system",
+        ),
+        (
+            publish(json!({"impersonate": 1})),
+            "bad_request",
+            "impersonate must be true or false",
+        ),
+        (
+            publish(json!({"rooms": ["a"]})),
+            "bad_request",
+            "give room or rooms",
+        ),
+        (
+            json!({"action": "publish", "rooms": [], "data": 1}).to_string(),
+            "bad_request",
+            "rooms must be 1 to 100",
+        ),
+        (
+            json!({"action": "publish", "rooms": "a", "data": 1}).to_string(),
+            "bad_request",
+            "rooms must be a list",
+        ),
+        (
+            json!({"action": "publish", "room": "@audit", "data": 1}).to_string(),
+            "bad_request",
+            "room ",
+        ),
+        (
+            json!({"action": "kick", "room": "*", "user": "bob"}).to_string(),
+            "bad_request",
+            "room may hold",
+        ),
+    ] {
+        let answer = text(&world, "r", &call).await;
+        assert_eq!(answer["name"], name, "{call}: {answer}");
+        let given = answer["message"].as_str().unwrap();
+        assert!(given.starts_with(message), "{call}: {answer}");
+    }
+    assert!(world.log("lobby").await.is_empty());
+    let call = publish(json!({"as": "alice", "impersonate": true}));
+    assert_eq!(text(&world, "r", &call).await["type"], "ack");
+    assert_eq!(world.log("lobby").await[1].user.as_deref(), Some("alice"));
+}

@@ -271,7 +271,7 @@ impl Stack {
     /// Fails if the gateway's port fails.
     pub async fn serve(&mut self, end: impl Future<Output = ()>) -> Result<()> {
         tokio::select! {
-            served = &mut self.server => served?.context("the gateway's port"),
+            served = &mut self.server => served?.context("the gateway's port failed"),
             () = end => Ok(()),
         }
     }

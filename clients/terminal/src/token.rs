@@ -71,7 +71,8 @@ async fn output(command: &str) -> Result<String> {
         let last = words.lines().last().unwrap_or("it prints no reason");
         bail!("the token command failed ({}): {last}", finished.status);
     }
-    String::from_utf8(finished.stdout).context("the token command prints something else than text")
+    String::from_utf8(finished.stdout)
+        .context("the token command printed something other than text")
 }
 
 #[derive(Deserialize)]

@@ -201,7 +201,7 @@ pub enum Frame {
 
 /// The frame does not follow the protocol.
 #[derive(Debug, Error)]
-#[error("the service sent what this client cannot read: {0}")]
+#[error("the service sent a frame that this client cannot read: {0}")]
 pub struct Unreadable(#[from] serde_json::Error);
 
 #[derive(Deserialize)]

@@ -20,9 +20,9 @@ const MAX_STEPS: usize = 500_000;
 /// The reason why a rendering was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RenderError {
-    #[error("a #foreach of the template goes round more than {MAX_ROUNDS} times")]
+    #[error("a #foreach of the template runs more than {MAX_ROUNDS} times")]
     TooManyRounds,
-    #[error("the template does not come to an end")]
+    #[error("the template takes too many steps")]
     TooManySteps,
 }
 

@@ -105,7 +105,7 @@ impl Parser<'_> {
                     "false" => Ok(Expression::Literal(false.into())),
                     _ => {
                         self.at = start;
-                        Err(self.wrong("an expression is wanted here"))
+                        Err(self.wrong("expected an expression here"))
                     }
                 }
             }

@@ -342,7 +342,7 @@ impl<'a> Parser<'a> {
             (Some(argument), true) => Ok(argument),
             _ => {
                 self.at = place;
-                Err(self.wrong("one argument is wanted here"))
+                Err(self.wrong("expected one argument here"))
             }
         }
     }
@@ -395,7 +395,7 @@ impl<'a> Parser<'a> {
         if self.eat(wanted) {
             return Ok(());
         }
-        Err(self.wrong(&format!("a {wanted} is wanted here")))
+        Err(self.wrong(&format!("expected a {wanted} here")))
     }
 
     fn rest(&self) -> &'a str {

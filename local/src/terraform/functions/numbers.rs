@@ -127,7 +127,9 @@ fn range(args: &Arguments<'_>) -> Result<Value, String> {
     let mut next = start;
     while if is_down { next > end } else { next < end } {
         if values.len() == MAX_RANGE {
-            return Err(format!("it would have more than {MAX_RANGE} elements"));
+            return Err(format!(
+                "the range would have more than {MAX_RANGE} elements"
+            ));
         }
         values.push(next.clone().into());
         next += &step;

@@ -30,7 +30,7 @@ function clock(at, seconds) {
   return element("time", { dateTime: date.toISOString(), textContent: date.toLocaleTimeString([], options) });
 }
 
-// What happened on the connection: what other chats do not show.
+// The events of the connection, which other chats do not show.
 
 function happened(text, count, by = 1) {
   if (count) $(count).textContent = counts[count] += by;

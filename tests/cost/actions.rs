@@ -298,7 +298,7 @@ fn reading(world: &mut World, used: &mut Used) {
     world.keep(pair);
 }
 
-/// What verified users can do alone.
+/// Measures the actions that need a verified user.
 pub(crate) fn identified(world: &mut World, used: &mut Vec<(&'static str, Usage)>) {
     let mut alice = world.connect_as("i-1", "alice");
     let mut phone = world.connect_as("i-1", "alice");

@@ -31,7 +31,7 @@ export interface Options {
   user?: string;
   /** The constructor of sockets, where the runtime has none (Node.js 20). */
   WebSocket?: new (url: string, protocols?: string | string[]) => SocketLike;
-  /** Where positions and unsent messages survive a reload. */
+  /** The store in which positions and unsent messages survive a reload. */
   store?: Store;
 }
 
@@ -106,7 +106,7 @@ interface Question {
 export class Chat extends Emitter<ChatEvents> {
   /** The state of the connection. */
   state: ChatState = "idle";
-  /** Why the state is `offline` or `closed`, for people. */
+  /** The reason why the state is `offline` or `closed`, for people. */
   reason: string | undefined;
   readonly #url: URL;
   readonly #options: Options;
@@ -123,7 +123,7 @@ export class Chat extends Emitter<ChatEvents> {
   #tried = false;
   #failed = false;
   #wasOnline = false;
-  /** Whether handshakes name the user. */
+  /** True if handshakes name the user. */
   #named: boolean;
 
   /** @internal */

@@ -186,7 +186,7 @@ interface Leaving {
   readonly pending: Map<number, Retry>;
 }
 
-/** What the client sent under an id. */
+/** The kind of frame that the client sent under an id, and its room. */
 type Subject = readonly ["message" | "fill" | "join" | "asked" | "leave", string];
 
 /** The state machine. */
@@ -743,7 +743,7 @@ export class Core {
     this.#send(link.id, { action: "ping" });
   }
 
-  // What is due.
+  // Frames and connections that are due.
 
   #advance(clock: Clock): void {
     this.#linksDue(clock);

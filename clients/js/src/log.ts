@@ -26,7 +26,7 @@ export class Outgoing {
   }
 }
 
-/** What a store keeps of a room. */
+/** The stored state of a room. */
 export interface Saved {
   /** The client's position. */
   readonly position?: Position | undefined;
@@ -40,7 +40,7 @@ export class Log {
   place: Position | undefined;
   /** The log no longer holds what follows `place`. */
   lost = false;
-  /** Whether a `join` of the room was ever answered. */
+  /** True once a `join` of the room was answered. */
   entered = false;
   /** The number of the oldest message shown since the client has its position. */
   oldest = 0;
@@ -54,7 +54,7 @@ export class Log {
   outbox: Outgoing[] = [];
   /** The user has left the room, and the service is to be told once everything in it is answered. */
   leaving = false;
-  /** Whether the position or the outbox has changed since the last save. */
+  /** True if the position or the outbox has changed since the last save. */
   dirty = false;
   #held = new Map<number, Entry>();
   /** The highest number known to exist in the epoch of the position. */

@@ -11,7 +11,7 @@ export class ChatError extends Error {
     message: string,
     /** The room that the error is about. */
     readonly room?: string,
-    /** Whether the client tries again by itself. */
+    /** True if the client tries again by itself. */
     readonly retrying = false,
     /** With the code `lost`: what is lost. */
     readonly lost?: Lost,
@@ -28,7 +28,7 @@ export interface Message<T = unknown> {
   readonly id?: string;
   readonly from: string;
   readonly data: T;
-  /** When the service received the message, in milliseconds since 1970; before it is stored, when it was sent. */
+  /** The time when the message was received, or before that sent, in milliseconds since 1970. */
   readonly at: number;
   /** A message of one's own is `pending` until its `ack`. It is `failed` when the service has refused it. */
   readonly status: "stored" | "pending" | "failed";
@@ -37,7 +37,7 @@ export interface Message<T = unknown> {
   readonly epoch?: string;
   /** Messages in front of this one are lost. */
   readonly lost?: Lost;
-  /** Why a message failed. */
+  /** The reason why a message failed. */
   readonly error?: ChatError;
 }
 
@@ -82,7 +82,7 @@ const SIGNALS = 200;
 const TYPING = 6_000;
 const FORGET = 8_000;
 
-/** What a room needs of its chat. @internal */
+/** The part of a chat that its rooms use. @internal */
 export interface Host {
   send(room: string, data: unknown, id?: string): Sent;
   signal(room: string, kind: string, data: unknown, to: string | undefined): void;

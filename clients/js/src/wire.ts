@@ -18,7 +18,7 @@ export interface Entry {
   readonly kind?: string;
   readonly from: string;
   readonly data: unknown;
-  /** When the service received the message, in milliseconds since 1970. */
+  /** The time when the service received the message, in milliseconds since 1970. */
   readonly at: number;
 }
 
@@ -29,9 +29,9 @@ export interface Ack {
   readonly epoch: string;
   /** The number of the message in its room. */
   readonly seq: number;
-  /** When the service received the message, in milliseconds since 1970. */
+  /** The time when the service received the message, in milliseconds since 1970. */
   readonly at: number;
-  /** Whether an earlier try had stored the message already. */
+  /** True if an earlier try had stored the message already. */
   readonly duplicate?: boolean;
   /** The number of connections for which API Gateway accepted the message. */
   readonly delivered: number;
@@ -79,7 +79,7 @@ export interface Members {
   /** The number of connections in the room. */
   readonly count: number;
   readonly members: readonly Member[];
-  /** Whether there are more users after these. */
+  /** True if there are more users than these. */
   readonly more: boolean;
 }
 

@@ -13,7 +13,7 @@ import { browser, client, pages } from "./browser.js";
 import { gateway, until, type Gateway } from "./gateway.js";
 import { repository } from "./player.js";
 
-/** What the tests keep in a page. */
+/** The variables of the tests in a page. */
 declare global {
   interface Window {
     roomchat: typeof Library;

@@ -82,7 +82,7 @@ impl Caller {
         }
     }
 
-    /// Whether the sender is the backend.
+    /// True if the sender is the backend.
     pub fn is_backend(&self) -> bool {
         matches!(self, Self::Backend(_))
     }

@@ -37,7 +37,7 @@ impl UrlEvent {
         if !self.is_base64_encoded {
             return self.body;
         }
-        // What is not base64 of a text is no call either, and gets the answer to one.
+        // A body that is not base64 of a text is not a call, and is answered as an empty one.
         let bytes = STANDARD.decode(&self.body).unwrap_or_default();
         String::from_utf8(bytes).unwrap_or_default()
     }

@@ -19,13 +19,13 @@ pub struct AuditEntry<'a> {
     pub user: Option<&'a str>,
     /// The moderator, or the name of the backend.
     pub by: &'a str,
-    /// Why, in the words of the moderator.
+    /// The reason, in the words of the moderator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
     /// The number of the message it concerns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<u64>,
-    /// How long a ban or mute lasts, in seconds.
+    /// The duration of a ban or mute, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_seconds: Option<i64>,
 }

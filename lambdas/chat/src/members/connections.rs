@@ -77,13 +77,13 @@ pub struct Mute {
     /// When it ends, in seconds since 1970; none for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
-    /// Why, in the words of the moderator.
+    /// The reason, in the words of the moderator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 impl Mute {
-    /// Whether it is not over yet.
+    /// True if the mute is not over yet.
     pub fn holds(&self, now_s: i64) -> bool {
         self.until.is_none_or(|until| until > now_s)
     }
@@ -460,7 +460,7 @@ pub(super) async fn all<T: DeserializeOwned>(
     Ok(rows)
 }
 
-/// Whether an update on condition that the row exists has found it.
+/// True if an update on condition that the row exists has found the row.
 fn exists(
     doing: &'static str,
     updated: Result<UpdateItemOutput, SdkError<UpdateItemError>>,

@@ -60,9 +60,9 @@ pub struct Penalty<'a> {
     pub user: &'a str,
     /// The room, or [`ANY_ROOM`].
     pub room: &'a str,
-    /// When it ends, in seconds since 1970; none for good.
+    /// The end, in seconds since 1970; none if it is permanent.
     pub until: Option<i64>,
-    /// Why, for the user.
+    /// The reason, for the user.
     pub reason: Option<&'a str>,
     /// The moderator.
     pub by: &'a str,
@@ -327,7 +327,7 @@ impl Users {
         })
     }
 
-    /// Whether users are verified, so that a ban binds them.
+    /// True if users are verified, so that a ban binds them.
     pub fn are_verified(&self) -> bool {
         self.table.is_some()
     }

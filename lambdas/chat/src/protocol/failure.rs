@@ -110,7 +110,7 @@ pub struct Failure {
     pub until: Option<i64>,
     /// The reason for a ban, in the words of the moderator.
     pub reason: Option<String>,
-    /// Whether the user may read and not write.
+    /// True if the user may read and not write.
     pub mute: bool,
     /// The cause, for the function's log only: it may name tables and hosts.
     pub cause: Option<anyhow::Error>,

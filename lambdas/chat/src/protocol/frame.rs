@@ -268,7 +268,7 @@ impl<'a> Frame<'a> {
         Ok(Some(reason))
     }
 
-    /// Whether the field `room` is this text, which need not be a name that a room can have.
+    /// True if the field `room` is this text, which need not be a name that a room can have.
     pub fn is_about(&self, room: &str) -> bool {
         matches!(self.text("room"), Ok(Some(named)) if named == room)
     }

@@ -283,7 +283,7 @@ pub struct Bye {
     pub reason: &'static str,
     /// `never`, `later` or `now`.
     pub reconnect: &'static str,
-    /// How long to wait before connecting again, in milliseconds.
+    /// The wait before the client connects again, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }

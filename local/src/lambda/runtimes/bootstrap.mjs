@@ -114,7 +114,7 @@ function isModuleScope(folder) {
   }
 }
 
-/** What Lambda brings and this machine does not. */
+/** Names a module that Lambda brings and this machine lacks. */
 function hint(message) {
   const [, name] = /Cannot find (?:module|package) '((?:@aws-sdk\/|@smithy\/|aws-sdk)[^']*)'/.exec(message) ?? [];
   if (name === undefined) return "";
@@ -189,7 +189,7 @@ function stayHere() {
 let initialised = false;
 /** The id of the running invocation. */
 let current;
-/** What happens when the event loop has run empty in mid-invocation. */
+/** Called when the event loop has run empty during an invocation. */
 let ranEmpty;
 // As an event of the loop: promises by themselves would not keep the process.
 process.on("beforeExit", () => ranEmpty && setImmediate(ranEmpty));
@@ -235,7 +235,7 @@ function run(handler, event, context) {
     ranEmpty = once(() => (isAsync ? reject(nodeJsExit()) : resolve(null)));
     try {
       const returned = handler(event, context, callback);
-      // What a handler returns that is no promise is nobody's answer.
+      // Only a returned promise is an answer. Any other returned value is ignored.
       if (typeof returned?.then === "function") returned.then(context.succeed, context.fail);
     } catch (error) {
       callback(error ?? "handled");

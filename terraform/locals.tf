@@ -43,8 +43,8 @@ locals {
         # GET confirms that a connection is gone before its rows are deleted: a 410 alone can be false. DELETE closes it,
         # so that a client that lives all the same notices.
         clients = ["POST", "GET", "DELETE"]
-        # The tail of the room's log, and the message appended to it.
-        messages = ["Query", "PutItem"]
+        # The tail of the room's log, and the message appended to it: on condition that an expired tail is still there.
+        messages = ["Query", "PutItem", "ConditionCheckItem"]
         },
         # Whether the other user of a pair room wants messages of the sender.
         local.identity ? { users = ["GetItem"] } : {},
@@ -68,7 +68,7 @@ locals {
         # GET tells whether the connection has ended while its row was written.
         clients = ["GET"]
         # The beginning of a log that is empty, and what has been missed of one that is not.
-        messages = ["Query", "PutItem"]
+        messages = ["Query", "PutItem", "ConditionCheckItem"]
         },
         # The user's bans.
         local.identity ? { users = ["Query"] } : {},

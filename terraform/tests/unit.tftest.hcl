@@ -356,13 +356,13 @@ run "rights" {
         Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
         Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
-        Messages    = "dynamodb:Query,dynamodb:PutItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
+        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
       }
       join = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
         Connections = "dynamodb:Query,dynamodb:PutItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*"
-        Messages    = "dynamodb:Query,dynamodb:PutItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
+        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
       }
       admin = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
@@ -769,11 +769,11 @@ run "identity_by_tokens" {
       connect = { Connections = "dynamodb:PutItem,dynamodb:DeleteItem,dynamodb:UpdateItem", RoomIndex = "dynamodb:Query", Users = "dynamodb:Query" }
       join = {
         Connections = "dynamodb:Query,dynamodb:PutItem,dynamodb:DeleteItem,dynamodb:UpdateItem,dynamodb:GetItem", Clients = "execute-api:ManageConnections"
-        Messages    = "dynamodb:Query,dynamodb:PutItem", Users = "dynamodb:Query"
+        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem", Users = "dynamodb:Query"
       }
       publish = {
         Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:DeleteItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
-        Messages    = "dynamodb:Query,dynamodb:PutItem", Users = "dynamodb:GetItem"
+        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem", Users = "dynamodb:GetItem"
       }
       signal = {
         Connections = "dynamodb:Query,dynamodb:GetItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"

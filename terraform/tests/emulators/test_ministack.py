@@ -36,6 +36,7 @@ class Chat:
         outputs = stack.outputs()
         self.url = outputs["management_endpoint"].replace("http://", "ws://")
         self.table = outputs["table_names"]["connections"]
+        self.messages = outputs["table_names"]["messages"]
         self.functions = outputs["function_names"]
         self.dynamodb = self.emulator.client("dynamodb")
         self.iam = self.emulator.client("iam")
@@ -68,6 +69,19 @@ class Chat:
         answer = self.lambda_.invoke(FunctionName=self.functions["admin"], Payload=json.dumps(call))
         assert "FunctionError" not in answer, answer["Payload"].read()
         return json.load(answer["Payload"])
+
+    def leave_an_expired_log(self, room):
+        """A log whose only row has expired and is not deleted yet."""
+        now = int(time.time())
+        item = {
+            "room": {"S": room},
+            "seq": {"N": "7"},
+            "epoch": {"S": "01KAKZ8Q3V6T2M4W9XN5R7CYHB"},
+            "nonce": {"S": "01KAKZ8Q3V6T2M4W9XN5R7CYHB"},
+            "at": {"N": str((now - 600) * 1000)},
+            "expiresAt": {"N": str(now - 300)},
+        }
+        self.dynamodb.put_item(TableName=self.messages, Item=item)
 
     def join_after_the_end(self, room, second):
         """Returns true if a join that is taken up after its connection has ended leaves no row. The function is invoked
@@ -233,15 +247,24 @@ def backend(chat, room, bob, expected):
 def behaviour(chat, expected=frozenset()):
     """Does once all that the functions can do, and returns the names of the cases that failed. Of a case that is
     `expected` to fail it waits a second for the success, of every other as long as it takes."""
-    room, second = ("room-" + uuid.uuid4().hex[:8] for _ in range(2))
+    room, second, old, older = ("room-" + uuid.uuid4().hex[:8] for _ in range(4))
+    for expired in (old, older):
+        chat.leave_an_expired_log(expired)
     failed = set()
     try:
         alice = chat.join(room, "alice")
         bob = chat.join(room, "bob")
+        # No join action has begun a new log there.
+        carol = chat.join(older, "carol")
     except InvalidStatus:
         return {"connect"}
     ghost = chat.leave_a_row_behind(room)
     with bob:
+        with carol:
+            answer = ask(carol, {"action": "publish", "data": 3, "room": older})
+            if answer["type"] == "error":
+                assert answer["name"] == "internal", answer
+                failed.add("publish to an expired room")
         with alice:
             for case, frame in {
                 "publish to the only room": {"action": "publish", "data": 1},
@@ -284,6 +307,7 @@ def behaviour(chat, expected=frozenset()):
                 # Last, because from here on the connection is in two rooms. It also begins a log.
                 "join an empty room": {"action": "join", "room": second},
                 "leave a room": {"action": "leave", "room": second},
+                "join an expired room": {"action": "join", "room": old},
             }.items():
                 answer = ask(alice, frame)
                 if answer["type"] == "error":
@@ -295,7 +319,7 @@ def behaviour(chat, expected=frozenset()):
             failed.add("leave")
     # Deletes the rows that this round leaves, so that the next round does not find them.
     time.sleep(0.2)
-    for each in (room, second):
+    for each in (room, second, old, older):
         for connection in chat.rows(each):
             chat.dynamodb.delete_item(TableName=chat.table, Key={"connectionId": {"S": connection}, "room": {"S": each}})
     return failed
@@ -317,20 +341,37 @@ NEEDED = {
     ("disconnect", "Connections", "dynamodb:Query"): {"leave"},
     ("disconnect", "Connections", "dynamodb:DeleteItem"): {"leave"},
     ("publish", "Connections", "dynamodb:Query"): {"publish to the only room", "prune"},
-    ("publish", "Connections", "dynamodb:GetItem"): {"publish to a named room"},
+    ("publish", "Connections", "dynamodb:GetItem"): {"publish to a named room", "publish to an expired room"},
     ("publish", "Connections", "dynamodb:DeleteItem"): {"prune"},
-    ("publish", "RoomIndex", "dynamodb:Query"): {"publish to the only room", "publish to a named room", "prune"},
+    ("publish", "RoomIndex", "dynamodb:Query"): {
+        "publish to the only room",
+        "publish to a named room",
+        "publish to an expired room",
+        "prune",
+    },
     ("publish", "Clients", "POST/@connections/*"): {"deliver", "prune"},
     ("publish", "Clients", "GET/@connections/*"): {"prune"},
     ("publish", "Clients", "DELETE/@connections/*"): {"prune"},
-    ("publish", "Messages", "dynamodb:Query"): {"publish to the only room", "publish to a named room", "prune"},
-    ("publish", "Messages", "dynamodb:PutItem"): {"publish to the only room", "publish to a named room", "prune"},
-    ("join", "Connections", "dynamodb:Query"): {"join", "join an empty room"},
-    ("join", "Connections", "dynamodb:PutItem"): {"join an empty room"},
+    ("publish", "Messages", "dynamodb:Query"): {
+        "publish to the only room",
+        "publish to a named room",
+        "publish to an expired room",
+        "prune",
+    },
+    ("publish", "Messages", "dynamodb:PutItem"): {
+        "publish to the only room",
+        "publish to a named room",
+        "publish to an expired room",
+        "prune",
+    },
+    ("publish", "Messages", "dynamodb:ConditionCheckItem"): {"publish to an expired room"},
+    ("join", "Connections", "dynamodb:Query"): {"join", "join an empty room", "join an expired room"},
+    ("join", "Connections", "dynamodb:PutItem"): {"join an empty room", "join an expired room"},
     ("join", "Connections", "dynamodb:DeleteItem"): {"forget"},
     ("join", "Clients", "GET/@connections/*"): {"forget"},
-    ("join", "Messages", "dynamodb:Query"): {"join", "join an empty room"},
-    ("join", "Messages", "dynamodb:PutItem"): {"join an empty room"},
+    ("join", "Messages", "dynamodb:Query"): {"join", "join an empty room", "join an expired room"},
+    ("join", "Messages", "dynamodb:PutItem"): {"join an empty room", "join an expired room"},
+    ("join", "Messages", "dynamodb:ConditionCheckItem"): {"join an expired room"},
     ("leave", "Connections", "dynamodb:DeleteItem"): {"leave a room"},
     ("history", "Connections", "dynamodb:Query"): {"history of the only room"},
     ("history", "Connections", "dynamodb:GetItem"): {"history of a named room"},

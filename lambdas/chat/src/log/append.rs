@@ -1,6 +1,6 @@
 //! Appending to the log of a room: decides the next step from what the table has answered so far.
 //!
-//! There is no counter and no transaction. A message is put at the slot after the tail on condition that the slot is
+//! There is no counter. A message is put at the slot after the tail on condition that the slot is
 //! free. So the log has neither holes nor forks: a writer of slot n has seen n - 1, and a reader of n knows that
 //! 1…n are stored. [`Append`] decides and does nothing else. [`Log::append`](super::Log::append) carries the steps out.
 //! A test drives [`Append`] through every interleaving of writers that crash, lose replies and read a log that changes
@@ -14,6 +14,13 @@
 //!   a hole may hide the earlier copy of this message, so the writer reads again, always: two functions' clocks may
 //!   differ, so the age of a row proves nothing.
 //! - A put with an unknown outcome is resolved by a read from the row before it.
+//!
+//! Two writers begin one epoch and not two because of two rules:
+//!
+//! - A row after an expired row is put in one transaction with a check that the expired row is still there. So no row
+//!   is written above a tail that DynamoDB has deleted meanwhile.
+//! - A writer that would begin an epoch reads the end of the log twice: the first read may have passed a slot before
+//!   it was written, and the row below it after that row was deleted.
 //!
 //! The same rows carry who wrote them and when, so the rate limits are counted from them before each put. The
 //! conditional put is the lock: of two messages that count the same rows, one loses its slot and counts again.
@@ -100,6 +107,9 @@ pub struct Slot {
     pub genesis: bool,
     /// The number of ordinary messages of the epoch, with the row of this slot.
     pub n: u64,
+    /// The epoch of the row before, if that row has expired or is about to: the put must fail if DynamoDB has deleted
+    /// that row, since another writer may have begun an epoch elsewhere.
+    pub after_expired: Option<String>,
 }
 
 impl Slot {
@@ -112,6 +122,7 @@ impl Slot {
             expires_from: 0,
             genesis: true,
             n: 0,
+            after_expired: None,
         }
     }
 }
@@ -123,6 +134,8 @@ pub enum Outcome {
     Written,
     /// Another row is there; or our own, if the reply to an earlier try was lost.
     Taken(Header),
+    /// The expired row before the slot is gone. Nothing is written.
+    Trimmed,
     /// No reply, or a reply that does not say which row is there.
     Unknown,
 }
@@ -198,11 +211,14 @@ struct Counted {
 pub struct Append {
     sent: Sent,
     nonce: String,
+    genesis: String,
     limits: Option<LogLimits>,
     /// Slots lost since the tail was read.
     lost: u32,
     /// A row that was missing, and how many reads in a row have missed it.
     hole: Option<(u64, u32)>,
+    /// Where the last read that asked for a new epoch found the end of the log: its last row, or no row.
+    end: Option<Option<(u64, String)>>,
     /// The rows seen so far, by number, as far as the limits need them.
     counted: BTreeMap<u64, Counted>,
     /// True if there are no rows below the counted ones.
@@ -219,14 +235,17 @@ enum Relation {
 }
 
 impl Append {
-    /// A message on its way. `nonce` is a ULID of this invocation alone; a new epoch is named after it.
-    pub fn new(sent: Sent, nonce: &str, limits: Option<LogLimits>) -> Self {
+    /// A message on its way. `nonce` is a ULID of this invocation alone; an epoch that begins with this message is named
+    /// after it. `genesis` is another ULID, and names the epoch of a log that is empty.
+    pub fn new(sent: Sent, nonce: &str, genesis: &str, limits: Option<LogLimits>) -> Self {
         Self {
             sent,
             nonce: nonce.to_owned(),
+            genesis: genesis.to_owned(),
             limits,
             lost: 0,
             hole: None,
+            end: None,
             counted: BTreeMap::new(),
             all_counted: false,
             waiting: None,
@@ -245,13 +264,14 @@ impl Append {
         let Some(tail) = rows.last() else {
             return match range {
                 // The client's `after` is of another epoch, or DynamoDB has deleted all rows since.
-                Range::After(_) | Range::From(_) => {
-                    self.sent.after = None;
-                    Step::Read(Range::Last)
-                }
-                _ => Step::Put(Slot::genesis(&self.nonce)),
+                Range::After(_) | Range::From(_) => self.start_over(),
+                _ if self.finds_again(None) => Step::Put(Slot::genesis(&self.genesis)),
+                _ => Step::Read(range),
             };
         };
+        if self.is_replaced(range, rows) {
+            return self.start_over();
+        }
         let searched = match range {
             // The caller may remember more rows than a fresh process would read.
             Range::Last => &rows[rows.len().saturating_sub(LOOK_BACK as usize)..],
@@ -281,8 +301,7 @@ impl Append {
             return Step::Conflict(seq);
         }
         self.lost = 0;
-        let slot = self.after(tail);
-        self.within_limits(slot)
+        self.put_after(tail)
     }
 
     /// The step after a put into `slot`.
@@ -304,17 +323,19 @@ impl Append {
             Outcome::Taken(winner) => match self.relation(winner) {
                 Relation::Copy => Step::Done(self.found(winner)),
                 Relation::Conflict => Step::Conflict(winner.seq),
+                // Another writer has begun the epoch, here or further below.
+                Relation::Other if slot.after_expired.is_some() => self.start_over(),
                 Relation::Other => {
                     self.count(std::slice::from_ref(winner));
                     self.lost += 1;
                     if self.lost < SLOTS_TRIED {
-                        let slot = self.after(winner);
-                        self.within_limits(slot)
+                        self.put_after(winner)
                     } else {
                         Step::Read(Range::From(winner.seq))
                     }
                 }
             },
+            Outcome::Trimmed => self.start_over(),
             Outcome::Unknown => Step::Read(match slot.seq.checked_sub(1) {
                 Some(known) => Range::From(known),
                 None => Range::Last,
@@ -326,11 +347,40 @@ impl Append {
         self.sent.at / 1000
     }
 
-    fn after(&self, tail: &Header) -> Slot {
-        Slot {
+    /// Puts the message after `tail`. A new epoch begins only where two reads find the same tail.
+    fn put_after(&mut self, tail: &Header) -> Step {
+        let slot = Slot {
             n: ordinary_before(tail, self.now_s()) + u64::from(self.sent.ordinary),
             ..following(tail, &self.nonce, self.now_s(), false)
+        };
+        if slot.after_expired.is_some() && !self.finds_again(Some(tail)) {
+            return Step::Read(Range::From(tail.seq));
         }
+        self.within_limits(slot)
+    }
+
+    /// Searches the log anew: the epoch that the client's `after` belongs to has ended.
+    fn start_over(&mut self) -> Step {
+        self.sent.after = None;
+        Step::Read(Range::Last)
+    }
+
+    /// Whether another row is in the place of the expired row from which the read begins: another writer has begun an
+    /// epoch at that number or below.
+    fn is_replaced(&self, range: Range, rows: &[Header]) -> bool {
+        let Some(Some((end, nonce))) = &self.end else {
+            return false;
+        };
+        let first = rows.first().filter(|row| row.seq == *end);
+        range == Range::From(*end) && first.is_some_and(|row| row.nonce != *nonce)
+    }
+
+    /// Whether the read before this one has found the same end of the log.
+    fn finds_again(&mut self, last: Option<&Header>) -> bool {
+        let end = Some(last.map(|row| (row.seq, row.nonce.clone())));
+        let again = self.end == end;
+        self.end = end;
+        again
     }
 
     /// A copy was written by this invocation, or by an earlier one for the same id and data of the same user. A row
@@ -478,6 +528,7 @@ pub(super) fn following(tail: &Header, epoch: &str, now_s: i64, genesis: bool) -
         expires_from: tail.expires_at,
         genesis,
         n: ordinary_before(tail, now_s) + u64::from(!genesis),
+        after_expired: expired.then(|| tail.epoch.clone()),
     }
 }
 
@@ -497,11 +548,17 @@ fn from_expired(rows: &[Header], now_s: i64) -> &[Header] {
     &rows[last.unwrap_or(0)..]
 }
 
+/// Whether the second row was put after the first. A message that begins an epoch has given the epoch its own nonce as the
+/// name, so any other message of another epoch has followed a row that took the place of the first.
+fn follows(pair: &[Header]) -> bool {
+    let (below, above) = (&pair[0], &pair[1]);
+    let begins = above.is_genesis() || above.epoch == above.nonce;
+    below.seq + 1 == above.seq && (below.epoch == above.epoch || begins)
+}
+
 /// The last number that is missing from `rows`, and the rows above it.
 fn hole(range: Range, rows: &[Header], now_s: i64) -> Option<(u64, &[Header])> {
-    let gap = rows
-        .windows(2)
-        .rposition(|pair| pair[0].seq + 1 != pair[1].seq);
+    let gap = rows.windows(2).rposition(|pair| !follows(pair));
     if let Some(below) = gap {
         let above = &rows[below + 1..];
         return Some((above[0].seq - 1, above));

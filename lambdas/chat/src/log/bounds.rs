@@ -1,18 +1,21 @@
 //! The first and the last message of a log, and the beginning of a new log.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use futures::future::try_join;
+use tokio::time::sleep;
 
 use super::append::{Outcome, Range, Slot, following};
 use super::row::Header;
 use super::tail::Tail;
-use super::{Log, header};
+use super::{FIRST_PAUSE_MS, Log, header};
 use crate::errors::TableError;
 use crate::protocol::Position;
 use crate::ulid::{made_at_ms, ulid};
 
 /// Tries to begin a log. A try fails when another writer is first, or when no reply comes.
-const BEGINNINGS: u32 = 3;
+const BEGINNINGS: u32 = 5;
 
 /// Tries to begin a new epoch in a room in which others write.
 const NEW_EPOCHS: u32 = 20;
@@ -73,14 +76,20 @@ impl Log {
     }
 
     /// The bounds of a room's log, which is begun if no row is left: a member that joins then knows the epoch of the next
-    /// message. Only such a room costs a conditional PutItem.
+    /// message. Only such a room costs a conditional put, and two reads more if its last row has expired.
     pub async fn begun(&self, room: &str, now_ms: i64) -> Result<Bounds, TableError> {
         let (nonce, now_s) = (ulid(now_ms), now_ms / 1000);
-        let mut tries = 0;
+        let (mut tries, mut end) = (0, None);
         loop {
             let slot = match self.ends(room, now_ms).await? {
+                // The oldest row is searched upwards: had a row been written above a deleted one, it would be found.
                 None => Slot::genesis(&nonce),
                 Some((_, newest)) if newest.is_expired(now_s) => {
+                    let found = Some((newest.seq, newest.nonce.clone()));
+                    if end != found {
+                        end = found;
+                        continue;
+                    }
                     following(&newest, &nonce, now_s, true)
                 }
                 Some((oldest, newest)) => {
@@ -88,7 +97,7 @@ impl Log {
                 }
             };
             let row = self.row(room, now_ms, None, &slot, &nonce);
-            let put = self.put(&row).await;
+            let put = self.put(&row, &slot).await;
             tries += 1;
             match put {
                 Ok(Outcome::Written) => {
@@ -99,7 +108,10 @@ impl Log {
                         head_n: slot.n,
                     });
                 }
-                Ok(_) if tries < BEGINNINGS => {}
+                Ok(_) if tries < BEGINNINGS => {
+                    let longest_ms = FIRST_PAUSE_MS << tries;
+                    sleep(Duration::from_millis(rand::random_range(0..=longest_ms))).await;
+                }
                 Ok(_) => {
                     return Err(TableError::odd(
                         "beginning the log",

@@ -26,7 +26,10 @@ use anyhow::anyhow;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -58,6 +61,12 @@ const LONGEST_PAUSE_MS: u64 = 160;
 
 /// The wait for a client when a room is too hot, in milliseconds: random, or all clients would come back at once.
 const CROWDED_RETRY_MS: std::ops::RangeInclusive<u64> = 500..=1_500;
+
+/// What is done when a put fails.
+const WRITING: &str = "writing to the log";
+
+/// The condition that a slot is free.
+const FREE: &str = "attribute_not_exists(room)";
 
 /// Rooms whose end a process remembers: some 60 KB each at most.
 const ROOMS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(64).unwrap();
@@ -231,7 +240,7 @@ impl Log {
         if let Some(limits) = limits.as_mut().filter(|_| draft.exempt) {
             limits.per_user = None;
         }
-        let mut append = Append::new(sent, &nonce, limits);
+        let mut append = Append::new(sent, &nonce, &ulid(draft.at), limits);
         let mut step = append.read(range, tail.rows());
         let (mut unknown, mut pause_ms) = (0, FIRST_PAUSE_MS);
         loop {
@@ -266,7 +275,7 @@ impl Log {
                         hash: hash.as_deref().filter(|_| !slot.genesis),
                         ..self.row(draft.room, draft.at, message, &slot, &nonce)
                     };
-                    let outcome = match timeout_at(until, self.put(&row))
+                    let outcome = match timeout_at(until, self.put(&row, &slot))
                         .await
                         .map_err(|_| crowded())?
                     {
@@ -283,9 +292,10 @@ impl Log {
                     match &outcome {
                         Outcome::Written => tail.push(row.header()),
                         Outcome::Taken(winner) => tail.push(winner.clone()),
-                        Outcome::Unknown => {}
+                        Outcome::Trimmed | Outcome::Unknown => {}
                     }
-                    if matches!((&outcome, &next), (Outcome::Taken(_), Step::Read(_))) {
+                    let crowd = matches!(outcome, Outcome::Taken(_) | Outcome::Unknown);
+                    if crowd && matches!(next, Step::Read(_)) {
                         let pause = Duration::from_millis(rand::random_range(0..=pause_ms));
                         timeout_at(until, sleep(pause))
                             .await
@@ -328,32 +338,84 @@ impl Log {
         }
     }
 
-    /// One conditional PutItem. When the condition fails because our own earlier try succeeded, the returned row shows it.
-    async fn put(&self, row: &Row<'_>) -> Result<Outcome, TableError> {
-        const DOING: &str = "writing to the log";
+    /// One conditional PutItem, or a transaction where the row before has expired. When the condition fails because our
+    /// own earlier try succeeded, the returned row shows it.
+    async fn put(&self, row: &Row<'_>, slot: &Slot) -> Result<Outcome, TableError> {
         let item: HashMap<String, AttributeValue> =
-            serde_dynamo::to_item(row).map_err(|error| TableError::unreadable(DOING, &error))?;
+            serde_dynamo::to_item(row).map_err(|error| TableError::unreadable(WRITING, &error))?;
+        if let Some(epoch) = &slot.after_expired {
+            return self.put_after_expired(item, row, epoch).await;
+        }
         let put = self
             .client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(item))
-            .condition_expression("attribute_not_exists(room)")
+            .condition_expression(FREE)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send();
         match put.await {
             Ok(_) => Ok(Outcome::Written),
             Err(error) => match error.as_service_error() {
                 Some(PutItemError::ConditionalCheckFailedException(failed)) => {
-                    let winner = failed.item.clone();
-                    // Without the row, only a read shows which row is there.
-                    Ok(match winner.map(|item| header(DOING, item)).transpose()? {
-                        Some(winner) => Outcome::Taken(winner),
-                        None => Outcome::Unknown,
-                    })
+                    taken(failed.item.clone())
                 }
-                _ => Err(TableError::new(DOING, &error)),
+                _ => Err(TableError::new(WRITING, &error)),
             },
+        }
+    }
+
+    /// Puts a row on condition that the row before it is still there and belongs to `epoch`.
+    async fn put_after_expired(
+        &self,
+        item: HashMap<String, AttributeValue>,
+        row: &Row<'_>,
+        epoch: &str,
+    ) -> Result<Outcome, TableError> {
+        let odd = |error| TableError::odd(WRITING, &error);
+        let before = ConditionCheck::builder()
+            .table_name(&self.table)
+            .key("room", AttributeValue::S(row.room.to_owned()))
+            .key(
+                "seq",
+                AttributeValue::N(row.seq.saturating_sub(1).to_string()),
+            )
+            .condition_expression("epoch = :epoch")
+            .expression_attribute_values(":epoch", AttributeValue::S(epoch.to_owned()))
+            .build()
+            .map_err(odd)?;
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression(FREE)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(odd)?;
+        let transaction = self
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().condition_check(before).build())
+            .transact_items(TransactWriteItem::builder().put(put).build())
+            .send();
+        let Err(error) = transaction.await else {
+            return Ok(Outcome::Written);
+        };
+        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+            error.as_service_error()
+        else {
+            return Err(TableError::new(WRITING, &error));
+        };
+        let [before, put] = cancelled.cancellation_reasons() else {
+            return Err(TableError::new(WRITING, &error));
+        };
+        match (before.code(), put.code()) {
+            (_, Some("ConditionalCheckFailed")) => taken(put.item.clone()),
+            (Some("ConditionalCheckFailed"), _) => Ok(Outcome::Trimmed),
+            // Another transaction holds one of the rows.
+            (Some("TransactionConflict"), _) | (_, Some("TransactionConflict")) => {
+                Ok(Outcome::Unknown)
+            }
+            _ => Err(TableError::new(WRITING, &error)),
         }
     }
 
@@ -365,6 +427,12 @@ impl Log {
             .expression_attribute_values(":room", AttributeValue::S(room.to_owned()))
             .consistent_read(true)
     }
+}
+
+/// The row that is in a slot. Without it, only a read shows which row is there.
+fn taken(row: Option<HashMap<String, AttributeValue>>) -> Result<Outcome, TableError> {
+    let winner = row.map(|item| header(WRITING, item)).transpose()?;
+    Ok(winner.map_or(Outcome::Unknown, Outcome::Taken))
 }
 
 /// The headers of the first `most` rows of a Query.

@@ -3,7 +3,7 @@
 //! The writers are driven by the code that publishes, [`Append`], over a log in memory. Each operation that takes time
 //! is split: a read looks at one slot after the other, in ascending order, while others write; a put may be done and
 //! its reply lost, may be done later, or never; a process may die anywhere, and its client sends the message again with
-//! the same id. The test goes through all orders in which this can happen, and skips states that it has met before.
+//! the same id. Where a log has expired, its rows are deleted meanwhile, in any order. The test goes through all orders in which this can happen, and skips states that it has met before.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -30,6 +30,8 @@ struct Message {
     after: Option<u64>,
     data: &'static str,
     limits: Option<LogLimits>,
+    /// Whether the clocks of all invocations agree: an expiry is a time, and limits count by the clocks.
+    synced: bool,
 }
 
 /// A client and the invocation that works for it.
@@ -43,15 +45,16 @@ struct Writer {
     tries: u8,
     /// Replies that may still be lost.
     losses: u8,
+    /// Whether a read of the end of the log begins at the end, as a descending Query does.
+    downwards: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Doing {
-    /// Has looked at all slots before `next`, up to the last one, `end`.
+    /// Looks at the slots of `left`, the last one first.
     Reading {
         range: Range,
-        next: u64,
-        end: u64,
+        left: Vec<u64>,
         rows: Vec<Header>,
     },
     Putting(Slot),
@@ -73,11 +76,19 @@ struct State {
     log: Log,
     writers: Vec<Writer>,
     /// Puts on their way whose writers do not wait. Each is done at some moment, or never.
-    adrift: Vec<Header>,
+    adrift: Vec<(Slot, Header)>,
+    /// Whether the log begins with expired rows, which are deleted at any moment.
+    expires: bool,
 }
 
 impl Writer {
-    fn new(number: u8, message: Message, log: &Log, tries: u8, losses: u8) -> Self {
+    fn new(
+        number: u8,
+        message: Message,
+        log: &Log,
+        (tries, losses): (u8, u8),
+        downwards: bool,
+    ) -> Self {
         let invocation = number * 16;
         let append = fresh(message, invocation);
         let mut writer = Self {
@@ -87,6 +98,7 @@ impl Writer {
             doing: Doing::Dead,
             tries,
             losses,
+            downwards,
         };
         writer.take(Step::Read(Range::covering(message.id, message.after)), log);
         writer
@@ -110,21 +122,29 @@ impl Writer {
     fn take(&mut self, step: Step, log: &Log) {
         let end = log.keys().next_back().copied().unwrap_or(0);
         self.doing = match step {
-            Step::Read(range) => Doing::Reading {
-                range,
-                next: match range {
+            Step::Read(range) => {
+                let first = match range {
                     Range::After(first) | Range::From(first) => first,
                     Range::Last => 0,
+                    Range::Tail if self.downwards => 0,
                     Range::Tail => end,
                     Range::Before { seq, rows } => seq.saturating_sub(rows.into()),
-                },
+                };
                 // Rows that are written behind this while the read goes on may be found or not.
-                end: match range {
+                let last = match range {
                     Range::Before { seq, .. } => seq,
                     _ => end + 2,
-                },
-                rows: Vec::new(),
-            },
+                };
+                let mut left: Vec<u64> = (first..=last).collect();
+                if !self.reads_downwards(range) {
+                    left.reverse();
+                }
+                Doing::Reading {
+                    range,
+                    left,
+                    rows: Vec::new(),
+                }
+            }
             Step::Put(slot) => Doing::Putting(slot),
             Step::Done(stored) => Doing::Acked {
                 seq: stored.seq,
@@ -134,6 +154,10 @@ impl Writer {
             Step::Conflict(_) => Doing::Conflict,
             Step::Refused(_) => Doing::Refused,
         };
+    }
+
+    fn reads_downwards(&self, range: Range) -> bool {
+        self.downwards && matches!(range, Range::Last | Range::Tail)
     }
 
     fn row(&self, slot: &Slot) -> Header {
@@ -151,10 +175,10 @@ impl Writer {
     }
 }
 
-/// The clock of an invocation. The limits count by the clocks, so the writers share one there.
+/// The clock of an invocation.
 fn clock(message: Message, invocation: u8) -> i64 {
-    match (message.limits, invocation / 16) {
-        (None, 1) => NOW_MS - BEHIND_MS,
+    match (message.synced, invocation / 16) {
+        (false, 1) => NOW_MS - BEHIND_MS,
         _ => NOW_MS,
     }
 }
@@ -177,13 +201,19 @@ fn fresh(message: Message, invocation: u8) -> Append {
         after: message.after,
         at: clock(message, invocation),
     };
-    Append::new(sent, &nonce(invocation), message.limits)
+    Append::new(
+        sent,
+        &nonce(invocation),
+        &format!("G{invocation}"),
+        message.limits,
+    )
 }
 
-/// Puts a row where there is none.
-fn put(log: &mut Log, row: Header) -> Outcome {
+/// Puts a row where there is none, if an expired row that it follows is still there.
+fn put(log: &mut Log, slot: &Slot, row: Header) -> Outcome {
     match log.get(&row.seq) {
         Some(winner) => Outcome::Taken(winner.clone()),
+        None if !holds(log, slot) => Outcome::Trimmed,
         None => {
             log.insert(row.seq, row);
             Outcome::Written
@@ -191,13 +221,21 @@ fn put(log: &mut Log, row: Header) -> Outcome {
     }
 }
 
+fn holds(log: &Log, slot: &Slot) -> bool {
+    let before = slot.seq.checked_sub(1).and_then(|seq| log.get(&seq));
+    let epoch = before.map(|row| &row.epoch);
+    slot.after_expired.is_none() || slot.after_expired.as_ref() == epoch
+}
+
 impl State {
-    /// Drops puts whose slot is taken: they change nothing. The order of the others does not matter.
+    /// Drops puts that change nothing any more: their slot is taken, or the row before it is gone. The order of the
+    /// others does not matter.
     fn settle(&mut self) {
         let log = &self.log;
-        self.adrift.retain(|row| !log.contains_key(&row.seq));
         self.adrift
-            .sort_unstable_by(|a, b| (a.seq, &a.nonce).cmp(&(b.seq, &b.nonce)));
+            .retain(|(slot, _)| !log.contains_key(&slot.seq) && holds(log, slot));
+        self.adrift
+            .sort_unstable_by(|(_, a), (_, b)| (a.seq, &a.nonce).cmp(&(b.seq, &b.nonce)));
     }
 }
 
@@ -206,38 +244,45 @@ fn successors(state: &State) -> Vec<State> {
     let mut all = Vec::new();
     for at in 0..state.adrift.len() {
         let mut next = state.clone();
-        let row = next.adrift.remove(at);
-        put(&mut next.log, row);
+        let (slot, row) = next.adrift.remove(at);
+        put(&mut next.log, &slot, row);
+        all.push(next);
+    }
+    for seq in state
+        .log
+        .values()
+        .filter(|row| is_old(row))
+        .map(|row| row.seq)
+    {
+        let mut next = state.clone();
+        next.log.remove(&seq);
         all.push(next);
     }
     for index in 0..state.writers.len() {
         let writer = &state.writers[index];
         match &writer.doing {
             Doing::Acked { .. } | Doing::Conflict | Doing::Refused | Doing::Dead => continue,
-            Doing::Reading {
-                range,
-                next: slot,
-                end,
-                rows,
-            } => {
+            Doing::Reading { range, left, rows } => {
                 let mut next = state.clone();
-                let mut rows = rows.clone();
-                rows.extend(next.log.get(slot).cloned());
-                let (range, slot, end) = (*range, *slot, *end);
+                let (range, mut left, mut rows) = (*range, left.clone(), rows.clone());
+                let downwards = writer.reads_downwards(range);
+                let found = left.pop().and_then(|slot| next.log.get(&slot).cloned());
+                if downwards && range == Range::Tail && found.is_some() {
+                    left.clear();
+                }
+                rows.extend(found);
                 let writer = &mut next.writers[index];
-                if slot < end {
-                    writer.doing = Doing::Reading {
-                        range,
-                        next: slot + 1,
-                        end,
-                        rows,
-                    };
-                } else {
+                if left.is_empty() {
+                    if downwards {
+                        rows.reverse();
+                    }
                     if range == Range::Tail {
                         rows.drain(..rows.len().saturating_sub(1));
                     }
                     let step = writer.append.read(range, &rows);
                     writer.take(step, &next.log);
+                } else {
+                    writer.doing = Doing::Reading { range, left, rows };
                 }
                 all.push(next);
             }
@@ -245,7 +290,7 @@ fn successors(state: &State) -> Vec<State> {
                 let row = writer.row(slot);
                 // Done, and answered.
                 let mut next = state.clone();
-                let outcome = put(&mut next.log, row.clone());
+                let outcome = put(&mut next.log, slot, row.clone());
                 let writer = &mut next.writers[index];
                 let step = writer.append.put(slot, &outcome);
                 writer.take(step, &next.log);
@@ -255,9 +300,9 @@ fn successors(state: &State) -> Vec<State> {
                     for done in [true, false] {
                         let mut next = state.clone();
                         if done {
-                            put(&mut next.log, row.clone());
+                            put(&mut next.log, slot, row.clone());
                         } else {
-                            next.adrift.push(row.clone());
+                            next.adrift.push((slot.clone(), row.clone()));
                         }
                         let writer = &mut next.writers[index];
                         writer.losses -= 1;
@@ -269,7 +314,7 @@ fn successors(state: &State) -> Vec<State> {
                 // The process dies. What it has sent is on its way.
                 if state.writers[index].tries > 0 {
                     let mut next = state.clone();
-                    next.adrift.push(row);
+                    next.adrift.push((slot.clone(), row));
                     let State { log, writers, .. } = &mut next;
                     writers[index].try_again(log);
                     all.push(next);
@@ -282,10 +327,26 @@ fn successors(state: &State) -> Vec<State> {
 
 /// Asserts the invariants of every state.
 fn check(state: &State) {
-    let log = &state.log;
-    for (seq, row) in log {
+    // Expired rows count as trimmed. All others are one epoch, at the end of the log.
+    let log: Log = state
+        .log
+        .clone()
+        .into_iter()
+        .filter(|(_, row)| !is_old(row))
+        .collect();
+    let last_old = state
+        .log
+        .values()
+        .rfind(|row| is_old(row))
+        .map(|row| row.seq);
+    let first = log.keys().next().copied();
+    assert!(
+        last_old < first || log.is_empty(),
+        "above a new epoch: {state:#?}"
+    );
+    for (seq, row) in &log {
         assert_eq!(*seq, row.seq);
-        if *seq > 0 {
+        if Some(*seq) > first || !state.expires && *seq > 0 {
             let before = log.get(&(seq - 1));
             assert!(before.is_some(), "a hole before {seq}: {state:#?}");
             assert_eq!(
@@ -294,7 +355,8 @@ fn check(state: &State) {
                 "two epochs: {state:#?}"
             );
         }
-        assert_eq!(row.is_genesis(), *seq == 0, "{state:#?}");
+        assert!(!row.is_genesis() || *seq == 0, "{state:#?}");
+        assert!(row.is_genesis() || *seq > 0, "{state:#?}");
         let counted = log.range(..=seq).filter(|(_, row)| !row.is_genesis());
         assert_eq!(row.n(), counted.count() as u64, "{state:#?}");
     }
@@ -410,6 +472,20 @@ fn talk() -> Log {
     log
 }
 
+/// A log whose rows expire in a second, so that DynamoDB deletes them while the writers work.
+fn ending() -> Log {
+    let mut log = talk();
+    for row in log.values_mut() {
+        row.expires_at = NOW_MS / 1000 + 1;
+    }
+    log
+}
+
+/// Whether DynamoDB may delete the row.
+fn is_old(row: &Header) -> bool {
+    row.expires_at < EXPIRES_S
+}
+
 /// The writer of a row that is older than every message of a test.
 const OLDER: &str = "older";
 
@@ -435,20 +511,27 @@ fn says(user: &'static str, id: Option<&'static str>, after: Option<u64>) -> Mes
         after,
         data: "data",
         limits: None,
+        synced: false,
     }
 }
 
 fn race(log: Log, writers: &[(Message, u8, u8)]) -> usize {
+    race_with(log, writers, false)
+}
+
+fn race_with(log: Log, writers: &[(Message, u8, u8)], downwards: bool) -> usize {
     let writers = (0_u8..)
         .zip(writers)
         .map(|(number, &(message, tries, losses))| {
-            Writer::new(number, message, &log, tries, losses)
+            Writer::new(number, message, &log, (tries, losses), downwards)
         })
         .collect();
+    let expires = log.values().any(is_old);
     explore(State {
         log,
         writers,
         adrift: Vec::new(),
+        expires,
     })
 }
 
@@ -463,6 +546,24 @@ fn two_writers_that_die_and_lose_replies() {
             ],
         );
         assert!(states > 10_000, "{states}");
+    }
+}
+
+#[test]
+fn writers_begin_one_epoch_while_the_old_one_is_deleted() {
+    let [alice, bob] = [("alice", Some("a")), ("bob", None)].map(|(user, id)| Message {
+        synced: true,
+        ..says(user, id, None)
+    });
+    for downwards in [true, false] {
+        for writers in [
+            vec![(alice, 0, 1), (bob, 0, 1)],
+            vec![(alice, 1, 0), (bob, 0, 0)],
+            vec![(alice, 0, 0), (alice, 0, 0), (bob, 0, 0)],
+        ] {
+            let states = race_with(ending(), &writers, downwards);
+            assert!(states > 10_000, "{states}");
+        }
     }
 }
 
@@ -571,6 +672,7 @@ fn writers_of_one_user_never_pass_the_limit() {
     for (per_user, log) in [(1, Log::new()), (1, talk()), (2, talk())] {
         let message = |id| Message {
             limits: limits(per_user),
+            synced: true,
             ..says("alice", id, None)
         };
         let states = race(

@@ -339,7 +339,7 @@ impl Table {
             after: None,
             at,
         };
-        let mut append = Append::new(sent, "mine", Some(self.limits));
+        let mut append = Append::new(sent, "mine", "epoch", Some(self.limits));
         let tail = self.read(Range::Last);
         let known = &tail[tail.len() - remembered.clamp(1, tail.len().max(1)).min(tail.len())..];
         let mut step = append.read(Range::Tail, known);

@@ -1,6 +1,6 @@
 //! The log after a publish, whatever happens on the way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aws_sdk_dynamodb::types::AttributeValue::{N, S};
 use chat::App;
@@ -260,6 +260,138 @@ async fn a_tail_that_expires_within_a_minute_ends_its_epoch_for_writers_alone() 
         assert_eq!(ack["seq"], 4);
         assert_eq!(ack["epoch"] == "OLD", goes_on, "{expires_in}");
     }
+}
+
+/// The rows of the old log are deleted while the first message of a new epoch is on its way, and `other` begins an epoch
+/// meanwhile. Returns the world, and the reply to the message.
+async fn overtaken(kept: &[u64], other: impl AsyncFnOnce(&World) -> Value) -> (World, Value) {
+    let world = World::lobby().await;
+    for seq in 0..5 {
+        put(&world, seq, "OLD", 1).await;
+    }
+    let held = world.tap.hold("TransactWriteItems messages", 0);
+    let app = world.another_process();
+    let frame = r#"{"action":"publish","room":"lobby","data":"late","id":"late"}"#;
+    let request = request("a", frame);
+    let late = chat::publish(&app, &request);
+    let meanwhile = async {
+        held.arrived().await;
+        for seq in 0..5 {
+            if !kept.contains(&seq) {
+                world.delete_logged("lobby", seq).await;
+            }
+        }
+        world.tap.let_pass("TransactWriteItems messages");
+        let reply = other(&world).await;
+        held.release();
+        reply
+    };
+    let (late, reply) = futures::future::join(late, meanwhile).await;
+    assert_ne!(reply["type"], "error", "{reply}");
+    (world, body(&late))
+}
+
+#[tokio::test]
+async fn a_message_never_follows_a_tail_that_was_deleted_meanwhile() {
+    // All is deleted, and the other epoch begins at 1. Or one expired row is left, and it begins above that.
+    for (kept, first) in [(vec![], 1), (vec![2], 3)] {
+        let other = async |world: &World| world.publish("b", FRAME).await;
+        let (world, late) = overtaken(&kept, other).await;
+        let log = world.log("lobby").await;
+        let said: Vec<&Logged> = log
+            .iter()
+            .filter(|row| row.data.is_some() && row.epoch != "OLD")
+            .collect();
+        assert_eq!(
+            said.iter().map(|row| row.seq).collect::<Vec<u64>>(),
+            [first, first + 1]
+        );
+        assert_eq!(said[0].epoch, said[1].epoch);
+        assert_eq!(place(&late), (first + 1, false));
+        // Both are shown.
+        let page = world.ask_history("b", r#"{"action":"history"}"#).await;
+        assert_eq!(page["messages"].as_array().unwrap().len(), 2, "{page}");
+    }
+    // The same message, sent again to another process, is the one that begins the epoch.
+    let again = r#"{"action":"publish","room":"lobby","data":"late","id":"late"}"#;
+    let (world, late) = overtaken(&[], async |world| world.publish("a", again).await).await;
+    assert_eq!(place(&late), (1, true));
+    assert_eq!(seqs(&world.log("lobby").await), [0, 1]);
+    // A join begins the epoch.
+    let join = async |world: &World| {
+        world
+            .ask_join("b", r#"{"action":"join","room":"lobby"}"#)
+            .await
+    };
+    let (world, late) = overtaken(&[], join).await;
+    assert_eq!(place(&late), (1, false));
+    assert_eq!(seqs(&world.log("lobby").await), [0, 1]);
+}
+
+#[tokio::test]
+async fn a_join_never_follows_a_tail_that_was_deleted_meanwhile() {
+    let world = World::lobby().await;
+    for seq in 0..5 {
+        put(&world, seq, "OLD", -10).await;
+    }
+    let held = world.tap.hold("TransactWriteItems messages", 0);
+    let meanwhile = async {
+        held.arrived().await;
+        for seq in 0..5 {
+            world.delete_logged("lobby", seq).await;
+        }
+        let ack = world.publish("a", FRAME).await;
+        held.release();
+        ack
+    };
+    let join = world.ask_join("b", r#"{"action":"join","room":"lobby"}"#);
+    let (joined, ack) = futures::future::join(join, meanwhile).await;
+    assert_eq!(place(&ack), (1, false));
+    assert_eq!(
+        (&joined["head"], &joined["epoch"]),
+        (&1.into(), &ack["epoch"])
+    );
+    assert_eq!(seqs(&world.log("lobby").await), [0, 1]);
+}
+
+#[tokio::test]
+async fn a_lost_reply_to_the_first_message_of_an_epoch_is_no_second_copy() {
+    for lost in [1, 3, 4] {
+        let world = World::lobby().await;
+        for seq in 0..4 {
+            put(&world, seq, "OLD", -10).await;
+        }
+        world.tap.lose("TransactWriteItems messages", lost);
+        assert_eq!(
+            place(&world.publish("a", FRAME).await),
+            (4, false),
+            "{lost}"
+        );
+        assert_eq!(seqs(&world.log("lobby").await), [0, 1, 2, 3, 4], "{lost}");
+    }
+}
+
+#[tokio::test]
+async fn many_begin_one_epoch() {
+    let world = World::new().await;
+    for id in ["a", "b"] {
+        world.join(id, "lobby").await;
+    }
+    for seq in 0..4 {
+        put(&world, seq, "OLD", -10).await;
+    }
+    let frames: Vec<String> = (0..20)
+        .map(|n| format!(r#"{{"action":"publish","room":"lobby","data":{n},"id":"m{n}"}}"#))
+        .collect();
+    let acks = join_all(frames.iter().map(|frame| world.publish("a", frame))).await;
+    let mut numbers: Vec<u64> = acks.iter().map(|ack| place(ack).0).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (4..24).collect::<Vec<u64>>());
+    let epochs: HashSet<&str> = acks
+        .iter()
+        .map(|ack| ack["epoch"].as_str().unwrap())
+        .collect();
+    assert_eq!(epochs.len(), 1);
 }
 
 #[tokio::test]

@@ -242,6 +242,12 @@ impl Tap {
         held
     }
 
+    /// Holds no further requests of an operation. Those that are held stay held.
+    pub(crate) fn let_pass(&self, operation: &str) {
+        let mut tapping = self.0.lock().unwrap();
+        tapping.held.retain(|(held, ..)| *held != operation);
+    }
+
     /// The hold on this request, which is counted already.
     fn holds(&self, operation: &str) -> Option<Arc<Held>> {
         let tapping = self.0.lock().unwrap();

@@ -153,7 +153,12 @@ async fn warm(members: Vec<Member>, round: &str, writers: usize) -> Result<(Vec<
 
 fn note_of(round: &Round, what: &str) -> String {
     let p99 = crate::report::rounded(quantile_ms(&round.delivery_us, 0.99));
-    format!("{what}, {} messages, p99 {p99} ms", round.messages)
+    let mut note = format!("{what}, {} messages, p99 {p99} ms", round.messages);
+    if round.doubled > 0 {
+        // A post without an answer was sent again.
+        note.push_str(&format!(", {} frames came again", round.doubled));
+    }
+    note
 }
 
 fn megabytes(bytes: u64) -> f64 {

@@ -18,6 +18,10 @@ enum Wrong {
     Nothing,
     /// The last member receives every message twice.
     Doubles,
+    /// The last member receives every message again after a pause.
+    DoublesLate,
+    /// The sender receives every ack twice.
+    AcksTwice,
     /// The last member receives no message.
     Loses,
     /// The ack counts one member too many.
@@ -78,6 +82,13 @@ fn publish(wrong: Wrong, sender: usize, said: &str, members: &[UnboundedSender<S
         for _ in 0..copies {
             member.send(message.clone()).unwrap();
         }
+        if wrong == Wrong::DoublesLate && number == last {
+            let (member, message) = (member.clone(), message.clone());
+            tokio::spawn(async move {
+                sleep(2 * SETTLE).await;
+                let _ = member.send(message);
+            });
+        }
     }
     let delivered = if wrong == Wrong::Boasts {
         last + 1
@@ -85,7 +96,10 @@ fn publish(wrong: Wrong, sender: usize, said: &str, members: &[UnboundedSender<S
         last
     };
     let ack = json!({"type": "ack", "id": said["id"], "delivered": delivered});
-    members[sender].send(ack.to_string()).unwrap();
+    let acks = if wrong == Wrong::AcksTwice { 2 } else { 1 };
+    for _ in 0..acks {
+        members[sender].send(ack.to_string()).unwrap();
+    }
 }
 
 async fn measure(wrong: Wrong) -> Result<Round> {
@@ -112,9 +126,30 @@ async fn a_service_that_does_its_work_has_figures() {
 }
 
 #[tokio::test]
+async fn a_message_that_comes_again_is_counted_once() {
+    let round = measure(Wrong::Doubles).await.unwrap();
+    assert_eq!(round.deliveries, 2 * round.messages);
+    assert_eq!(round.doubled, round.messages);
+
+    // The copy comes in the next round.
+    let address = service(Wrong::DoublesLate).await.unwrap();
+    let mut members = Vec::new();
+    for user in ["alice", "bob"] {
+        members.push(address.join("lobby", user).await.unwrap());
+    }
+    let (members, first) = talk(members, "one", 1, Duration::ZERO, 1).await.unwrap();
+    assert_eq!((first.messages, first.doubled), (1, 0));
+    let (_, second) = talk(members, "two", 1, 4 * SETTLE, usize::MAX)
+        .await
+        .unwrap();
+    assert!(second.doubled >= 1);
+    assert_eq!(second.deliveries, second.messages);
+}
+
+#[tokio::test]
 async fn one_that_does_not_has_none() {
     for (wrong, complaint) in [
-        (Wrong::Doubles, "came twice"),
+        (Wrong::AcksTwice, "an ack came twice"),
         (Wrong::Loses, "and then none"),
         (Wrong::Boasts, "not all of 2 got it"),
         (Wrong::Garbles, "not what was said"),

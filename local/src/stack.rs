@@ -150,11 +150,12 @@ impl Prepared<'_> {
         let quotas = Quotas::new(&options.quota, &api);
         let processes = usize::from(options.processes);
         let is_watched = options.admin_port.is_some() || options.faults.is_some();
+        let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
         let spec = |function: Function, program: Program| Spec {
             region: api.region.clone(),
             secret: secret.clone(),
             overrides: {
-                let needs_front = is_watched || names_table_by_arn(&function, &options.env);
+                let needs_front = is_watched || !names_its_tables(&function, &options.env, &names);
                 let tables = if needs_front {
                     &dynamodb.endpoint
                 } else {
@@ -364,11 +365,13 @@ async fn listen(port: u16, flag: &str) -> Result<TcpListener> {
     }
 }
 
-/// Reports whether a variable of the function names a table by its ARN, which only the front understands.
-fn names_table_by_arn(function: &Function, env: &[(String, String)]) -> bool {
-    let given = env.iter().map(|(_, value)| value);
-    let mut values = function.environment.values().chain(given);
-    values.any(|value| value.contains("arn:aws:dynamodb:"))
+/// Reports whether the variables of the function name a declared table, and none of them holds the ARN of a table. Such a
+/// function has no reason to build an ARN itself, and only the front understands ARNs.
+fn names_its_tables(function: &Function, env: &[(String, String)], tables: &[String]) -> bool {
+    let mut variables = function.environment.clone();
+    variables.extend(env.iter().cloned());
+    let has_arn = |value: &String| value.contains("arn:aws:dynamodb:");
+    !variables.values().any(has_arn) && variables.values().any(|value| tables.contains(value))
 }
 
 /// Returns the variables of functions that differ on this machine from AWS.

@@ -356,6 +356,38 @@ fn a_table_is_reached_by_its_arn() {
 }
 
 #[test]
+fn functions_that_name_their_tables_call_the_engine_itself() {
+    /// Returns the URL of the tables that the function finds, and the printed one.
+    fn urls(flags: &[&str]) -> (String, String) {
+        let gateway = start("tables", flags);
+        let env = &ask(&gateway, "x")["env"];
+        let found = env["AWS_ENDPOINT_URL_DYNAMODB"].as_str().unwrap();
+        (found.to_owned(), gateway.dynamodb.clone())
+    }
+    let named = ["--env", "APP_USERS=app-users"];
+    let (found, printed) = urls(&named);
+    assert_ne!(found, printed);
+    let port = found.strip_prefix("http://127.").unwrap();
+    assert!(port.rsplit_once(':').unwrap().1.parse::<u16>().is_ok());
+
+    // The declared variable holds an ARN, which only the front knows. A function that does not name a table in its
+    // variables may build an ARN.
+    let unnamed = ["--env", "APP_USERS=app", "--env", "APP_ITEMS=app"];
+    for flags in [&[][..], &unnamed] {
+        let (found, printed) = urls(flags);
+        assert_eq!(found, printed, "{flags:?}");
+    }
+    // Counts and fault rules need the front.
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.json");
+    fs::write(&rules, "[]").unwrap();
+    for watched in [["--admin-port", "0"], ["--faults", rules.to_str().unwrap()]] {
+        let (found, printed) = urls(&[named, watched].concat());
+        assert_eq!(found, printed, "{watched:?}");
+    }
+}
+
+#[test]
 fn functions_made_with_count_are_told_apart() {
     let gateway = start("counted", &[]);
     let mut client = gateway.connect("/live");

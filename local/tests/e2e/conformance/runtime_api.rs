@@ -9,35 +9,6 @@ use kit::eventually;
 /// the next message might start another process.
 const ONE_PROCESS: [&str; 4] = ["--processes", "1", "--admin-port", "0"];
 
-/// Returns the URL of the tables that a function finds, and the printed one.
-fn tables(flags: &[&str]) -> (String, String) {
-    let gateway = probe(flags);
-    let seen = ask(&mut gateway.connect("/prod"), json!({"do": "environment"}));
-    let found = seen["environment"]["AWS_ENDPOINT_URL_DYNAMODB"].as_str();
-    (found.unwrap().to_owned(), gateway.dynamodb.clone())
-}
-
-#[test]
-fn functions_call_the_engine_itself_while_nobody_watches_the_tables() {
-    let (found, printed) = tables(&[]);
-    assert_ne!(found, printed);
-    let port = found.strip_prefix("http://127.").unwrap();
-    assert!(port.rsplit_once(':').unwrap().1.parse::<u16>().is_ok());
-
-    // Counts and fault rules need the front.
-    let (found, printed) = tables(&["--admin-port", "0"]);
-    assert_eq!(found, printed);
-    let folder = tempfile::tempdir().unwrap();
-    let rules = folder.path().join("rules.json");
-    std::fs::write(&rules, "[]").unwrap();
-    let (found, printed) = tables(&["--faults", rules.to_str().unwrap()]);
-    assert_eq!(found, printed);
-    // So does a table's ARN, which the engine does not know.
-    let arn = "TABLE=arn:aws:dynamodb:eu-central-1:000000000000:table/t";
-    let (found, printed) = tables(&["--env", arn]);
-    assert_eq!(found, printed);
-}
-
 #[test]
 fn a_function_finds_lambdas_environment() {
     let gateway = probe(&["--env", "EXTRA=1"]);
@@ -57,6 +28,7 @@ fn a_function_finds_lambdas_environment() {
             "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI",
             &format!("http://127.0.0.1:{}/prod", gateway.port),
         ),
+        ("AWS_ENDPOINT_URL_DYNAMODB", &gateway.dynamodb),
     ] {
         assert_eq!(environment[name], value, "{name}");
     }

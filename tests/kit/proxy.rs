@@ -431,6 +431,8 @@ fn kind(head: &Parts, body: &Value) -> Kind {
         "Query" | "GetItem" if is_log => Kind::ReadLog,
         "Query" | "GetItem" => Kind::ReadOwnRows,
         "PutItem" if is_log => Kind::Append,
+        // The first row after an expired one.
+        "TransactWriteItems" => Kind::Append,
         "PutItem" | "UpdateItem" if !is_log => Kind::WriteRow,
         "DeleteItem" if !is_log => Kind::DeleteRow,
         _ => Kind::Other,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -180,12 +180,14 @@ fn check(request: &Request) -> Result<String, Refusal> {
             "Upgrade Required",
         ));
     }
+    // RFC 6455, 4.2.1: a GET of HTTP/1.1 with one Host and one key, which is 16 bytes in base64.
+    let one = |name| request.headers().get_all(name).iter().count() == 1;
+    let is_handshake = request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && one(header::HOST)
+        && one(header::SEC_WEBSOCKET_KEY);
     match header(header::SEC_WEBSOCKET_KEY) {
-        // 16 bytes in base64: RFC 6455, 4.2.1.
-        Some(key)
-            if STANDARD.decode(key).is_ok_and(|key| key.len() == 16)
-                && request.method() == Method::GET =>
-        {
+        Some(key) if is_handshake && STANDARD.decode(key).is_ok_and(|key| key.len() == 16) => {
             Ok(key.to_owned())
         }
         _ => Err(Refusal::by_gateway(StatusCode::BAD_REQUEST, "Bad Request")),

@@ -321,8 +321,12 @@ impl<'a> Frame<'a> {
         let Some(raw) = self.fields.get("since") else {
             return Ok(None);
         };
-        serde_json::from_str(raw.get())
-            .map_err(|_| Failure::bad_request(r#"since must be a position: {"epoch":"…","seq":…}"#))
+        // An array would be read as the fields in their order.
+        let is_array = raw.get().starts_with('[');
+        let position = serde_json::from_str(raw.get()).ok().filter(|_| !is_array);
+        position.ok_or_else(|| {
+            Failure::bad_request(r#"since must be a position: {"epoch":"…","seq":…}"#)
+        })
     }
 
     /// An optional number; `null` counts as absent.

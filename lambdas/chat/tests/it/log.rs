@@ -514,6 +514,32 @@ async fn a_bad_position_is_refused_before_anything_is_read() {
 }
 
 #[tokio::test]
+async fn fields_nested_deeply_are_answered() {
+    let world = World::lobby().await;
+    let deep = format!("{}{}", "[".repeat(15_000), "]".repeat(15_000));
+    for (field, expected) in [
+        ("id", "id must be a string"),
+        ("after", "after must be"),
+        ("room", "room must be"),
+    ] {
+        let frame = format!(r#"{{"action":"publish","data":1,"{field}":{deep}}}"#);
+        let error = world.publish("a", &frame).await;
+        assert!(
+            error["message"].as_str().unwrap().starts_with(expected),
+            "{error}"
+        );
+    }
+    let join = format!(r#"{{"action":"join","room":"lobby","since":{deep}}}"#);
+    let error = world.ask_join("a", &join).await;
+    assert_eq!(error["name"], "bad_request");
+    let error = world.publish("a", &"[".repeat(32_000)).await;
+    assert_eq!(error["name"], "bad_request");
+    // Unknown fields are ignored, and not read.
+    let frame = format!(r#"{{"action":"publish","data":1,"extra":{deep}}}"#);
+    assert_eq!(place(&world.publish("a", &frame).await), (1, false));
+}
+
+#[tokio::test]
 async fn a_message_is_stored_and_acknowledged_when_no_time_is_left_to_deliver_it() {
     let world = World::with(None, |delivery| {
         delivery.concurrency = 1;

@@ -195,6 +195,10 @@ async fn joins_that_are_refused_write_nothing() {
             r#"since must be a position: {"epoch":"…","seq":…}"#,
         ),
         (
+            json!({"since": ["E", 1]}),
+            r#"since must be a position: {"epoch":"…","seq":…}"#,
+        ),
+        (
             json!({"history": 101}),
             "history must be a whole number, 0 to 100",
         ),

@@ -125,8 +125,23 @@ fn requests_that_are_no_handshake() {
         "{}",
         old.head
     );
-    let post = upgrade("/prod", KEY).replacen("GET", "POST", 1);
-    assert_eq!(raw(&gateway, &post).status, 400);
+    let handshake = upgrade("/prod", KEY);
+    for (part, instead) in [
+        ("GET", "POST"),
+        ("HTTP/1.1", "HTTP/1.0"),
+        ("Host: localhost\r\n", ""),
+        (
+            "Host: localhost\r\n",
+            "Host: localhost\r\nHost: elsewhere\r\n",
+        ),
+        (
+            "Sec-WebSocket-Version",
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version",
+        ),
+    ] {
+        let wrong = handshake.replacen(part, instead, 1);
+        assert_eq!(raw(&gateway, &wrong).status, 400, "{wrong}");
+    }
     // The longest URL and the largest headers, and ones that are a byte larger.
     let long = |bytes: usize| format!("/prod?x={}", "y".repeat(bytes - "/prod?x=".len()));
     assert_eq!(status(&long(4096), KEY), 101);

@@ -10,6 +10,22 @@ use kit::eventually;
 const ONE_PROCESS: [&str; 4] = ["--processes", "1", "--admin-port", "0"];
 
 #[test]
+fn each_start_has_a_secret_of_its_own() {
+    let secret = |flags: &[&str]| {
+        let gateway = probe(flags);
+        let seen = ask(&mut gateway.connect("/prod"), json!({"do": "environment"}));
+        let secret = seen["environment"]["AWS_SECRET_ACCESS_KEY"].as_str();
+        secret.unwrap().to_owned()
+    };
+    let secrets = [secret(&[]), secret(&[])];
+    assert_ne!(secrets[0], secrets[1]);
+    for secret in secrets {
+        assert!(secret.len() == 32 && secret.chars().all(|c| c.is_ascii_hexdigit()));
+    }
+    assert_eq!(secret(&["--secret", "given"]), "given");
+}
+
+#[test]
 fn a_function_finds_lambdas_environment() {
     let gateway = probe(&["--env", "EXTRA=1"]);
     let mut client = gateway.connect("/prod");

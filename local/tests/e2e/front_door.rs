@@ -489,6 +489,16 @@ fn web_pages_reach_no_connection() {
             );
         }
     }
+    // Nor does a page invoke a function.
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("host", "rebound.example"),
+    ] {
+        let headers = [(name.to_owned(), value.to_owned())];
+        let path = "/2015-03-31/functions/any/invocations";
+        let (status, error, _) = call(&gateway, "POST", path, &headers, "{}");
+        assert_eq!((status, error.as_str()), (403, "AccessDeniedException"));
+    }
     // The connection is still there, and a page may open one: browsers are clients.
     assert_eq!(call(&gateway, "POST", &path, &[], "hello").0, 200);
     assert_eq!(client.receive_text(), "hello");

@@ -365,8 +365,8 @@ impl Append {
         Step::Read(Range::Last)
     }
 
-    /// Whether another row is in the place of the expired row from which the read begins: another writer has begun an
-    /// epoch at that number or below.
+    /// Returns true if another row is in the place of the expired row from which the read begins: another writer has begun
+    /// an epoch at that number or below.
     fn is_replaced(&self, range: Range, rows: &[Header]) -> bool {
         let Some(Some((end, nonce))) = &self.end else {
             return false;
@@ -375,7 +375,7 @@ impl Append {
         range == Range::From(*end) && first.is_some_and(|row| row.nonce != *nonce)
     }
 
-    /// Whether the read before this one has found the same end of the log.
+    /// Returns true if the read before this one has found the same end of the log.
     fn finds_again(&mut self, last: Option<&Header>) -> bool {
         let end = Some(last.map(|row| (row.seq, row.nonce.clone())));
         let again = self.end == end;
@@ -548,7 +548,7 @@ fn from_expired(rows: &[Header], now_s: i64) -> &[Header] {
     &rows[last.unwrap_or(0)..]
 }
 
-/// Whether the second row was put after the first. A message that begins an epoch has given the epoch its own nonce as the
+/// Returns true if the second row was put after the first. A message that begins an epoch has given the epoch its own nonce as the
 /// name, so any other message of another epoch has followed a row that took the place of the first.
 fn follows(pair: &[Header]) -> bool {
     let (below, above) = (&pair[0], &pair[1]);

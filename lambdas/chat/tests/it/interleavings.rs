@@ -30,7 +30,7 @@ struct Message {
     after: Option<u64>,
     data: &'static str,
     limits: Option<LogLimits>,
-    /// Whether the clocks of all invocations agree: an expiry is a time, and limits count by the clocks.
+    /// True if the clocks of all invocations agree: an expiry is a time, and limits count by the clocks.
     synced: bool,
 }
 
@@ -45,7 +45,7 @@ struct Writer {
     tries: u8,
     /// Replies that may still be lost.
     losses: u8,
-    /// Whether a read of the end of the log begins at the end, as a descending Query does.
+    /// True if a read of the end of the log begins at the end, as a descending Query does.
     downwards: bool,
 }
 
@@ -77,7 +77,7 @@ struct State {
     writers: Vec<Writer>,
     /// Puts on their way whose writers do not wait. Each is done at some moment, or never.
     adrift: Vec<(Slot, Header)>,
-    /// Whether the log begins with expired rows, which are deleted at any moment.
+    /// True if the log begins with expired rows, which are deleted at any moment.
     expires: bool,
 }
 
@@ -481,7 +481,7 @@ fn ending() -> Log {
     log
 }
 
-/// Whether DynamoDB may delete the row.
+/// Returns true if DynamoDB may delete the row.
 fn is_old(row: &Header) -> bool {
     row.expires_at < EXPIRES_S
 }

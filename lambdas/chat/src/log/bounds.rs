@@ -146,14 +146,21 @@ impl Log {
                     slot
                 }
             };
+            // An epoch begins only where two reads find the same end.
+            let again = one(self.query(room, "room = :room").scan_index_forward(false)).await?;
+            let end = |row: Option<&Header>| row.map(|row| (row.seq, row.nonce.clone()));
+            if end(again.as_ref()) != end(tail.newest()) {
+                tail = self.tail(room, Range::Tail, now_ms).await?;
+                continue;
+            }
             let row = self.row(room, now_ms, None, &slot, &nonce);
-            let put = self.put(&row).await;
+            let put = self.put(&row, &slot).await;
             tries += 1;
             match put {
                 Ok(Outcome::Written) => tail.push(row.header()),
-                Ok(Outcome::Taken(winner)) => tail.push(winner),
+                Ok(Outcome::Taken(winner)) if slot.after_expired.is_none() => tail.push(winner),
                 Err(error) if tries == BEGINNINGS => return Err(error),
-                Ok(Outcome::Unknown) | Err(_) => {
+                Ok(Outcome::Taken(_) | Outcome::Trimmed | Outcome::Unknown) | Err(_) => {
                     tail = self.tail(room, Range::Tail, now_ms).await?;
                 }
             }

@@ -154,7 +154,7 @@ locals {
         # Tells the removed.
         clients = ["POST"]
         # The audit.
-        messages = ["Query", "PutItem"]
+        messages = ["Query", "PutItem", "ConditionCheckItem"]
       }
       environment = { AUDIT_DAYS = tostring(var.audit_days) }
       # A ban looks for the user's connections for 3 s.
@@ -189,7 +189,7 @@ locals {
         connections = concat(["Query", "DeleteItem"], local.identity ? ["UpdateItem"] : [])
         room_index  = ["Query"]
         clients     = ["POST", "GET", "DELETE"]
-        messages    = ["Query", "PutItem"]
+        messages    = ["Query", "PutItem", "ConditionCheckItem"]
         },
         # Bans, mutes and revocations, and the list of them.
         local.identity ? { users = ["Query", "UpdateItem", "DeleteItem", "Scan"] } : {},

@@ -369,7 +369,7 @@ run "rights" {
         Connections = "dynamodb:Query,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
         Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
-        Messages    = "dynamodb:Query,dynamodb:PutItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
+        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
       }
       leave = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
@@ -824,11 +824,11 @@ run "identity_by_tokens" {
       } } == {
       moderate = {
         Connections = "dynamodb:DeleteItem,dynamodb:UpdateItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
-        Messages    = "dynamodb:Query,dynamodb:PutItem", Users = "dynamodb:UpdateItem,dynamodb:DeleteItem,dynamodb:Query"
+        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem", Users = "dynamodb:UpdateItem,dynamodb:DeleteItem,dynamodb:Query"
       }
       admin = {
         Connections = "dynamodb:Query,dynamodb:DeleteItem,dynamodb:UpdateItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
-        Messages    = "dynamodb:Query,dynamodb:PutItem", Users = "dynamodb:Query,dynamodb:UpdateItem,dynamodb:DeleteItem,dynamodb:Scan"
+        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem", Users = "dynamodb:Query,dynamodb:UpdateItem,dynamodb:DeleteItem,dynamodb:Scan"
       }
     }
     error_message = "with identity moderators and the backend write bans, and the backend lists them"

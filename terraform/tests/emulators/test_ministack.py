@@ -224,8 +224,11 @@ def backend(chat, room, bob, expected):
             break
         chat.call({"action": "publish", "room": own, "data": 1})
     gone = chat.leave_a_row_behind(own)
+    old = room + "-backend-old"
+    chat.leave_an_expired_log(old)
     for case, call in {
         "backend publish": {"action": "publish", "room": room, "data": 1},
+        "backend publish to an expired room": {"action": "publish", "room": old, "data": 1},
         "backend history": {"action": "history", "room": own},
         "backend members": {"action": "members", "room": own},
         "backend kick": {"action": "kick", "room": own, "user": "ghost"},
@@ -382,17 +385,21 @@ NEEDED = {
     ("admin", "Connections", "dynamodb:Query"): {"backend prune", "backend disconnect"},
     ("admin", "Connections", "dynamodb:DeleteItem"): {"backend prune", "backend kick", "backend disconnect"},
     ("admin", "RoomIndex", "dynamodb:Query"): {
-        "backend publish", "backend prune", "backend deliver", "backend members", "backend kick",
+        "backend publish", "backend publish to an expired room", "backend prune", "backend deliver",
+        "backend members", "backend kick",
     },
     ("admin", "Clients", "POST/@connections/*"): {"backend prune", "backend deliver"},
     ("admin", "Clients", "GET/@connections/*"): {"backend prune"},
     ("admin", "Clients", "DELETE/@connections/*"): {"backend prune", "backend disconnect"},
     ("admin", "Messages", "dynamodb:Query"): {
-        "backend publish", "backend prune", "backend deliver", "backend history", "backend kick", "backend disconnect",
+        "backend publish", "backend publish to an expired room", "backend prune", "backend deliver",
+        "backend history", "backend kick", "backend disconnect",
     },
     ("admin", "Messages", "dynamodb:PutItem"): {
-        "backend publish", "backend prune", "backend deliver", "backend kick", "backend disconnect",
+        "backend publish", "backend publish to an expired room", "backend prune", "backend deliver",
+        "backend kick", "backend disconnect",
     },
+    ("admin", "Messages", "dynamodb:ConditionCheckItem"): {"backend publish to an expired room"},
     ("signal", "Connections", "dynamodb:Query"): {"signal to the only room"},
     ("signal", "Connections", "dynamodb:GetItem"): {"signal to a named room"},
     ("signal", "RoomIndex", "dynamodb:Query"): {"signal to the only room", "signal to a named room"},

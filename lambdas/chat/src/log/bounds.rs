@@ -175,7 +175,10 @@ impl Log {
             let Some((_, newest)) = self.ends(room, now_ms).await? else {
                 return self.begun(room, now_ms).await;
             };
-            if newest.is_genesis() && !newest.is_expired(now_s) {
+            if newest.is_expired(now_s) {
+                return self.begun(room, now_ms).await;
+            }
+            if newest.is_genesis() {
                 return Ok(Bounds {
                     first: newest.seq + 1,
                     head: newest.seq,
@@ -189,7 +192,7 @@ impl Log {
                 ..following(&newest, &nonce, now_s, true)
             };
             let row = self.row(room, now_ms, None, &slot, &nonce);
-            if self.put(&row).await? == Outcome::Written {
+            if self.put(&row, &slot).await? == Outcome::Written {
                 return Ok(Bounds {
                     first: slot.seq + 1,
                     head: slot.seq,

@@ -6,10 +6,12 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod caps;
 mod chat;
 mod crowd;
 mod delivery;
 mod identity;
+mod metrics;
 mod protocol;
 mod table_faults;
 mod waits;

@@ -28,6 +28,7 @@
 //! - [`protocol`]: the frames, the names of rooms and users, rights, the names of errors. No AWS type.
 //! - [`aws`]: builds the SDK's clients. No other file builds one.
 //! - [`settings`]: the environment variables, read once.
+//! - `metrics`: what an invocation has done, as a line that CloudWatch makes metrics of.
 //! - [`errors`]: errors of AWS's services.
 //! - `recent`: a bounded memory of hints that a process keeps between invocations.
 //! - [`ulid`]: unique names of epochs and writers.
@@ -47,6 +48,7 @@ pub mod settings;
 pub mod ulid;
 
 mod actions;
+mod metrics;
 mod recent;
 
 pub use actions::{

@@ -306,6 +306,9 @@ impl Drop for Process {
     }
 }
 
+/// The beginning of a line in CloudWatch's embedded metric format, as the chat's functions write it.
+const METRICS: &[u8] = br#"{"_aws":"#;
+
 /// Copies the output of the function to the gateway's log, line by line. A notification prints an unfinished line.
 fn forward(key: &str, stream: Option<impl AsyncRead + Unpin + Send + 'static>) -> Arc<Notify> {
     let flush = Arc::new(Notify::new());
@@ -322,7 +325,8 @@ fn forward(key: &str, stream: Option<impl AsyncRead + Unpin + Send + 'static>) -
                 () = flushed.notified() => false,
             };
             let text = line.strip_suffix(b"\n").unwrap_or(&line);
-            if !line.is_empty() {
+            // Metrics are for CloudWatch, and a line for each message would hide the others.
+            if !line.is_empty() && (log::settings().verbose || !text.starts_with(METRICS)) {
                 log::line(&key, &String::from_utf8_lossy(text));
             }
             line.clear();

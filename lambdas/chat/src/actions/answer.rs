@@ -9,6 +9,7 @@ use super::frame_limit::{FrameLimit, Verdict};
 use crate::identity::Caller;
 use crate::lambda::{Reply, Request, before};
 use crate::members::{Connections, Membership, Mute, Personal};
+use crate::metrics;
 use crate::protocol::{Correlation, ErrorName, Failure, Frame, Name, Private, Right, inbox};
 
 /// Rooms that an error message lists at most.
@@ -41,6 +42,7 @@ pub(crate) fn beyond(limit: &FrameLimit, request: &Request) -> Option<Reply> {
                 retry_after_ms,
                 "too many frames"
             );
+            metrics::refused(request_id, request.now_ms, &failure);
             let to = Frame::parse(&request.body).map(|frame| frame.correlation());
             Some(Reply::frame(failure.render(&to.unwrap_or_default())))
         }
@@ -108,6 +110,7 @@ pub(crate) async fn attempt<'a, T>(
             "action refused"
         ),
     }
+    metrics::refused(request_id, request.now_ms, &failure);
     Err(failure.render(&to))
 }
 

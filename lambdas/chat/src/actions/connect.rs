@@ -7,6 +7,7 @@ use futures::stream::StreamExt;
 
 use crate::lambda::{Reply, Request};
 use crate::members::{Connection, Connections, LIFETIME_S, Users};
+use crate::metrics::{self, Metric};
 use crate::protocol::{Correlation, ErrorName, Failure, Name, Right, SUBPROTOCOL, inbox};
 use crate::settings::Handshakes;
 
@@ -31,6 +32,7 @@ pub async fn connect(
     match entered {
         Ok(room) => {
             tracing::info!(connection_id, request_id, room, duration_ms, "connected");
+            metrics::emit(request_id, request.now_ms, &[(Metric::Connected, 1)]);
             Reply {
                 subprotocol: request.offers_subprotocol.then_some(SUBPROTOCOL),
                 ..Reply::ok()
@@ -65,7 +67,9 @@ pub async fn connect(
                 (ErrorName::SlowDown, Some(_)) => ErrorName::Internal,
                 (name, _) => name,
             };
-            refused(&Failure { name, ..failure })
+            let failure = Failure { name, ..failure };
+            metrics::refused(request_id, request.now_ms, &failure);
+            refused(&failure)
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::answer::beyond;
 use super::frame_limit::FrameLimit;
 use crate::lambda::{Reply, Request};
+use crate::metrics;
 use crate::protocol::{Correlation, Failure, Frame};
 
 /// Answers a frame without a route. `known` are the actions of the API.
@@ -18,6 +19,7 @@ pub fn default(known: &[String], limit: &FrameLimit, request: &Request) -> Reply
         duration_ms = request.duration_ms(),
         "frame refused"
     );
+    metrics::refused(&request.request_id, request.now_ms, &failure);
     Reply::frame(failure.render(&to))
 }
 

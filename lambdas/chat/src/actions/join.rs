@@ -11,6 +11,7 @@ use crate::delivery::ManagementApi;
 use crate::lambda::{Reply, Request};
 use crate::log::{Bounds, Direction, Log, Page};
 use crate::members::{Connection, Connections, LIFETIME_S, Membership, Users};
+use crate::metrics::{self, Metric};
 use crate::protocol::{
     ErrorName, Failure, Frame, Joined, Name, NameError, Position, Private, Right, render,
 };
@@ -102,6 +103,12 @@ async fn handle(
         duration_ms = request.duration_ms(),
         "joined"
     );
+    let kind = match recovered {
+        None => Metric::JoinsFresh,
+        Some(true) => Metric::JoinsRecovered,
+        Some(false) => Metric::JoinsLost,
+    };
+    metrics::emit(&request.request_id, request.now_ms, &[(kind, 1)]);
     Ok(render(&Joined {
         id: id.as_deref(),
         room,

@@ -24,6 +24,7 @@ use crate::lambda::{Reply, Request, before};
 use crate::log::append::{Range, Stored};
 use crate::log::{Draft, Log, Tail};
 use crate::members::{Connections, Membership, Personal, confirm_and_prune};
+use crate::metrics::{self, Metric};
 use crate::protocol::{
     Ack, ErrorName, Failure, Frame, MAX_MESSAGE_BYTES, Message, Name, Right, render,
 };
@@ -195,6 +196,22 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         duration_ms = request.duration_ms(),
         "published"
     );
+    let duration_ms = usize::try_from(request.started.elapsed().as_millis()).unwrap_or(usize::MAX);
+    metrics::emit(
+        &request.request_id,
+        request.now_ms,
+        &[
+            (Metric::Published, usize::from(!stored.duplicate)),
+            (Metric::Duplicates, usize::from(stored.duplicate)),
+            (Metric::Delivered, delivered),
+            (Metric::Failed, failed),
+            (Metric::Gone, gone),
+            (Metric::FalselyGone, counts.falsely_gone),
+            (Metric::PrunedRows, counts.pruned_rows),
+            (Metric::Partial, usize::from(partial)),
+            (metrics::fan_out(delivered + failed + gone), duration_ms),
+        ],
+    );
     Ok(render(&Ack {
         id: draft.id,
         room: draft.room,
@@ -309,6 +326,7 @@ struct Counts {
     failed: usize,
     partial: bool,
     pruned_rows: usize,
+    falsely_gone: usize,
     /// The first failure's cause, for the log.
     failure: Option<String>,
 }
@@ -378,6 +396,7 @@ async fn deliver(
         failed: outcome.failed + outcome.gone.len() - pruned.gone,
         partial: outcome.partial || unread.is_some(),
         pruned_rows: pruned.rows,
+        falsely_gone: pruned.alive,
         failure: unread.or(outcome.first_failure).or(pruned.failure),
     }
 }

@@ -24,6 +24,8 @@ const PRUNE_FOR: Duration = Duration::from_secs(1);
 pub struct Pruned {
     /// Connections that are gone according to the second answer. The others live, or got no answer.
     pub gone: usize,
+    /// Connections that are there after all.
+    pub alive: usize,
     /// Rows deleted.
     pub rows: usize,
     /// The first failure's cause, for the log.
@@ -48,16 +50,17 @@ pub async fn confirm_and_prune(
     let mut pruned = Pruned::default();
     let mut each = stream::iter(suspects)
         .map(async |id| match management.is_alive(id).await {
-            Ok(true) => (false, Ok(0)),
+            Ok(true) => (Some(true), Ok(0)),
             Ok(false) => (
-                true,
+                Some(false),
                 forget(management, connections, id, born_before_ms).await,
             ),
-            Err(cause) => (false, Err(cause)),
+            Err(cause) => (None, Err(cause)),
         })
         .buffer_unordered(CONCURRENCY);
-    while let Ok(Some((gone, rows))) = timeout_at(until, each.next()).await {
-        pruned.gone += usize::from(gone);
+    while let Ok(Some((alive, rows))) = timeout_at(until, each.next()).await {
+        pruned.gone += usize::from(alive == Some(false));
+        pruned.alive += usize::from(alive == Some(true));
         match rows {
             Ok(rows) => pruned.rows += rows,
             Err(cause) => {

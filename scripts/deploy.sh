@@ -14,11 +14,13 @@ It uses the AWS credentials that the aws command would use.
 
   --arch  the functions' processor (default x86_64)
 
-All other arguments go to `terraform apply`:
+It deploys to the region of AWS_REGION or of your profile. Arguments of `terraform init` that say where the state is kept
+go there, and all others to `terraform apply`:
 
   scripts/deploy.sh -var stage=dev       another setting: terraform/variables.tf lists them
   scripts/deploy.sh -var-file=dev.tfvars settings from the file terraform/dev.tfvars
   scripts/deploy.sh -auto-approve        without the question
+  scripts/deploy.sh -backend-config=bucket=B -backend-config=key=K   with the state in an S3 bucket
 
 docs/deploy.md describes all of it.
 USAGE
@@ -42,9 +44,10 @@ case $arch in x86_64 | arm64) ;; *) die "--arch must be x86_64 or arm64, not \"$
 # Checks everything that can be missing before the build, which takes minutes.
 terraform_ready
 aws_credentials_ready
+aws_region_ready
 "$root/scripts/build.sh" --arch "$arch"
-terraform -chdir="$root/terraform" init -input=false >&2 || die "terraform init failed: see above."
-terraform -chdir="$root/terraform" apply ${arguments[@]+"${arguments[@]}"} ||
+terraform_init ${arguments[@]+"${arguments[@]}"}
+terraform -chdir="$root/terraform" apply ${rest[@]+"${rest[@]}"} ||
   die "terraform apply failed: see above. What it has made stays. Run this again after you have removed the cause."
 
 url=$(terraform -chdir="$root/terraform" output -raw websocket_url)

@@ -10,7 +10,7 @@ usage() {
 Usage: scripts/destroy.sh [ARGUMENT OF terraform destroy...]
 
 Shows what would be deleted in your AWS account, tables and messages included, and deletes it after you have typed "yes".
-Pass the same -var and -var-file arguments as to scripts/deploy.sh.
+Pass the same arguments as to scripts/deploy.sh, without --arch. AWS_REGION must be the same too.
 USAGE
 }
 
@@ -18,6 +18,7 @@ case ${1:-} in -h | --help) usage && exit ;; esac
 
 terraform_ready
 aws_credentials_ready
-terraform -chdir="$root/terraform" init -input=false >&2 || die "terraform init failed: see above."
-terraform -chdir="$root/terraform" destroy "$@" ||
+aws_region_ready
+terraform_init "$@"
+terraform -chdir="$root/terraform" destroy ${rest[@]+"${rest[@]}"} ||
   die "terraform destroy failed: see above. If a table is protected, deploy with -var deletion_protection=false first."

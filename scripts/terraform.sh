@@ -29,3 +29,30 @@ aws_credentials_ready() {
   if [ -r "$tag" ] && grep -q '^i-' "$tag"; then return; fi
   die "there are no AWS credentials. Run \"aws configure\", or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
 }
+
+# aws_region_ready: ends with an error if nothing names a region. terraform/ has no provider block that could.
+aws_region_ready() {
+  if [ -n "${AWS_REGION:-}${AWS_DEFAULT_REGION:-}" ]; then return; fi
+  if grep -qs '^ *region *=' "${AWS_CONFIG_FILE:-$HOME/.aws/config}"; then return; fi
+  die "no AWS region is set. Run \"aws configure\", or set AWS_REGION, for example to us-east-1."
+}
+
+# terraform_init ARGUMENT…: runs `terraform init` in terraform/ with those of the arguments that it takes. Leaves the
+# others in the array `rest`. The arguments of a backend need a block that says which one: it is written into
+# terraform/backend.tf, which git ignores, unless that file exists.
+terraform_init() {
+  local initial=() argument
+  rest=()
+  for argument in "$@"; do
+    case $argument in
+      -backend-config) die "write -backend-config=KEY=VALUE or -backend-config=FILE, in one word." ;;
+      -backend-config=*)
+        [ -e "$root/terraform/backend.tf" ] || printf 'terraform {\n  backend "s3" {}\n}\n' >"$root/terraform/backend.tf"
+        initial+=("$argument")
+        ;;
+      -migrate-state | -force-copy | -reconfigure) initial+=("$argument") ;;
+      *) rest+=("$argument") ;;
+    esac
+  done
+  terraform -chdir="$root/terraform" init -input=false ${initial[@]+"${initial[@]}"} >&2 || die "terraform init failed: see above."
+}

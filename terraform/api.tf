@@ -8,6 +8,8 @@ resource "aws_apigatewayv2_api" "main" {
   name                       = local.prefix
   protocol_type              = "WEBSOCKET"
   route_selection_expression = "$request.body.action"
+
+  tags = local.tags
 }
 
 resource "aws_apigatewayv2_integration" "function" {
@@ -113,10 +115,16 @@ resource "aws_apigatewayv2_stage" "main" {
     }
   }
 
-  access_log_settings {
-    destination_arn = aws_cloudwatch_log_group.access.arn
-    format          = local.access_log_format
+  dynamic "access_log_settings" {
+    for_each = aws_cloudwatch_log_group.access
+
+    content {
+      destination_arn = access_log_settings.value.arn
+      format          = local.access_log_format
+    }
   }
+
+  tags = local.tags
 
   # The stage is deployed when it is made. By then it needs all routes, and the role with which API Gateway writes logs.
   depends_on = [
@@ -137,6 +145,8 @@ resource "aws_apigatewayv2_domain_name" "main" {
     endpoint_type   = "REGIONAL"
     security_policy = "TLS_1_2"
   }
+
+  tags = local.tags
 }
 
 # Without a mapping key the domain belongs to this one stage, and clients connect to it without a path.

@@ -25,10 +25,12 @@ resource "aws_lambda_function" "main" {
       contains(keys(each.value.access), "users") ? { USERS_TABLE = aws_dynamodb_table.users.name } : {},
       # A variable of the AWS SDK, so that the code sets no endpoint.
       contains(keys(each.value.access), "clients") ? { AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = local.management_endpoint } : {},
+      # The name under which the function's metrics are found; without it there are none. docs/operations.md lists them.
+      var.observability && each.key != "authorize" ? { METRICS_STACK = local.prefix } : {},
       local.identity && each.key != "authorize" ? { AUTH_MODE = "required" } : {},
       local.identity && each.key != "authorize" && !var.direct_messages ? { DIRECT_MESSAGES = "off" } : {},
       each.key == "authorize" && nonsensitive(var.auth_secret != null) ? { AUTH_SECRET = var.auth_secret } : {},
-      # Those that answer frames.
+      # Functions that answer frames.
       contains(keys(local.answered_routes), each.key) ? { LIMITS = jsonencode(var.limits) } : {},
       each.value.answers_unknown ? { ACTIONS = join(",", local.actions) } : {},
       each.value.environment,
@@ -46,6 +48,8 @@ resource "aws_lambda_function" "main" {
   tracing_config {
     mode = var.xray ? "Active" : "PassThrough"
   }
+
+  tags = local.tags
 
   lifecycle {
     precondition {
@@ -72,7 +76,7 @@ resource "aws_lambda_function_url" "admin" {
   authorization_type = "AWS_IAM"
 }
 
-# One for each route, so that no other API and no other stage can invoke the function.
+# A permission for each route, so that no other API and no other stage can invoke the function.
 resource "aws_lambda_permission" "route" {
   for_each = local.function_routes
 
@@ -100,4 +104,6 @@ resource "aws_cloudwatch_log_group" "function" {
   name              = "/aws/lambda/${local.prefix}-${each.key}"
   retention_in_days = var.log_retention_days
   kms_key_id        = var.kms_key_arn
+
+  tags = local.tags
 }

@@ -53,8 +53,9 @@ locals {
 resource "aws_iam_role" "function" {
   for_each = local.functions
 
-  name        = "${local.prefix}-${each.key}"
-  description = "Rights of the function ${each.key}"
+  name                 = "${local.prefix}-${each.key}"
+  description          = "Rights of the function ${each.key}"
+  permissions_boundary = var.permissions_boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -66,6 +67,8 @@ resource "aws_iam_role" "function" {
       },
     ]
   })
+
+  tags = local.tags
 }
 
 resource "aws_iam_role_policy" "function" {
@@ -77,9 +80,9 @@ resource "aws_iam_role_policy" "function" {
   policy = jsonencode({ Version = "2012-10-17", Statement = local.statements[each.key] })
 }
 
-# API Gateway writes the logs of all APIs of an account and region with one role, the one that was set last. A destroy of
-# this stack leaves the setting with provider 5.x and clears it with 6.x. With var.manage_api_gateway_account = false this
-# stack never touches it.
+# API Gateway writes the logs of all APIs of an account and region with one role, the one that was set last. So the default
+# does not touch it: another stack may have set it. A destroy of this stack deletes the role. The setting then names a
+# role that does not exist with provider 5.x, and is cleared with 6.x; in both cases no API of the region can write logs.
 resource "aws_api_gateway_account" "main" {
   count = var.manage_api_gateway_account ? 1 : 0
 
@@ -92,8 +95,9 @@ resource "aws_api_gateway_account" "main" {
 resource "aws_iam_role" "api_gateway_logs" {
   count = var.manage_api_gateway_account ? 1 : 0
 
-  name        = "${local.prefix}-api-gateway-logs"
-  description = "API Gateway writes the logs of all APIs of this account and region with this role"
+  name                 = "${local.prefix}-api-gateway-logs"
+  description          = "API Gateway writes the logs of all APIs of this account and region with this role"
+  permissions_boundary = var.permissions_boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -105,6 +109,8 @@ resource "aws_iam_role" "api_gateway_logs" {
       },
     ]
   })
+
+  tags = local.tags
 }
 
 resource "aws_iam_role_policy_attachment" "api_gateway_logs" {

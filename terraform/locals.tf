@@ -2,6 +2,8 @@ locals {
   # All names begin with this, so stacks with another name or stage fit into the same account.
   prefix = "${var.name}-${var.stage}"
 
+  tags = merge({ Application = var.name, Stage = var.stage, ManagedBy = "terraform" }, var.tags)
+
   # THE MAP: one entry for each route, and the only place that names a route or a function. Terraform makes integration,
   # route response, function, role, permission and log group of it; the local gateway reads the same lines. The key is the
   # name of the function and of its folder in lambdas/. `name = { route_key = "name" }` is complete; an entry may add:
@@ -20,7 +22,8 @@ locals {
   routes = merge({ for key, route in local.identity_routes : key => route if local.identity }, {
     connect = {
       route_key = "$connect"
-      # With identity: the user's bans and other connections, the end of a row that must not stay, and the mute in it.
+      # With identity: reads the user's bans and other connections, deletes the row of a refused handshake, writes the mute
+      # into a row.
       access = merge(
         { connections = concat(["PutItem"], local.identity ? ["DeleteItem", "UpdateItem"] : []) },
         local.identity ? { room_index = ["Query"], users = ["Query"] } : {},
@@ -37,16 +40,16 @@ locals {
     publish = {
       route_key = "publish"
       access = merge({
-        # Which rooms the sender is in; whether a row still stands; all rows of a connection found dead, and their end.
+        # Reads the sender's rooms and checks a row before a post; reads and deletes all rows of a dead connection.
         connections = ["Query", "GetItem", "DeleteItem"]
         room_index  = ["Query"]
         # GET confirms that a connection is gone before its rows are deleted: a 410 alone can be false. DELETE closes it,
         # so that a client that lives all the same notices.
         clients = ["POST", "GET", "DELETE"]
-        # The tail of the room's log, and the message appended to it: on condition that an expired tail is still there.
+        # Reads the tail of the room's log and appends the message, on condition that an expired tail is still there.
         messages = ["Query", "PutItem", "ConditionCheckItem"]
         },
-        # Whether the other user of a pair room wants messages of the sender.
+        # Reads the block of the other user of a pair room.
         local.identity ? { users = ["GetItem"] } : {},
       )
       environment = { FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency) }
@@ -60,14 +63,13 @@ locals {
       route_key = "join"
       share     = 0.5
       access = merge({
-        # By which name the connection goes, and its row in the room, which is deleted again if the connection has ended
-        # or is in too many rooms.
-        # With identity also where the log stood, for a user that may not read what was said before.
-        # And the row that stands for the membership of a pair room.
+        # Reads the user of the connection and writes its row in the room. Deletes the row again if the connection has ended
+        # or is in too many rooms. With identity also writes the head of the log, for a user without the right `history`,
+        # and reads the row of the membership of a pair room.
         connections = concat(["Query", "PutItem", "DeleteItem"], local.identity ? ["UpdateItem", "GetItem"] : [])
-        # GET tells whether the connection has ended while its row was written.
+        # GET finds that the connection has ended while its row was written.
         clients = ["GET"]
-        # The beginning of a log that is empty, and what has been missed of one that is not.
+        # Begins a log that is empty, or reads the messages that the client has missed.
         messages = ["Query", "PutItem", "ConditionCheckItem"]
         },
         # The user's bans.
@@ -83,7 +85,7 @@ locals {
       route_key = "history"
       share     = 0.5
       access = {
-        # Which rooms the asker is in, or whether it is in the one it names.
+        # Reads the rooms of the sender, or its row in the room that the frame names.
         connections = ["Query", "GetItem"]
         messages    = ["Query"]
       }
@@ -102,13 +104,13 @@ locals {
       share     = 0.1
       answer    = false
       access = merge({
-        # Which room the sender is in.
+        # Reads the sender's room.
         connections = ["Query", "GetItem"]
         room_index  = ["Query"]
         # The members, and the sender itself where it is told an error.
         clients = ["POST"]
         },
-        # Whether the other user of a pair room wants anything of the sender.
+        # Reads the block of the other user of a pair room.
         local.identity ? { users = ["GetItem"] } : {},
       )
       environment = { LIVE_MAX_MEMBERS = tostring(var.live_max_members) }
@@ -118,7 +120,7 @@ locals {
       share     = 0.5
       # Nobody has a mark or a block without a verified name.
       access = local.identity ? {
-        # A mark; the marks; a block and its end; whether the other of a pair wants to hear of a mark.
+        # Writes a mark or a block, reads the marks, deletes a block; reads the block of the other user of a pair room.
         users = ["UpdateItem", "Query", "PutItem", "DeleteItem", "GetItem"]
         # A public mark is a member's. The index finds the user's other devices, and the members of the room.
         connections = ["GetItem"]
@@ -136,7 +138,7 @@ locals {
     block       = { route_key = "block", function = "personal", share = 0.1 }
     unblock     = { route_key = "unblock", function = "personal", share = 0.1 }
     ping        = { route_key = "ping", mock = jsonencode({ type = "pong" }) }
-    default     = { route_key = "$default", share = 0.1 } # mistakes alone arrive here
+    default     = { route_key = "$default", share = 0.1 } # only mistakes arrive here
   })
 
   # Routes that need verified users: without them nobody has the right `moderate`.
@@ -166,10 +168,10 @@ locals {
     unmute = { route_key = "unmute", function = "moderate" }
   }
 
-  # What scripts/build.sh makes: one program for all functions.
-  package = "${path.module}/../target/lambda/roomchat-functions.zip"
+  # The package that scripts/build.sh makes: one program for all functions.
+  package = "${coalesce(var.packages_dir, "${path.module}/../target/lambda")}/roomchat-functions.zip"
 
-  # Whether an authorizer says who a client is. The functions then refuse events without a verified user.
+  # True if an authorizer verifies users. The functions then refuse events without a verified user.
   identity = var.auth != null || var.authorizer_lambda_arn != null
 
   functions = merge(local.route_functions, {
@@ -238,6 +240,6 @@ locals {
   # Share of the stage's throttle, by the key of each route that has one.
   shares = { for key, route in local.routes : key => route.share if lookup(route, "share", null) != null }
 
-  # What a client may put into `action`.
+  # The values of `action` in a client's frame.
   actions = sort([for route_key in values(local.message_routes) : route_key if !startswith(route_key, "$")])
 }

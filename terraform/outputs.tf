@@ -24,10 +24,10 @@ output "function_names" {
 }
 
 output "log_groups" {
-  description = "Log group of each function and of the access log, for `aws logs tail`."
+  description = "Log group of each function and, with access_logs, of the access log, for `aws logs tail`."
   value = merge(
     { for key, group in aws_cloudwatch_log_group.function : key => group.name },
-    { access = aws_cloudwatch_log_group.access.name },
+    { for group in aws_cloudwatch_log_group.access : "access" => group.name },
   )
 }
 

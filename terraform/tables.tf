@@ -26,6 +26,16 @@ resource "aws_dynamodb_table" "connections" {
     range_key          = "connectionId"
     projection_type    = "INCLUDE"
     non_key_attributes = ["user", "expiresAt"]
+
+    on_demand_throughput {
+      max_read_request_units  = var.table_units_per_second.read
+      max_write_request_units = var.table_units_per_second.write
+    }
+  }
+
+  on_demand_throughput {
+    max_read_request_units  = var.table_units_per_second.read
+    max_write_request_units = var.table_units_per_second.write
   }
 
   ttl {
@@ -43,6 +53,8 @@ resource "aws_dynamodb_table" "connections" {
     enabled     = var.kms_key_arn != null
     kms_key_arn = var.kms_key_arn
   }
+
+  tags = local.tags
 }
 
 # The log of each room.
@@ -63,12 +75,17 @@ resource "aws_dynamodb_table" "messages" {
     type = "N"
   }
 
+  on_demand_throughput {
+    max_read_request_units  = var.table_units_per_second.read
+    max_write_request_units = var.table_units_per_second.write
+  }
+
   ttl {
     attribute_name = "expiresAt"
     enabled        = true
   }
 
-  # Clients were told that their messages are stored: it must be possible to undo a mistake.
+  # An ack says that the message is stored, so an operator must be able to undo a deletion.
   point_in_time_recovery {
     enabled = true
   }
@@ -77,9 +94,11 @@ resource "aws_dynamodb_table" "messages" {
     enabled     = var.kms_key_arn != null
     kms_key_arn = var.kms_key_arn
   }
+
+  tags = local.tags
 }
 
-# What is kept about a user over all connections: bans and revocations. Read only where identity is on.
+# Bans and revocations of a user, for all connections. Read only where identity is on.
 resource "aws_dynamodb_table" "users" {
   name                        = "${local.prefix}-users"
   billing_mode                = "PAY_PER_REQUEST"
@@ -97,12 +116,17 @@ resource "aws_dynamodb_table" "users" {
     type = "S"
   }
 
+  on_demand_throughput {
+    max_read_request_units  = var.table_units_per_second.read
+    max_write_request_units = var.table_units_per_second.write
+  }
+
   ttl {
     attribute_name = "expiresAt"
     enabled        = true
   }
 
-  # A ban that is lost lets somebody in.
+  # A lost ban lets a banned user in.
   point_in_time_recovery {
     enabled = true
   }
@@ -111,4 +135,6 @@ resource "aws_dynamodb_table" "users" {
     enabled     = var.kms_key_arn != null
     kms_key_arn = var.kms_key_arn
   }
+
+  tags = local.tags
 }

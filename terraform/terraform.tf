@@ -1,3 +1,6 @@
+# This folder is a root to apply and a module to call: it has no provider block. Applied by itself, it takes region and
+# credentials as the aws command does, from AWS_REGION or from a profile. A caller passes its own provider:
+# examples/two-stages shows it.
 terraform {
   required_version = ">= 1.9"
 
@@ -9,12 +12,5 @@ terraform {
     }
   }
 
-  # Without a backend the state stays in this folder. Before a second person deploys, keep it in a bucket:
-  #
-  # backend "s3" {
-  #   bucket       = "my-terraform-state"
-  #   key          = "roomchat/prod.tfstate"
-  #   region       = "us-east-1"
-  #   use_lockfile = true
-  # }
+  # Without a backend the state stays in this folder: docs/deploy.md says how to keep it in a bucket.
 }

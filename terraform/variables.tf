@@ -1,7 +1,35 @@
+variable "access_logs" {
+  type        = bool
+  description = "Makes API Gateway write a line for each request. Needs a logging role in the account: see manage_api_gateway_account."
+  default     = false
+}
+
 variable "admin_url" {
   type        = bool
-  description = "Whether the backend's function also has a Function URL, for callers without an AWS SDK. IAM guards it all the same."
+  description = "Gives the backend's function a Function URL too, for callers without an AWS SDK. IAM guards it all the same."
   default     = false
+}
+
+variable "alarm_connections_per_minute" {
+  type        = number
+  description = "New connections a minute that raise the alarm at-risk. After a deployment of clients everybody comes back at once."
+  default     = 3000
+
+  validation {
+    condition     = var.alarm_connections_per_minute >= 1
+    error_message = "alarm_connections_per_minute must be at least 1."
+  }
+}
+
+variable "alarm_messages_per_minute" {
+  type        = number
+  description = "Messages a minute, in and out, that raise the alarm at-risk. The default is a tenth of an account's quota."
+  default     = 60000
+
+  validation {
+    condition     = var.alarm_messages_per_minute >= 1
+    error_message = "alarm_messages_per_minute must be at least 1."
+  }
 }
 
 variable "alarm_topic_arn" {
@@ -62,7 +90,7 @@ variable "auth" {
     default_rooms = optional(map(list(string)), { "*" = ["join", "history", "publish"] })
     anonymous     = optional(map(list(string)), {})
   })
-  description = "Which tokens are accepted: see docs/identity.md. Null, without authorizer_lambda_arn, verifies no names."
+  description = "Tokens that are accepted: see docs/identity.md. With null, and without authorizer_lambda_arn, names are not verified."
   default     = null
 
   validation {
@@ -155,6 +183,28 @@ variable "authorizer_lambda_arn" {
   }
 }
 
+variable "budget" {
+  type = object({
+    usd_per_month = number
+    emails        = list(string)
+  })
+  description = "Monthly budget for the account's API Gateway, Lambda, DynamoDB and CloudWatch, and who is told at 80 % and when it will be exceeded."
+  default     = null
+
+  validation {
+    condition     = var.budget == null || try(var.budget.usd_per_month > 0, false)
+    error_message = "budget.usd_per_month must be more than 0."
+  }
+
+  validation {
+    condition = var.budget == null || try(
+      length(var.budget.emails) >= 1 && length(var.budget.emails) <= 10 &&
+      alltrue([for email in var.budget.emails : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", email))]), false
+    )
+    error_message = "budget.emails must be 1 to 10 e-mail addresses."
+  }
+}
+
 variable "custom_domain" {
   type = object({
     name            = string
@@ -177,7 +227,7 @@ variable "custom_domain" {
 
 variable "deletion_protection" {
   type        = bool
-  description = "Whether AWS refuses to delete the tables. While true, `terraform destroy` fails."
+  description = "Makes AWS refuse to delete the tables. While true, `terraform destroy` fails."
   default     = false
 }
 
@@ -277,13 +327,18 @@ variable "log_retention_days" {
 
 variable "manage_api_gateway_account" {
   type        = bool
-  description = "Whether to set the role with which API Gateway writes logs. An account has one per region: set false if something else sets it."
-  default     = true
+  description = "Sets the account's role for the logs of all APIs of the region, and replaces a role that is set already."
+  default     = false
+
+  validation {
+    condition     = !var.manage_api_gateway_account || var.access_logs
+    error_message = "manage_api_gateway_account needs access_logs = true: without access logs the role has no use."
+  }
 }
 
 variable "max_connections_per_user" {
   type        = number
-  description = "How many connections one verified user may have at a time. One that is opened beyond that is refused."
+  description = "Connections that a verified user may have at a time. A further one is refused."
   default     = 20
 
   validation {
@@ -305,7 +360,7 @@ variable "memory_mib" {
 
 variable "name" {
   type        = string
-  description = "Prefix of all names. Two stacks in one account and region must differ in name or stage."
+  description = "Prefix of all names. Two stacks in one account must differ in name or stage, also in different regions: roles have no region."
   default     = "roomchat"
 
   validation {
@@ -316,18 +371,29 @@ variable "name" {
 
 variable "observability" {
   type        = bool
-  description = "Whether to make alarms and a dashboard."
+  description = "Makes metrics, alarms and a dashboard."
   default     = true
 }
 
-variable "region" {
+variable "packages_dir" {
   type        = string
-  description = "AWS region."
-  default     = "us-east-1"
+  description = "Folder with the package that scripts/build.sh made. With null, target/lambda of this repository."
+  default     = null
 
   validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "region must look like \"us-east-1\"."
+    condition     = var.packages_dir == null || try(length(var.packages_dir) > 0, false)
+    error_message = "packages_dir must be a folder, or null."
+  }
+}
+
+variable "permissions_boundary_arn" {
+  type        = string
+  description = "ARN of the policy that bounds the rights of all roles of this stack. With null, roles have no boundary."
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary_arn == null || can(regex("^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/", var.permissions_boundary_arn))
+    error_message = "permissions_boundary_arn must be the ARN of an IAM policy, or null."
   }
 }
 
@@ -350,6 +416,38 @@ variable "stage" {
   validation {
     condition     = can(regex("^[a-zA-Z0-9_-]{1,24}$", var.stage))
     error_message = "stage must be 1 to 24 letters, digits, hyphens and underscores."
+  }
+}
+
+variable "table_units_per_second" {
+  type = object({
+    read  = optional(number, 10000)
+    write = optional(number, 4000)
+  })
+  # The quota of an account is 40,000 of each for a table.
+  description = "Cap on the read and write units per second of each table and index. Beyond it, clients are told to slow down."
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition = alltrue([
+      for units in [var.table_units_per_second.read, var.table_units_per_second.write] : try(units >= 1 && floor(units) == units, false)
+    ])
+    error_message = "table_units_per_second.read and .write must be whole numbers of at least 1."
+  }
+}
+
+variable "tags" {
+  type        = map(string)
+  description = "Tags of all resources, in addition to Application, Stage and ManagedBy and to the provider's default tags."
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition = alltrue([
+      for key, value in var.tags : !startswith(lower(key), "aws:") && length(key) >= 1 && length(key) <= 128 && length(value) <= 256
+    ])
+    error_message = "tags must have keys of 1 to 128 characters that do not begin with aws:, and values of at most 256."
   }
 }
 
@@ -388,6 +486,6 @@ variable "timeout_seconds" {
 
 variable "xray" {
   type        = bool
-  description = "Whether X-Ray traces invocations."
+  description = "Makes X-Ray trace invocations."
   default     = false
 }

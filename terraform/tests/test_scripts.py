@@ -57,3 +57,27 @@ def test_for_a_processor_that_lambda_has_not(bare):
 def test_help(script, bare):
     result = run(script, "--help", PATH=bare, HOME=bare)
     assert result.returncode == 0 and result.stdout.startswith(f"Usage: scripts/{script}")
+
+
+@BOTH
+def test_without_a_region(script, bare):
+    result = run(script, PATH=os.environ["PATH"], HOME=bare, AWS_ACCESS_KEY_ID="test")
+    assert_sentence(result, "no AWS region is set")
+
+
+def test_where_the_state_is_kept_is_for_init(tmp_path):
+    """The script runs from a copy, with a terraform that writes down its arguments."""
+    shutil.copytree(SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("node_modules"))
+    (tmp_path / "terraform").mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/terraform").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
+    (tmp_path / "bin/terraform").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": "test", "AWS_REGION": "us-east-1"}
+    arguments = ["-backend-config=bucket=states", "-var", "stage=dev", "-reconfigure"]
+    result = subprocess.run([str(tmp_path / "scripts/destroy.sh"), *arguments], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    init, destroy = (tmp_path / "calls").read_text().splitlines()
+    folder = f"-chdir={tmp_path}/terraform"
+    assert init == f"{folder} init -input=false -backend-config=bucket=states -reconfigure"
+    assert destroy == f"{folder} destroy -var stage=dev"
+    assert 'backend "s3" {}' in (tmp_path / "terraform/backend.tf").read_text()

@@ -84,7 +84,7 @@ run "needs_no_variable" {
     error_message = "table_names"
   }
   assert {
-    condition     = output.log_groups.access == "/aws/apigateway/roomchat-prod-access" && output.log_groups.publish == "/aws/lambda/roomchat-prod-publish"
+    condition     = output.log_groups.publish == "/aws/lambda/roomchat-prod-publish" && !contains(keys(output.log_groups), "access")
     error_message = "log_groups"
   }
 }
@@ -130,15 +130,6 @@ run "api" {
       for settings in aws_apigatewayv2_stage.main.route_settings : !settings.data_trace_enabled
     ])
     error_message = "data traces write message bodies into the logs"
-  }
-  assert {
-    condition = (
-      length(regexall("\\$context\\.requestId", aws_apigatewayv2_stage.main.access_log_settings[0].format)) == 1 &&
-      !strcontains(aws_apigatewayv2_stage.main.access_log_settings[0].format, "\n") &&
-      !strcontains(lower(aws_apigatewayv2_stage.main.access_log_settings[0].format), "body") &&
-      can(jsondecode(aws_apigatewayv2_stage.main.access_log_settings[0].format))
-    )
-    error_message = "the access log is one line of JSON, with the request's id and without bodies"
   }
 }
 
@@ -245,7 +236,7 @@ run "functions" {
     error_message = "each function logs JSON into a group that exists before it and forgets"
   }
   assert {
-    condition = jsonencode({ for key, function in aws_lambda_function.main : key => function.environment[0].variables }) == jsonencode({
+    condition = jsonencode({ for key, function in aws_lambda_function.main : key => function.environment[0].variables }) == jsonencode({ for key, variables in {
       connect    = { CONNECTIONS_TABLE = "roomchat-prod-connections" }
       disconnect = { CONNECTIONS_TABLE = "roomchat-prod-connections" }
       publish = {
@@ -297,7 +288,7 @@ run "functions" {
         AUDIT_DAYS                               = "365"
         FAN_OUT_CONCURRENCY                      = "128"
       }
-    })
+    } : key => merge({ METRICS_STACK = "roomchat-prod" }, variables) })
     error_message = "a function knows what it has access to and nothing else"
   }
 }
@@ -462,36 +453,68 @@ run "alarms" {
   }
 
   assert {
-    condition = (
-      toset(keys(aws_cloudwatch_metric_alarm.function_errors)) == toset(keys(aws_lambda_function.main)) &&
-      toset(keys(aws_cloudwatch_metric_alarm.function_throttles)) == toset(keys(aws_lambda_function.main)) &&
-      toset(keys(aws_cloudwatch_metric_alarm.function_duration)) == toset(keys(aws_lambda_function.main)) &&
-      toset(keys(aws_cloudwatch_metric_alarm.table_throttles)) == toset(["connections", "messages"]) &&
-      length(aws_cloudwatch_metric_alarm.integration_errors) == 1 && length(aws_cloudwatch_dashboard.main) == 1
-    )
-    error_message = "every function and table is watched"
+    condition = toset(keys(aws_cloudwatch_metric_alarm.simple)) == toset(concat(
+      ["integration-errors", "internal", "partial", "traffic", "connections"],
+      [for pair in setproduct(keys(aws_lambda_function.main), ["errors", "throttles", "duration"]) : join("-", pair)],
+    ))
+    error_message = "every function is watched"
+  }
+  assert {
+    condition = toset(keys(aws_cloudwatch_metric_alarm.expression)) == toset([
+      "failed-deliveries", "concurrency", "connections-table-throttles", "messages-table-throttles",
+    ])
+    error_message = "deliveries, concurrency and tables are watched"
   }
   assert {
     condition = alltrue([
-      for alarm in concat(
-        values(aws_cloudwatch_metric_alarm.function_errors), values(aws_cloudwatch_metric_alarm.function_throttles),
-        values(aws_cloudwatch_metric_alarm.function_duration), values(aws_cloudwatch_metric_alarm.table_throttles),
-        aws_cloudwatch_metric_alarm.integration_errors,
-      ) : alarm.alarm_actions == toset([var.alarm_topic_arn]) && alarm.treat_missing_data == "notBreaching"
+      for alarm in concat(values(aws_cloudwatch_metric_alarm.simple), values(aws_cloudwatch_metric_alarm.expression)) :
+      alarm.treat_missing_data == "notBreaching" && length(alarm.alarm_actions == null ? [] : alarm.alarm_actions) == 0
     ])
-    error_message = "alarms notify, and no traffic is no alarm"
+    error_message = "no traffic is no alarm, and one outage is one notification"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.integration_errors[0].dimensions == tomap({ ApiId = "a1b2c3d4e5", Stage = "prod" })
+    condition = alltrue([
+      for alarm in aws_cloudwatch_composite_alarm.main :
+      alarm.alarm_actions == toset([var.alarm_topic_arn]) && alarm.ok_actions == toset([var.alarm_topic_arn])
+    ]) && length(aws_cloudwatch_composite_alarm.main) == 2
+    error_message = "the composite alarms notify"
+  }
+  assert {
+    condition = alltrue([
+      for alarm in concat(values(aws_cloudwatch_metric_alarm.simple), values(aws_cloudwatch_metric_alarm.expression)) :
+      length([for composite in aws_cloudwatch_composite_alarm.main : composite if strcontains(composite.alarm_rule, "ALARM(\"${alarm.alarm_name}\")")]) == 1
+    ])
+    error_message = "an alarm that is in no composite rings for nobody"
+  }
+  assert {
+    condition = (
+      strcontains(aws_cloudwatch_composite_alarm.main["users"].alarm_rule, "ALARM(\"roomchat-prod-internal\")") &&
+      strcontains(aws_cloudwatch_composite_alarm.main["risk"].alarm_rule, "ALARM(\"roomchat-prod-traffic\")") &&
+      alltrue([for alarm in aws_cloudwatch_composite_alarm.main : length(alarm.alarm_rule) < 10240])
+    )
+    error_message = "errors of people are told apart from what may become one"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.simple["integration-errors"].dimensions == tomap({ ApiId = "a1b2c3d4e5", Stage = "prod" })
     error_message = "API metrics are published per ApiId and Stage"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.function_duration["publish"].threshold == 22400 && aws_cloudwatch_metric_alarm.function_duration["connect"].threshold == 8000
+    condition = (
+      aws_cloudwatch_metric_alarm.simple["internal"].dimensions == tomap({ Stack = "roomchat-prod" }) &&
+      aws_lambda_function.main["publish"].environment[0].variables.METRICS_STACK == "roomchat-prod"
+    )
+    error_message = "the alarm and the functions name the stack alike"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.simple["publish-duration"].threshold == 22400 && aws_cloudwatch_metric_alarm.simple["connect-duration"].threshold == 8000
     error_message = "slow is relative to the function's own limit"
   }
   assert {
-    condition     = length(jsondecode(aws_cloudwatch_dashboard.main[0].dashboard_body).widgets) == 6
-    error_message = "dashboard"
+    condition = (
+      [for widget in jsondecode(aws_cloudwatch_dashboard.main[0].dashboard_body).widgets : widget.properties.markdown if widget.type == "text"]
+      == ["## Are people served?", "## How fast?", "## What is refused?", "## What does it cost?"]
+    )
+    error_message = "the dashboard answers the questions in their order"
   }
 }
 
@@ -504,11 +527,91 @@ run "without_observability" {
 
   assert {
     condition = length(concat(
-      values(aws_cloudwatch_metric_alarm.function_errors), values(aws_cloudwatch_metric_alarm.function_throttles),
-      values(aws_cloudwatch_metric_alarm.function_duration), values(aws_cloudwatch_metric_alarm.table_throttles),
-      aws_cloudwatch_metric_alarm.integration_errors, aws_cloudwatch_dashboard.main,
+      values(aws_cloudwatch_metric_alarm.simple), values(aws_cloudwatch_metric_alarm.expression),
+      values(aws_cloudwatch_composite_alarm.main), aws_cloudwatch_dashboard.main,
     )) == 0
     error_message = "the switch makes all of it go"
+  }
+  assert {
+    condition     = alltrue([for function in aws_lambda_function.main : !contains(keys(function.environment[0].variables), "METRICS_STACK")])
+    error_message = "the functions write no metrics"
+  }
+}
+
+run "caps" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for throughput in concat(
+        flatten([for table in [aws_dynamodb_table.connections, aws_dynamodb_table.messages, aws_dynamodb_table.users] : table.on_demand_throughput]),
+        flatten([for index in aws_dynamodb_table.connections.global_secondary_index : index.on_demand_throughput]),
+      ) : throughput.max_read_request_units == 10000 && throughput.max_write_request_units == 4000
+    ])
+    error_message = "a table without a cap may cost as much as the account's quota allows"
+  }
+  assert {
+    condition     = length(flatten([for index in aws_dynamodb_table.connections.global_secondary_index : index.on_demand_throughput])) == 1
+    error_message = "an index has a throughput of its own"
+  }
+  assert {
+    condition     = alltrue([for function in aws_lambda_function.main : function.reserved_concurrent_executions == -1])
+    error_message = "in an account with a quota of 10, any reserved concurrency makes the apply fail"
+  }
+  assert {
+    condition     = length(aws_budgets_budget.main) == 0
+    error_message = "without an address nobody can be told"
+  }
+}
+
+run "budget" {
+  command = plan
+
+  variables {
+    budget = { usd_per_month = 50, emails = ["ops@example.com"] }
+  }
+
+  assert {
+    condition     = aws_budgets_budget.main[0].limit_amount == "50.00" && length(aws_budgets_budget.main[0].notification) == 2
+    error_message = "a budget that tells in time, and again when it is too late"
+  }
+}
+
+run "the_account_is_not_touched" {
+  command = plan
+
+  assert {
+    condition = (
+      length(aws_api_gateway_account.main) == 0 && length(aws_iam_role.api_gateway_logs) == 0 &&
+      length(aws_iam_role_policy_attachment.api_gateway_logs) == 0
+    )
+    error_message = "the account's logging role belongs to all APIs of the region"
+  }
+  assert {
+    condition     = length(aws_apigatewayv2_stage.main.access_log_settings) == 0 && length(aws_cloudwatch_log_group.access) == 0
+    error_message = "access logs in an account without a logging role make the first apply fail"
+  }
+}
+
+run "access_logs" {
+  command = plan
+
+  variables {
+    access_logs = true
+  }
+
+  assert {
+    condition     = length(aws_api_gateway_account.main) == 0 && output.log_groups.access == "/aws/apigateway/roomchat-prod-access"
+    error_message = "access logs alone use the role that the account has"
+  }
+  assert {
+    condition = (
+      length(regexall("\\$context\\.requestId", aws_apigatewayv2_stage.main.access_log_settings[0].format)) == 1 &&
+      !strcontains(aws_apigatewayv2_stage.main.access_log_settings[0].format, "\n") &&
+      !strcontains(lower(aws_apigatewayv2_stage.main.access_log_settings[0].format), "body") &&
+      can(jsondecode(aws_apigatewayv2_stage.main.access_log_settings[0].format))
+    )
+    error_message = "the access log is one line of JSON, with the request's id and without bodies"
   }
 }
 
@@ -516,12 +619,43 @@ run "account_role_is_a_choice" {
   command = plan
 
   variables {
-    manage_api_gateway_account = false
+    access_logs                = true
+    manage_api_gateway_account = true
   }
 
   assert {
-    condition     = length(aws_api_gateway_account.main) == 0 && length(aws_iam_role.api_gateway_logs) == 0
-    error_message = "the account's logging role is left to whoever sets it"
+    condition     = length(aws_api_gateway_account.main) == 1 && length(aws_iam_role.api_gateway_logs) == 1
+    error_message = "somebody who asks for it gets the account's role"
+  }
+}
+
+run "roles_and_tags" {
+  command = plan
+
+  variables {
+    access_logs                = true
+    manage_api_gateway_account = true
+    permissions_boundary_arn   = "arn:aws:iam::123456789012:policy/boundary"
+    tags                       = { Team = "conversations", Stage = "mine" }
+  }
+
+  assert {
+    condition = alltrue([
+      for role in concat(values(aws_iam_role.function), aws_iam_role.api_gateway_logs) :
+      role.permissions_boundary == "arn:aws:iam::123456789012:policy/boundary"
+    ])
+    error_message = "a role without the boundary is refused in an account that demands it"
+  }
+  assert {
+    condition = alltrue([
+      for tags in concat(
+        [aws_apigatewayv2_api.main.tags, aws_apigatewayv2_stage.main.tags],
+        [aws_dynamodb_table.connections.tags, aws_dynamodb_table.messages.tags, aws_dynamodb_table.users.tags],
+        values(aws_lambda_function.main)[*].tags, values(aws_iam_role.function)[*].tags, aws_iam_role.api_gateway_logs[*].tags,
+        values(aws_cloudwatch_log_group.function)[*].tags, aws_cloudwatch_log_group.access[*].tags,
+      ) : tags == tomap({ Application = "roomchat", Stage = "mine", ManagedBy = "terraform", Team = "conversations" })
+    ])
+    error_message = "all that can have tags has them; yours win"
   }
 }
 
@@ -529,19 +663,20 @@ run "another_stack" {
   command = plan
 
   variables {
-    name   = "talk"
-    stage  = "dev"
-    region = "eu-west-1"
+    name                       = "talk"
+    stage                      = "dev"
+    access_logs                = true
+    manage_api_gateway_account = true
   }
 
   assert {
     condition = alltrue([
       for name in concat(
         [aws_apigatewayv2_api.main.name, aws_dynamodb_table.connections.name, aws_dynamodb_table.messages.name, aws_dynamodb_table.users.name, aws_cloudwatch_dashboard.main[0].dashboard_name],
-        [aws_iam_role.api_gateway_logs[0].name, aws_cloudwatch_metric_alarm.integration_errors[0].alarm_name],
+        [aws_iam_role.api_gateway_logs[0].name, aws_cloudwatch_composite_alarm.main["users"].alarm_name],
         values(aws_lambda_function.main)[*].function_name, values(aws_iam_role.function)[*].name,
-        [for group in concat(values(aws_cloudwatch_log_group.function), [aws_cloudwatch_log_group.access]) : split("/", group.name)[3]],
-        [for alarm in values(aws_cloudwatch_metric_alarm.table_throttles) : alarm.alarm_name],
+        [for group in concat(values(aws_cloudwatch_log_group.function), aws_cloudwatch_log_group.access) : split("/", group.name)[3]],
+        concat(values(aws_cloudwatch_metric_alarm.simple), values(aws_cloudwatch_metric_alarm.expression))[*].alarm_name,
       ) : startswith(name, "talk-dev")
     ])
     error_message = "a name without the prefix would collide with the stack beside it"
@@ -560,6 +695,7 @@ run "settings_reach_their_place" {
   command = plan
 
   variables {
+    access_logs          = true
     deletion_protection  = true
     fan_out_concurrency  = 32
     kms_key_arn          = "arn:aws:kms:us-east-1:123456789012:key/0f0f0f0f-0000-1111-2222-333333333333"
@@ -620,7 +756,7 @@ run "settings_reach_their_place" {
   }
   assert {
     condition = alltrue([
-      for group in concat(values(aws_cloudwatch_log_group.function), [aws_cloudwatch_log_group.access]) :
+      for group in concat(values(aws_cloudwatch_log_group.function), aws_cloudwatch_log_group.access) :
       group.retention_in_days == 7 && group.kms_key_id == var.kms_key_arn
     ])
     error_message = "log groups"
@@ -809,8 +945,8 @@ run "identity_by_tokens" {
   }
   assert {
     condition = (
-      !contains(keys(aws_cloudwatch_metric_alarm.function_errors), "authorize") &&
-      length(aws_cloudwatch_metric_alarm.keys_unavailable) == 1 && strcontains(aws_cloudwatch_log_metric_filter.keys_unavailable[0].pattern, "the issuer does not answer")
+      !contains(keys(aws_cloudwatch_metric_alarm.simple), "authorize-errors") &&
+      contains(keys(aws_cloudwatch_metric_alarm.simple), "keys-unavailable") && strcontains(aws_cloudwatch_log_metric_filter.keys_unavailable[0].pattern, "the issuer does not answer")
     )
     error_message = "a handshake without a token raises no alarm; an issuer without an answer does"
   }

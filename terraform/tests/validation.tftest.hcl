@@ -9,6 +9,26 @@ mock_provider "aws" {
   }
 }
 
+run "alarm_connections_per_minute" {
+  command = plan
+
+  variables {
+    alarm_connections_per_minute = 0
+  }
+
+  expect_failures = [var.alarm_connections_per_minute]
+}
+
+run "alarm_messages_per_minute" {
+  command = plan
+
+  variables {
+    alarm_messages_per_minute = 0
+  }
+
+  expect_failures = [var.alarm_messages_per_minute]
+}
+
 run "alarm_topic_arn" {
   command = plan
 
@@ -230,6 +250,36 @@ run "authorizer_lambda_arn" {
   }
 
   expect_failures = [var.authorizer_lambda_arn]
+}
+
+run "budget_1" {
+  command = plan
+
+  variables {
+    budget = { usd_per_month = 0, emails = ["ops@example.com"] }
+  }
+
+  expect_failures = [var.budget]
+}
+
+run "budget_2" {
+  command = plan
+
+  variables {
+    budget = { usd_per_month = 5, emails = [] }
+  }
+
+  expect_failures = [var.budget]
+}
+
+run "budget_3" {
+  command = plan
+
+  variables {
+    budget = { usd_per_month = 5, emails = ["ops"] }
+  }
+
+  expect_failures = [var.budget]
 }
 
 run "custom_domain_1" {
@@ -462,14 +512,24 @@ run "name_4" {
   expect_failures = [var.name]
 }
 
-run "region" {
+run "packages_dir" {
   command = plan
 
   variables {
-    region = "Virginia"
+    packages_dir = ""
   }
 
-  expect_failures = [var.region]
+  expect_failures = [var.packages_dir]
+}
+
+run "permissions_boundary_arn" {
+  command = plan
+
+  variables {
+    permissions_boundary_arn = "boundary"
+  }
+
+  expect_failures = [var.permissions_boundary_arn]
 }
 
 run "reserved_concurrency" {
@@ -510,6 +570,46 @@ run "stage_3" {
   }
 
   expect_failures = [var.stage]
+}
+
+run "table_units_per_second_1" {
+  command = plan
+
+  variables {
+    table_units_per_second = { read = 0 }
+  }
+
+  expect_failures = [var.table_units_per_second]
+}
+
+run "table_units_per_second_2" {
+  command = plan
+
+  variables {
+    table_units_per_second = { write = 1.5 }
+  }
+
+  expect_failures = [var.table_units_per_second]
+}
+
+run "tags_1" {
+  command = plan
+
+  variables {
+    tags = { "aws:team" = "conversations" }
+  }
+
+  expect_failures = [var.tags]
+}
+
+run "tags_2" {
+  command = plan
+
+  variables {
+    tags = { "" = "conversations" }
+  }
+
+  expect_failures = [var.tags]
 }
 
 run "throttle_burst" {
@@ -590,6 +690,16 @@ run "allowed_origins_4" {
   }
 
   expect_failures = [var.allowed_origins]
+}
+
+run "manage_api_gateway_account" {
+  command = plan
+
+  variables {
+    manage_api_gateway_account = true
+  }
+
+  expect_failures = [var.manage_api_gateway_account]
 }
 
 run "max_connections_per_user_1" {

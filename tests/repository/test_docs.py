@@ -11,7 +11,7 @@ FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=
 PAGES = [file for file in FILES if file.endswith(".md")]
 FOLDERS = {file.split("/")[0] for file in FILES if "/" in file}
 # Names in backticks that are made by a build or by the reader.
-MADE = re.compile(r"^(terraform/(terraform\.tfstate|.*\.tfvars$)|target/|\.tools/)")
+MADE = re.compile(r"^(terraform/(terraform\.tfstate|backend\.tf$|.*\.tfvars$)|target/|\.tools/)")
 
 
 def headings(page):

@@ -42,8 +42,9 @@ class Emulator:
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
                 [part.format(port=self.port) for part in command],
-                # Not the caller's environment: its AWS settings are none of the emulator's business.
-                env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **CREDENTIALS, "AWS_DEFAULT_REGION": REGION, **environment},
+                # Not the caller's environment: its AWS settings are none of the emulator's business. With a fault handler
+                # an emulator that hangs says where.
+                env={"PYTHONFAULTHANDLER": "1", "PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **CREDENTIALS, "AWS_DEFAULT_REGION": REGION, **environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=log.parent,
@@ -59,9 +60,9 @@ class Emulator:
                 assert time.monotonic() < deadline, f"the emulator does not answer: {log.read_text()}"
                 time.sleep(0.1)
 
-    def client(self, service):
+    def client(self, service, region=REGION):
         return boto3.client(
-            service, endpoint_url=self.url, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
+            service, endpoint_url=self.url, region_name=region, aws_access_key_id="test", aws_secret_access_key="test"
         )
 
     def last_words(self):
@@ -70,7 +71,10 @@ class Emulator:
 
     def end(self):
         # Its own process group: the functions it runs go with it.
-        os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            os.killpg(self.process.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            return
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -79,17 +83,19 @@ class Emulator:
 
 
 class Stack:
-    """One deployment: its own copy of terraform/, its own state."""
+    """One deployment: its own copy of terraform/, its own state. `root` is the folder in it that is applied."""
 
-    def __init__(self, folder, emulator, override="", packages=None, **variables):
+    def __init__(self, folder, emulator, override="", packages=None, root=".", credentials=CREDENTIALS, **variables):
         self.emulator = emulator
-        self.folder = folder / "terraform"
+        self.credentials = credentials
+        self.folder = folder / "terraform" / root
         self.variables = variables
-        shutil.copytree(ROOT / "terraform", self.folder, ignore=shutil.ignore_patterns("tests", ".terraform", "*.tfstate*", "*.tfvars"))
+        shutil.copytree(ROOT / "terraform", folder / "terraform", ignore=shutil.ignore_patterns("tests", ".terraform", "*.tfstate*", "*.tfvars"))
         (folder / "target").mkdir()
         shutil.copytree(packages or os.environ["PACKAGES"], folder / "target" / "lambda")
-        # Few retries: what an emulator cannot do must fail, not hang.
-        (self.folder / "test_override.tf").write_text('provider "aws" {\n  max_retries = 3\n}\n' + override)
+        (self.folder / "test_override.tf").write_text(override)
+        if root != ".":
+            shutil.copy(ROOT / "terraform" / ".terraform.lock.hcl", self.folder)
         self.run("init", "-backend=false", "-lockfile=readonly", "-input=false")
 
     def run(self, *arguments, codes=(0,)):
@@ -98,8 +104,9 @@ class Stack:
             cwd=self.folder,
             env={
                 **{key: value for key, value in os.environ.items() if not key.startswith("AWS_")},
-                **CREDENTIALS,
+                **self.credentials,
                 **{f"TF_VAR_{key}": value for key, value in self.variables.items()},
+                "AWS_REGION": REGION,
                 "AWS_ENDPOINT_URL": self.emulator.url,
                 "AWS_EC2_METADATA_DISABLED": "true",
             },
@@ -116,6 +123,8 @@ class Stack:
             output, _ = process.communicate()
             if not isinstance(ended, subprocess.TimeoutExpired):
                 raise
+            os.kill(self.emulator.process.pid, signal.SIGABRT)
+            self.emulator.process.wait()
             pytest.fail(
                 f"terraform {arguments[0]} hangs. Its output ends with:\n{output[-4000:]}\n{self.emulator.last_words()}", pytrace=False
             )

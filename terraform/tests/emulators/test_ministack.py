@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from conftest import Stack
+from conftest import ROOT, Stack
 
 # ministack serves the API under a path of its own, so functions post there and not to api_endpoint.
 OVERRIDE = """
@@ -129,10 +129,27 @@ def receives(socket, seconds):
         return None
 
 
+def deployer(ministack):
+    """Credentials of a user who may do what terraform/deploy-policy.json allows, and nothing else."""
+    iam = ministack.client("iam")
+    iam.create_user(UserName="deployer")
+    policy = (ROOT / "terraform/deploy-policy.json").read_text()
+    iam.put_user_policy(UserName="deployer", PolicyName="deploy", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="deployer")["AccessKey"]
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+
 @pytest.fixture(scope="module")
 def chat(ministack, tmp_path_factory):
     # An unlikely name and stage: nothing may depend on the default ones.
-    stack = Stack(tmp_path_factory.mktemp("stack"), ministack, OVERRIDE % ministack.url, name="talk", stage="dev")
+    stack = Stack(
+        tmp_path_factory.mktemp("stack"),
+        ministack,
+        OVERRIDE % ministack.url,
+        credentials=deployer(ministack),
+        name="talk",
+        stage="dev",
+    )
     stack.apply()
     yield Chat(stack)
     stack.destroy()
@@ -301,6 +318,15 @@ def behaviour(chat, expected=frozenset()):
             if not chat.join_after_the_end(room, second):
                 failed.add("forget")
             for case, frame in {
+                "signal to the only room": {"action": "signal", "kind": "typing"},
+                "signal to a named room": {"action": "signal", "kind": "typing", "room": room},
+            }.items():
+                alice.send(json.dumps(frame))
+                if receives(bob, 1 if case in expected else PATIENCE_SECONDS) is None:
+                    failed.add(case)
+                    # The error, which does not come if the right to post is missing.
+                    receives(alice, 1)
+            for case, frame in {
                 "join": {"action": "join", "room": room, "history": 1},
                 "history of the only room": {"action": "history"},
                 "history of a named room": {"action": "history", "room": room},
@@ -376,6 +402,10 @@ NEEDED = {
     ("join", "Messages", "dynamodb:PutItem"): {"join an empty room", "join an expired room"},
     ("join", "Messages", "dynamodb:ConditionCheckItem"): {"join an expired room"},
     ("leave", "Connections", "dynamodb:DeleteItem"): {"leave a room"},
+    ("signal", "Connections", "dynamodb:Query"): {"signal to the only room"},
+    ("signal", "Connections", "dynamodb:GetItem"): {"signal to a named room"},
+    ("signal", "RoomIndex", "dynamodb:Query"): {"signal to the only room", "signal to a named room"},
+    ("signal", "Clients", "POST/@connections/*"): {"signal to the only room", "signal to a named room"},
     ("history", "Connections", "dynamodb:Query"): {"history of the only room"},
     ("history", "Connections", "dynamodb:GetItem"): {"history of a named room"},
     ("history", "Messages", "dynamodb:Query"): {"history of the only room", "history of a named room", "heads"},

@@ -4,11 +4,14 @@ one, destroyed. moto keeps what the real provider sends and gives it back: what 
 
 import json
 import re
+import subprocess
+import sys
 import zipfile
 
 import pytest
 from botocore.exceptions import ConnectionClosedError
 from botocore.httpsession import URLLib3Session
+from botocore.loaders import Loader
 
 from conftest import ROOT, Stack
 
@@ -18,7 +21,7 @@ PING = 'ping        = { route_key = "ping", mock = jsonencode({ type = "pong" })
 
 @pytest.fixture(scope="module")
 def stack(moto, small_packages, tmp_path_factory):
-    return Stack(tmp_path_factory.mktemp("first"), moto, packages=small_packages)
+    return Stack(tmp_path_factory.mktemp("first"), moto, packages=small_packages, access_logs="true")
 
 
 def everything(emulator, prefix=""):
@@ -29,7 +32,9 @@ def everything(emulator, prefix=""):
         "tables": emulator.client("dynamodb").list_tables()["TableNames"],
         "roles": [role["RoleName"] for role in emulator.client("iam").list_roles()["Roles"]],
         "groups": [group["logGroupName"] for group in emulator.client("logs").describe_log_groups()["logGroups"]],
-        "alarms": [alarm["AlarmName"] for alarm in emulator.client("cloudwatch").describe_alarms()["MetricAlarms"]],
+        "alarms": [
+            alarm["AlarmName"] for alarms in emulator.client("cloudwatch").describe_alarms().values() if isinstance(alarms, list) for alarm in alarms
+        ],
         "dashboards": [board["DashboardName"] for board in emulator.client("cloudwatch").list_dashboards()["DashboardEntries"]],
     }
     return {kind: sorted(name for name in names if prefix in name) for kind, names in resources.items()}
@@ -115,7 +120,10 @@ def test_apply(stack, moto):
 
 def test_the_documentation_counts_right(stack, moto):
     text = (ROOT / "docs/deploy.md").read_text()
-    resources = [line for line in stack.run("state", "list").stdout.splitlines() if not line.startswith("data.")]
+    # Without the log group of the access log, which this stack has and the default has not.
+    resources = [
+        line for line in stack.run("state", "list").stdout.splitlines() if not line.startswith(("data.", "aws_cloudwatch_log_group.access"))
+    ]
     # CloudWatch bills an alarm by its metrics: the metrics of an expression, not the expression.
     metrics = sum(
         len([query for query in alarm.get("Metrics", []) if "MetricStat" in query]) or 1
@@ -123,6 +131,18 @@ def test_the_documentation_counts_right(stack, moto):
     )
     assert re.findall(r"(\d+) resources", text) == [str(len(resources))]
     assert re.findall(r"(\d+) alarm metrics", text) == [str(metrics)]
+
+
+def test_the_picture_of_the_dashboard_is_that_of_the_dashboard(stack, moto, tmp_path):
+    body = moto.client("cloudwatch").get_dashboard(DashboardName="roomchat-prod")["DashboardBody"]
+    (tmp_path / "body.json").write_text(body)
+    drawn = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/dashboard.py"), str(tmp_path / "body.json")], capture_output=True, text=True, check=True
+    ).stdout
+    picture = ROOT / "docs/dashboard.svg"
+    if drawn != picture.read_text():
+        (ROOT / "target/dashboard.svg").write_text(drawn)
+        pytest.fail("the picture is out of date: copy target/dashboard.svg to docs/dashboard.svg", pytrace=False)
 
 
 def test_the_stage_is_as_declared(stack, moto):
@@ -141,13 +161,18 @@ def test_the_second_plan_is_empty(stack):
 
 
 def test_a_changed_setting_arrives(stack, moto):
-    stack.variables.update(throttle_rate="5", log_retention_days="7", memory_mib="512")
+    with zipfile.ZipFile(stack.folder.parent / "target/lambda/roomchat-functions.zip", "w") as package:
+        package.writestr("bootstrap", "#!/bin/sh\n# an upgrade\n")
+    stack.variables.update(throttle_rate="5", log_retention_days="7", memory_mib="512", table_units_per_second="{ read = 7 }", tags='{ ManagedBy = "hand" }')
     stack.apply()
     client = moto.client("apigatewayv2")
     (api,) = client.get_apis()["Items"]
     (stage,) = client.get_stages(ApiId=api["ApiId"])["Items"]
     assert stage["DefaultRouteSettings"]["ThrottlingRateLimit"] == 5
     assert moto.client("lambda").get_function(FunctionName="roomchat-prod-connect")["Configuration"]["MemorySize"] == 512
+    table = moto.client("dynamodb").describe_table(TableName="roomchat-prod-connections")["Table"]
+    caps = {"MaxReadRequestUnits": 7, "MaxWriteRequestUnits": 4000}
+    assert table["OnDemandThroughput"] == table["GlobalSecondaryIndexes"][0]["OnDemandThroughput"] == caps
     assert {group["retentionInDays"] for group in moto.client("logs").describe_log_groups()["logGroups"]} == {7}
 
 
@@ -169,6 +194,7 @@ def test_one_line_adds_a_route_with_all_it_needs(stack, moto):
     }
     default = moto.client("lambda").get_function(FunctionName="roomchat-prod-default")["Configuration"]
     assert default["Environment"]["Variables"] == {
+        "METRICS_STACK": "roomchat-prod",
         "ACTIONS": "block,echo,heads,history,join,leave,mark,marks,members,ping,publish,sendmessage,signal,unblock",
         "LIMITS": '{"burst":50,"frames_per_second":20,"per_room":200,"per_user":10,"window_seconds":5}',
     }
@@ -197,7 +223,17 @@ def test_a_second_stack_with_a_domain_stands_beside_the_first(stack, moto, small
         "zone_id": zone.removeprefix("/hostedzone/"),
     }
     second = Stack(
-        tmp_path, moto, packages=small_packages, name="talk", stage="dev", manage_api_gateway_account="false", custom_domain=json.dumps(domain)
+        tmp_path,
+        moto,
+        packages=small_packages,
+        name="talk",
+        stage="dev",
+        access_logs="true",
+        manage_api_gateway_account="true",
+        budget=json.dumps({"usd_per_month": 50, "emails": ["ops@example.com"]}),
+        auth=json.dumps({"issuer": "https://issuer.example", "audience": ["chat"]}),
+        custom_domain=json.dumps(domain),
+        reserved_concurrency="1",
     )
     second.apply()
     assert second.outputs()["websocket_url"] == "wss://chat.example.com"
@@ -213,6 +249,112 @@ def test_a_second_stack_with_a_domain_stands_beside_the_first(stack, moto, small
     stack.assert_no_drift()
 
 
+def test_two_stages_of_one_root(stack, moto, small_packages, tmp_path):
+    """The example calls the module twice, with for_each and with a provider of its own for another region."""
+    root = Stack(tmp_path, moto, packages=small_packages, root="examples/two-stages")
+    # The first stack has taken the names of the roles, which have no region.
+    root.edit("main.tf", "stage               = each.key", 'name = "two"\n  stage = each.key')
+    root.apply()
+    root.assert_no_drift()
+    urls = root.outputs()["websocket_urls"]
+    assert {stage: url.split("/")[-1] for stage, url in urls.items()} == {"dev": "dev", "prod": "prod"}
+    dynamodb = moto.client("dynamodb", "eu-central-1")
+    tables = {name: dynamodb.describe_table(TableName=name)["Table"] for name in dynamodb.list_tables()["TableNames"]}
+    assert {name: table["DeletionProtectionEnabled"] for name, table in tables.items()} == {
+        f"two-{stage}-{table}": stage == "prod" for stage in ("dev", "prod") for table in ("connections", "messages", "users")
+    }
+    tags = dynamodb.list_tags_of_resource(ResourceArn=tables["two-dev-messages"]["TableArn"])["Tags"]
+    assert {tag["Key"]: tag["Value"] for tag in tags} == {
+        "Application": "two",
+        "Stage": "dev",
+        "ManagedBy": "terraform",
+        "Team": "conversations",
+        "CostCenter": "chat",
+    }
+    (board,) = [
+        json.loads(moto.client("cloudwatch", "eu-central-1").get_dashboard(DashboardName=name)["DashboardBody"])
+        for name in ["two-prod"]
+    ]
+    assert {widget["properties"]["region"] for widget in board["widgets"] if widget["type"] == "metric"} == {"eu-central-1"}
+    refused = root.run("destroy", "-auto-approve", "-input=false", codes=(1,)).stdout
+    assert "deletion protection" in refused.lower()
+    root.edit("main.tf", "deletion_protection = true", "deletion_protection = false")
+    root.apply()
+    root.destroy()
+    assert not dynamodb.list_tables()["TableNames"]
+
+
+def test_the_account_is_left_as_it_was(stack, moto, small_packages, tmp_path):
+    """Another API of the account writes logs with a role of its own, before, during and after the life of a stack."""
+    account = moto.client("apigateway")
+    patch = {"op": "replace", "path": "/cloudwatchRoleArn", "value": "arn:aws:iam::123456789012:role/another"}
+    account.update_account(patchOperations=[patch])
+    before = account.get_account()
+    stack_beside = Stack(tmp_path, moto, packages=small_packages, name="beside", observability="false")
+    stack_beside.apply()
+    assert account.get_account()["cloudwatchRoleArn"] == before["cloudwatchRoleArn"] == patch["value"]
+    stack_beside.destroy()
+    assert account.get_account()["cloudwatchRoleArn"] == patch["value"]
+
+
 def test_destroy_leaves_nothing(stack, moto):
     stack.destroy()
     assert not any(everything(moto).values())
+
+
+# Rights that the deployment needs and the provider calls nothing for, or that moto cannot show.
+WITHOUT_A_CALL = {
+    # Hands the roles over to the functions and to API Gateway.
+    "iam:PassRole",
+    # API Gateway makes the subscription of the access log with the caller's rights.
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:GetLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:UpdateLogDelivery",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    # Tags that come with CreateBudget.
+    "budgets:TagResource",
+    # The first API of an account, and the first domain name.
+    "iam:CreateServiceLinkedRole",
+}
+
+
+def called(emulator):
+    """The IAM action of each call that any stack of this module has made, but not of those of the tests themselves."""
+    operations = {
+        service: [
+            (
+                operation["http"]["method"],
+                re.compile("/?" + re.sub(r"\\\{\w+\\\+?\}", "[^/]+", re.escape(operation["http"]["requestUri"].split("?")[0].strip("/"))) + "/?"),
+                name,
+            )
+            for name, operation in Loader().load_service_model(service, "service-2")["operations"].items()
+        ]
+        for service in ("lambda", "route53")
+    }
+    actions = set()
+    for line in emulator.log.read_text().splitlines():
+        if not line.startswith("call "):
+            continue
+        _, service, name = line.split(" ", 2)
+        if service == "apigateway":
+            actions.add(f"apigateway:{name.split(' ')[0]}")
+        elif service in operations:
+            method, path = name.split(" ")
+            (name,) = [name for verb, pattern, name in operations[service] if verb == method and pattern.fullmatch(path)]
+            actions.add(f"{service}:{name}")
+        elif service == "budgets" and "Tag" not in name:
+            actions.add("budgets:ViewBudget" if name.startswith("Describe") else "budgets:ModifyBudget")
+        else:
+            actions.add({"monitoring": "cloudwatch"}.get(service, service) + ":" + name)
+    return actions - {"sts:GetCallerIdentity"}  # everybody may call it
+
+
+def test_the_deploying_role_needs_what_the_provider_calls(stack, moto):
+    """terraform/deploy-policy.json allows what this module's stacks have called, and nothing else."""
+    policy = json.loads((ROOT / "terraform/deploy-policy.json").read_text())
+    allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
+    assert allowed - WITHOUT_A_CALL == called(moto)
+    assert WITHOUT_A_CALL <= allowed

@@ -277,7 +277,7 @@ def test_two_stages_of_one_root(stack, moto, small_packages, tmp_path):
     ]
     assert {widget["properties"]["region"] for widget in board["widgets"] if widget["type"] == "metric"} == {"eu-central-1"}
     refused = root.run("destroy", "-auto-approve", "-input=false", codes=(1,)).stdout
-    assert "deletion protection" in refused.lower()
+    assert "deletion" in refused.lower() and "two-prod-" in refused
     root.edit("main.tf", "deletion_protection = true", "deletion_protection = false")
     root.apply()
     root.destroy()

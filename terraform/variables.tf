@@ -233,7 +233,7 @@ variable "deletion_protection" {
 
 variable "direct_messages" {
   type        = bool
-  description = "Whether two verified users can write to each other in a room of their own. Without identity there are no such rooms."
+  description = "Lets two verified users write to each other in a room of their own. Without identity there are no such rooms."
   default     = true
 }
 

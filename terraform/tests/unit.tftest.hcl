@@ -940,6 +940,7 @@ run "identity_by_tokens" {
       LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
       HISTORY_DAYS                             = "7"
       LIVE_MAX_MEMBERS                         = "100"
+      METRICS_STACK                            = "roomchat-prod"
     })
     error_message = "with identity personal knows where marks are kept, and for how long"
   }

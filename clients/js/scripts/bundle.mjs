@@ -5,7 +5,8 @@ import { build } from "esbuild";
 const common = { bundle: true, minify: true, format: "esm", target: "es2022", legalComments: "none" };
 
 if (process.argv[1]?.endsWith("bundle.mjs")) {
-  await build({ ...common, entryPoints: ["dist/index.js"], outfile: "dist/roomchat.js" });
+  const contents = ["index", "store", "direct"].map((name) => `export * from "./dist/${name}.js";`).join("\n");
+  await build({ ...common, stdin: { contents, resolveDir: "." }, outfile: "dist/roomchat.js" });
 }
 
 /** Returns the gzipped size of a module in bytes, without the modules named `external`. */

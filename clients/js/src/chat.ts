@@ -1,8 +1,8 @@
-import { Core, type Input } from "./core.js";
-import { Emitter, report } from "./events.js";
+import { Core, encode, type Input } from "./core.js";
+import { Emitter, Throttle, report } from "./events.js";
 import type { Saved } from "./log.js";
 import { ChatError, Room, type RoomOptions, type Sent } from "./room.js";
-import type { Ack, Event } from "./wire.js";
+import type { Ack, Event, Mark, Marks, ServiceFrame } from "./wire.js";
 
 /** The part of a `WebSocket` that the client uses. */
 export interface SocketLike {
@@ -12,7 +12,7 @@ export interface SocketLike {
   readonly addEventListener: (...parameters: never[]) => void;
 }
 
-/** Keeps positions, and messages that are not stored yet, across reloads of a page. See `webStore`. */
+/** Keeps positions, and messages that are not stored yet, across reloads of a page. `roomchat/store` has one. */
 export interface Store {
   /** Returns what was saved of a room. */
   load(room: string): Saved | undefined;
@@ -51,6 +51,8 @@ export interface ChatEvents {
   connected: { readonly renewed: boolean };
   /** The connection is lost. `retryInMs`: the wait before the next try. */
   disconnected: { readonly reason: string; readonly retryInMs?: number };
+  /** A message of a user whose pair room is not open: `chat.to(user)` opens it. */
+  direct: { readonly user: string };
 }
 
 /** The interval of heartbeats in milliseconds: API Gateway closes after 10 minutes, a page may be a minute late. */
@@ -70,6 +72,12 @@ const SLEPT = 30_000;
 
 /** A page in the background runs its timers once a minute. */
 const CLAMPED = 60_000;
+
+/** The shortest time between two marks of a room. */
+const MARKS = 5_000;
+
+const CLOSED = "The chat is closed.";
+const LEFT = "The room was left.";
 
 /** The number of messages of a room that may wait to be stored. */
 const MAX_OUTBOX = 100;
@@ -91,14 +99,13 @@ interface EventSource {
 
 interface Sending extends Sent {
   status: "pending" | "stored" | "failed";
-  readonly room: string;
+  done: Promise<Ack>;
   readonly resolve: (ack: Ack) => void;
   readonly reject: (error: ChatError) => void;
 }
 
 interface Question {
-  readonly room: string;
-  readonly resolve: (answer: Event & { type: "history" | "members" }) => void;
+  readonly resolve: (answer: boolean | ServiceFrame) => void;
   readonly reject: (error: ChatError) => void;
 }
 
@@ -117,12 +124,17 @@ export class Chat extends Emitter<ChatEvents> {
   readonly #questions = new Map<string, Question>();
   readonly #leaving = new Map<string, (() => void)[]>();
   readonly #offs: (() => void)[] = [];
+  readonly #throttle = new Throttle();
+  /** The user's marks by room, once they are read. */
+  #marks: Promise<Marks["marks"]> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #due = Infinity;
   #now = 0;
   #tried = false;
   #failed = false;
   #wasOnline = false;
+  /** Whether the service has said who the user is. */
+  #known = false;
   /** True if handshakes name the user. */
   #named: boolean;
 
@@ -131,7 +143,7 @@ export class Chat extends Emitter<ChatEvents> {
     super();
     this.#url = new URL(url);
     this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
-    if (!/^wss?:$/.test(this.#url.protocol)) throw new TypeError(`the URL must begin with ws:// or wss://, not ${url}`);
+    if (!/^wss?:$/.test(this.#url.protocol)) throw new TypeError(`not a ws:// or wss:// URL: ${url}`);
     this.#options = options;
     this.#named = !options.getToken;
     this.#core = new Core({
@@ -164,13 +176,15 @@ export class Chat extends Emitter<ChatEvents> {
    * @throws TypeError if the name is not valid.
    */
   room<T = unknown>(name: string, options: RoomOptions = {}): Room<T> {
-    name = checked(name, "room");
+    name = name.startsWith("@") ? name : checked(name, "room");
     const known = this.#rooms.get(name);
     if (known && known.state !== "denied") return known as unknown as Room<T>;
-    if (this.state === "closed") throw new ChatError("closed", "The chat is closed.", name);
+    if (this.state === "closed") throw new ChatError("closed", CLOSED, name);
     const room = new Room(this, name, {
       send: (name, data, id) => this.#send(name, data, id),
-      ask: (name, limit) => this.#ask(name, limit),
+      older: (room, limit) => this.#ask((id) => ({ type: "older", room, id, limit }), room) as Promise<boolean>,
+      request: (frame, room) => this.request(frame, room),
+      mark: (room, mark) => this.#mark(room, mark),
       signal: (room, kind, data, to) => this.#handle({ type: "signal", room, kind, data, to }),
       leave: (room) => this.#leave(room),
       user: () => this.user,
@@ -183,17 +197,37 @@ export class Chat extends Emitter<ChatEvents> {
     const log = this.#core.rooms.get(name);
     for (const { id, json } of log?.outbox ?? []) {
       room.pending(id, JSON.parse(json));
-      if (!this.#sending.has(id)) this.#sending.set(id, sending(id, name));
+      if (!this.#sending.has(id)) this.#sending.set(id, sending(id));
     }
     // The log goes on at a position of an earlier page: what was before it is shown as well.
-    if (log?.at() && history > 0) this.#ask(name, history).catch(() => undefined);
+    if (log?.at() && history > 0) room.older(history).catch(() => undefined);
     room.changed();
     return room as unknown as Room<T>;
   }
 
+  /**
+   * Opens the pair room of this user and another one, where the service verifies users. Nobody joins or leaves it.
+   *
+   * @throws ChatError `unknown_user` as long as the service has not said who this user is: wait until a room is live.
+   */
+  to<T = unknown>(user: string, options?: RoomOptions): Room<T> {
+    if (!this.#known) throw new ChatError("unknown_user", "The user is not known yet.");
+    return this.room<T>(pair(this.user, user), options);
+  }
+
+  /**
+   * Asks the service a question of PROTOCOL.md, such as `{ action: "heads", rooms: ["lobby"] }`, and resolves to the
+   * frame that answers it. It is asked up to five times.
+   *
+   * @param room waits until the chat is in this room
+   */
+  request(frame: object, room?: string): Promise<ServiceFrame> {
+    return this.#ask((id) => ({ type: "ask", id, frame, room }), room) as Promise<ServiceFrame>;
+  }
+
   /** Closes the connection, for good. Messages that are not stored are kept where there is a store. */
   close(): void {
-    this.#close("closed by the application");
+    this.#close("closed");
   }
 
   #close(reason: string): void {
@@ -203,7 +237,7 @@ export class Chat extends Emitter<ChatEvents> {
     clearTimeout(this.#timer);
     for (const socket of this.#sockets.values()) socket?.close(1000);
     this.#sockets.clear();
-    const error = new ChatError("closed", `The chat is closed: ${reason}.`);
+    const error = new ChatError("closed", CLOSED);
     for (const { reject } of [...this.#sending.values(), ...this.#questions.values()]) reject(error);
     for (const done of this.#leaving.values()) done.forEach((resolve) => resolve());
     this.#setState("closed");
@@ -228,15 +262,12 @@ export class Chat extends Emitter<ChatEvents> {
   #send(name: string, data: unknown, id = unique()): Sent {
     const json = JSON.stringify(data) as string | undefined;
     if (json === undefined) throw new TypeError("the data of a message must be JSON");
-    const message = sending(id, name);
+    const message = sending(id);
     const log = this.#core.rooms.get(name);
     const room = this.#rooms.get(name);
-    let error;
-    if (this.state === "closed") error = new ChatError("closed", "The chat is closed.", name);
-    else if (!log || !room || log.leaving) error = new ChatError("not_a_member", "The room was left.", name);
-    else if (log.outbox.length >= MAX_OUTBOX)
-      error = new ChatError("outbox_full", `${MAX_OUTBOX} messages of the room wait to be stored already.`, name);
-    else if (this.#sending.has(id)) error = new ChatError("id_conflict", "A message with this id is under way.", name);
+    let error = this.#unable(name);
+    if (!error && (log?.outbox.length ?? 0) >= MAX_OUTBOX) error = new ChatError("outbox_full", `${MAX_OUTBOX} messages wait already.`, name);
+    if (!error && this.#sending.has(id)) error = new ChatError("id_conflict", "The id is in use.", name);
     if (error || !room) {
       message.status = "failed";
       if (error) message.reject(error);
@@ -249,16 +280,35 @@ export class Chat extends Emitter<ChatEvents> {
     return message;
   }
 
-  #ask(room: string, limit?: number): Promise<Event & { type: "history" | "members" }> {
+  /** Returns why nothing can be sent to a room. */
+  #unable(room?: string): ChatError | undefined {
+    if (this.state === "closed") return new ChatError("closed", CLOSED, room);
+    if (room === undefined || this.#core.rooms.get(room)?.leaving === false) return undefined;
+    return new ChatError("not_a_member", LEFT, room);
+  }
+
+  #ask(input: (id: string) => Input, room?: string): Promise<boolean | ServiceFrame> {
     const id = unique();
     return new Promise((resolve, reject) => {
-      if (!this.#core.rooms.has(room)) {
-        reject(new ChatError("not_a_member", "The room was left.", room));
+      const error = this.#unable(room);
+      if (error) {
+        reject(error);
         return;
       }
-      this.#questions.set(id, { room, resolve, reject });
-      this.#handle(limit === undefined ? { type: "members", room, id } : { type: "older", room, id, limit });
+      this.#questions.set(id, { resolve, reject });
+      this.#handle(input(id));
     });
+  }
+
+  #mark(room: string, mark: Mark): void {
+    if (!this.#options.getToken) return;
+    const send = () => void this.request({ action: "mark", room, ...mark }).catch(() => undefined);
+    this.#throttle.run(room, MARKS, send);
+  }
+
+  /** Returns how far the user has read, by room: the marks of the first hundred rooms or so. */
+  async #readMarks(): Promise<Marks["marks"]> {
+    return ((await this.request({ action: "marks" })) as Marks & ServiceFrame).marks;
   }
 
   #leave(room: Room): Promise<void> {
@@ -321,6 +371,15 @@ export class Chat extends Emitter<ChatEvents> {
         break;
       }
       case "joined":
+        this.#known = true;
+        room?.joined(event.epoch, event.head, event.headN, event.recovered);
+        if (this.#options.getToken) {
+          this.#marks ??= this.#readMarks();
+          this.#marks.then(
+            ({ [event.room]: mark }) => mark && room?.marked(mark, true),
+            () => undefined,
+          );
+        }
         room?.emit("joined", { recovered: event.recovered, first: event.first, head: event.head });
         break;
       case "message":
@@ -348,11 +407,16 @@ export class Chat extends Emitter<ChatEvents> {
         room?.emit("filled", { count: event.count });
         break;
       case "history":
-      case "members": {
-        const question = this.#questions.get(event.id ?? "");
-        this.#questions.delete(event.id ?? "");
+      case "answer": {
+        const question = this.#questions.get(event.id);
+        this.#questions.delete(event.id);
         if (event.type === "history") room?.prepend(event.messages);
-        question?.resolve(event);
+        question?.resolve(event.type === "history" ? event.more : event.frame);
+        break;
+      }
+      case "direct": {
+        const user = event.room.slice(1).split("&").find((name) => name !== this.user);
+        if (user !== undefined) this.emit("direct", { user });
         break;
       }
       case "signal": {
@@ -422,9 +486,8 @@ export class Chat extends Emitter<ChatEvents> {
   #watch(name: string, listener: (event: { persisted?: boolean }) => void): void {
     const { document, addEventListener } = globalThis as Partial<typeof globalThis>;
     if (!addEventListener || !document) return;
-    const target = name === "visibilitychange" ? document : globalThis;
-    target.addEventListener(name, listener as () => void);
-    this.#offs.push(() => target.removeEventListener(name, listener as () => void));
+    addEventListener(name, listener as () => void);
+    this.#offs.push(() => removeEventListener(name, listener as () => void));
   }
 
   // The sockets.
@@ -446,14 +509,14 @@ export class Chat extends Emitter<ChatEvents> {
     }
     if (!this.#sockets.has(link)) return;
     if (token === null) {
-      this.#close("there is no token");
+      this.#close("no token");
       return;
     }
     const url = new URL(this.#url);
-    url.searchParams.set("room", room);
+    if (room) url.searchParams.set("room", room);
     if (this.#named) url.searchParams.set("user", this.user);
     const Socket = this.#options.WebSocket ?? (globalThis as { WebSocket?: Options["WebSocket"] }).WebSocket;
-    if (!Socket) throw new TypeError("this runtime has no WebSocket: give one in the options");
+    if (!Socket) throw new TypeError("there is no WebSocket: give one in the options");
     let opened = false;
     try {
       const protocols = token === undefined ? undefined : ["roomchat.v1", `roomchat.token.${token}`];
@@ -477,7 +540,7 @@ export class Chat extends Emitter<ChatEvents> {
           // A service that verifies users refuses the name that this client has made up.
           if (!this.#wasOnline && this.#options.user === undefined && !this.#options.getToken) this.#named = !this.#named;
         }
-        closed(opened ? `closed with ${code ?? 1006} ${reason ?? ""}`.trim() : "the handshake failed");
+        closed(opened ? `closed with ${code ?? 1006} ${reason ?? ""}`.trim() : "handshake failed");
       });
     } catch (error) {
       closed(error instanceof Error ? error.message : String(error));
@@ -490,48 +553,12 @@ export function connect(url: string, options: Options = {}): Chat {
   return new Chat(url, options);
 }
 
-/**
- * Returns a store in `sessionStorage` or `localStorage`. `sessionStorage` belongs to one tab, so two tabs of a user do
- * not overwrite each other.
- *
- * @param key names the user and the service, since the messages of one user must not be sent by another
- */
-export function webStore(
-  storage: { getItem(key: string): string | null; setItem(key: string, value: string): void; removeItem(key: string): void },
-  key: string,
-): Store {
-  const name = (room: string) => `roomchat:${key}:${room}`;
-  return {
-    load(room) {
-      try {
-        const saved = JSON.parse(storage.getItem(name(room)) ?? "null") as Saved | null;
-        return saved && Array.isArray(saved.outbox) ? saved : undefined;
-      } catch {
-        return undefined;
-      }
-    },
-    save(room, saved) {
-      try {
-        if (saved) storage.setItem(name(room), JSON.stringify(saved));
-        else storage.removeItem(name(room));
-      } catch (error) {
-        // The storage is full or forbidden. The chat works without it.
-        report(error);
-      }
-    },
-  };
-}
-
-function sending(id: string, room: string): Sending {
-  let resolve: (ack: Ack) => void = () => undefined;
-  let reject: (error: ChatError) => void = () => undefined;
-  const done = new Promise<Ack>((yes, no) => {
-    resolve = yes;
-    reject = no;
-  });
+function sending(id: string): Sending {
+  const message = { id, status: "pending" } as Sending;
+  message.done = new Promise((resolve, reject) => Object.assign(message, { resolve, reject }));
   // The message itself shows that it failed.
-  done.catch(() => undefined);
-  return { id, room, status: "pending", done, resolve, reject };
+  message.done.catch(() => undefined);
+  return message;
 }
 
 /** Returns how long a token is valid from now on, in milliseconds. */
@@ -550,10 +577,15 @@ function life(token: string): number | undefined {
 /** Returns a name in the form that the service accepts. */
 function checked(name: string, what: string): string {
   const normal = String(name).normalize("NFC");
-  if (!NAME.test(normal) || new TextEncoder().encode(normal).length > 128) {
+  if (!NAME.test(normal) || encode(normal).length > 128) {
     throw new TypeError(`the ${what} ${JSON.stringify(name)} is not valid: 1 to 64 letters, digits and -_.:`);
   }
   return normal;
+}
+
+/** Returns the name of the pair room of two users: in order of code points. */
+function pair(a: string, b: string): string {
+  return hex(encode(a)) < hex(encode(b)) ? `@${a}&${b}` : `@${b}&${a}`;
 }
 
 function hidden(): boolean {
@@ -562,6 +594,9 @@ function hidden(): boolean {
 
 /** Returns 128 random bits. `randomUUID` exists on pages of https alone. */
 function unique(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return hex(crypto.getRandomValues(new Uint8Array(16)));
+}
+
+function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -10,7 +10,7 @@
 import { Log, Outgoing, type Saved } from "./log.js";
 import { Clock, Retry, fullJitter, whole } from "./retry.js";
 import { MAX_FRAME, read } from "./wire.js";
-import type { Ack, Entry, Event, Failure, Frame, Joined, Left, Members, Page, Position } from "./wire.js";
+import type { Ack, Entry, Event, Failure, Frame, Joined, Left, Page, Position, ServiceFrame } from "./wire.js";
 
 /** The choices of the user, and the sources of chance. Times are milliseconds. */
 export interface Settings {
@@ -49,7 +49,8 @@ export type Input =
   | { readonly type: "publish"; readonly room: string; readonly id: string; readonly json: string }
   | { readonly type: "leave"; readonly room: string }
   | { readonly type: "older"; readonly room: string; readonly id: string; readonly limit: number }
-  | { readonly type: "members"; readonly room: string; readonly id: string }
+  /** Any other question, which is answered once. With a room it waits until a connection is in the room. */
+  | { readonly type: "ask"; readonly room: string | undefined; readonly id: string; readonly frame: object }
   /** Sent at once, or not at all: a signal is for this moment. */
   | {
       readonly type: "signal";
@@ -70,7 +71,7 @@ export type Output =
   | {
       readonly type: "connect";
       readonly link: number;
-      /** The room that the handshake names. */
+      /** The room that the handshake names; empty if it names none. */
       readonly room: string;
       /** The connection replaces one that still works. */
       readonly renews: boolean;
@@ -171,9 +172,11 @@ interface Link {
 /** A question of the user that is not answered yet. */
 interface Asked {
   readonly id: string;
-  readonly room: string;
-  /** The number of messages before the oldest one shown; absent for a question about the members. */
+  readonly room: string | undefined;
+  /** The number of messages before the oldest one shown. */
   readonly limit?: number;
+  /** Another question. */
+  readonly frame?: object;
   readonly retry: Retry;
 }
 
@@ -187,7 +190,7 @@ interface Leaving {
 }
 
 /** The kind of frame that the client sent under an id, and its room. */
-type Subject = readonly ["message" | "fill" | "join" | "asked" | "leave", string];
+type Subject = readonly ["message" | "fill" | "join" | "asked" | "leave", string | undefined];
 
 /** The state machine. */
 export class Core {
@@ -239,7 +242,7 @@ export class Core {
         break;
       }
       case "older":
-      case "members":
+      case "ask":
         this.#asked.push({ ...input, retry: new Retry() });
         break;
       case "signal":
@@ -249,12 +252,12 @@ export class Core {
         this.#nudge(now);
         break;
       case "woke":
-        this.#dropAll(now, "the computer slept");
+        this.#dropAll(now, "slept");
         this.#suspended = false;
         if (this.#rooms.size) this.#dialAt = now;
         break;
       case "suspend":
-        this.#dropAll(now, "the page is put away");
+        this.#dropAll(now, "page put away");
         this.#suspended = true;
         this.#dialAt = undefined;
         break;
@@ -304,17 +307,26 @@ export class Core {
     let frame: Frame;
     try {
       frame = read(text);
-    } catch (error) {
-      this.#complain(undefined, undefined, "unreadable", `The service sent what this client cannot read: ${error}`);
+    } catch {
+      // What it holds belongs in no log.
+      this.#complain(undefined, undefined, "unreadable", "A frame of the service cannot be read.");
+      return;
+    }
+    const question = "id" in frame ? this.#asked.find((asked) => asked.frame && asked.id === frame.id) : undefined;
+    if (question && frame.type !== "error") {
+      this.#asked = this.#asked.filter((asked) => asked !== question);
+      this.#show({ type: "answer", id: question.id, frame: frame as ServiceFrame });
       return;
     }
     switch (frame.type) {
       case "message":
         if (this.#rooms.has(frame.room)) this.#take(frame.room, [frame]);
+        // Pair rooms need no join.
+        else if (frame.room.startsWith("@")) this.#show({ type: "direct", room: frame.room });
         else this.#stayOut(now, frame.room);
         break;
       case "ack":
-        this.#acked(frame);
+        if ("seq" in frame) this.#acked(frame);
         break;
       case "joined":
         this.#joined(now, link, frame);
@@ -324,9 +336,6 @@ export class Core {
         break;
       case "history":
         this.#page(frame);
-        break;
-      case "members":
-        this.#members(frame);
         break;
       case "signal":
         this.#show(frame);
@@ -370,9 +379,9 @@ export class Core {
     room.dirty = true;
     this.#show({ ...ack, type: "ack" });
     // The service sends the sender no copy: the message is shown here, at its place in the log.
-    const { epoch, seq, at } = ack;
+    const { epoch, seq, n, at } = ack;
     this.#take(ack.room, [
-      { epoch, seq, id: message.id, from: this.#settings.user, data: JSON.parse(message.json) as unknown, at },
+      { epoch, seq, n, id: message.id, from: this.#settings.user, data: JSON.parse(message.json) as unknown, at },
     ]);
   }
 
@@ -398,8 +407,8 @@ export class Core {
     const events: Event[] = [];
     if (answered && !answered.quiet) {
       known.settle = SETTLE.map((wait) => now + wait);
-      const { epoch, first, head } = joined;
-      events.push({ type: "joined", room: name, epoch, first, head, recovered });
+      const { epoch, first, head, headN } = joined;
+      events.push({ type: "joined", room: name, epoch, first, head, headN, recovered });
     }
     let lost = false;
     const here = room.at();
@@ -477,13 +486,6 @@ export class Core {
     }
   }
 
-  #members(members: Members): void {
-    const asked = this.#asked.findIndex((asked) => asked.id === members.id && asked.limit === undefined);
-    if (asked < 0) return;
-    this.#asked.splice(asked, 1);
-    this.#show({ ...members, type: "members" });
-  }
-
   #left(link: number, left: Left): void {
     for (const leaving of this.#leaving) {
       if (leaving.room === left.room && (left.id === undefined || left.id === leaving.id)) leaving.pending.delete(link);
@@ -509,7 +511,7 @@ export class Core {
     const { id } = failure;
     if (name === "token_expired") {
       // The connection ends with its token. The next one is opened with a fresh token.
-      this.#giveUpLink(now, link, "the token of the connection has expired");
+      this.#giveUpLink(now, link, "token expired");
       return;
     }
     if (id === undefined) {
@@ -540,7 +542,7 @@ export class Core {
     }
     if (outside) {
       // The membership was lost, for instance because it expired. The room is joined again, then the frame sent.
-      const known = this.#links.find((known) => known.id === link)?.rooms.get(room);
+      const known = this.#links.find((known) => known.id === link)?.rooms.get(room ?? "");
       if (known) known.joined = false;
     }
     const retrying =
@@ -558,8 +560,8 @@ export class Core {
     }
     // A request that the client makes by itself is of no concern to the user while it can be made again.
     if (!retrying || kind === "message" || kind === "asked") {
-      const told = kind === "join" || kind === "leave" ? {} : { id };
-      this.#show({ type: "error", ...told, room, name, message, retrying });
+      const told = kind === "join" || kind === "leave" ? undefined : id;
+      this.#show({ type: "error", id: told, room, name, message, retrying });
     }
     if (!retrying) this.#giveUp(now, subject, id, name, message);
   }
@@ -569,7 +571,7 @@ export class Core {
     this.#closed(now, link, reason);
   }
 
-  #giveUp(now: number, [kind, name]: Subject, id: string, error: string, message: string): void {
+  #giveUp(now: number, [kind, name = ""]: Subject, id: string, error: string, message: string): void {
     const room = this.#rooms.get(name);
     if (kind === "message" && room) {
       room.outbox = room.outbox.filter((message) => message.id !== id);
@@ -582,14 +584,14 @@ export class Core {
       this.#lose(name);
     } else if (kind === "join" && room) {
       for (const unsent of room.outbox) {
-        this.#complain(name, unsent.id, "not_a_member", "The message was not sent: its room cannot be joined.");
+        this.#complain(name, unsent.id, "not_a_member", "The room cannot be joined.");
       }
       for (const asked of this.#asked.filter((asked) => asked.room === name)) {
         this.#unask(asked.id, "not_a_member", "The room cannot be joined.");
       }
       this.#forget(name);
       this.#show({ type: "denied", room: name, name: error, message });
-      if (!this.#rooms.size) this.#dropAll(now, "no room is left");
+      if (!this.#rooms.size) this.#dropAll(now, "no room left");
     }
   }
 
@@ -630,9 +632,8 @@ export class Core {
     const room = this.#rooms.get(name);
     if (!room) return;
     // API Gateway would close the connection at every try.
-    if (bytes(publish(name, id, Number.MAX_SAFE_INTEGER, json)) > MAX_FRAME) {
-      const message = `The message was not sent: it is larger than ${MAX_FRAME / 1024} KB.`;
-      this.#complain(name, id, "payload_too_large", message);
+    if (encode(publish(name, id, Number.MAX_SAFE_INTEGER, json)).length > MAX_FRAME) {
+      this.#complain(name, id, "payload_too_large", "A message must have at most 32 KB.");
       return;
     }
     room.outbox.push(new Outgoing(id, json));
@@ -676,7 +677,7 @@ export class Core {
       this.#scheduleSuccessor(link);
     }
     // The user may have left the room while the handshake, which joins it, was under way.
-    if (!this.#rooms.has(link.room)) this.#leaveLater(link.room, false);
+    if (link.room && !this.#rooms.has(link.room)) this.#leaveLater(link.room, false);
   }
 
   /** Returns a random time around the interval of heartbeats: clients that came together do not stay in step. */
@@ -712,7 +713,7 @@ export class Core {
         this.#show({ type: "disconnected", reason, retryInMs });
       }
       if (!this.#everOpen && this.#failures === REFUSALS) {
-        const message = `The service cannot be reached, or refuses the connection: check the URL, the names and the token (${reason}).`;
+        const message = `The service cannot be reached or refuses: ${reason}.`;
         this.#show({ type: "error", name: "refused", message, retrying: true });
       }
     }
@@ -773,9 +774,10 @@ export class Core {
   }
 
   #dial(clock: Clock): void {
-    const rooms = [...this.#rooms.values()];
-    const room = (rooms.find((room) => !room.leaving) ?? rooms[0])?.name;
-    if (room === undefined) return;
+    if (!this.#rooms.size) return;
+    // A handshake names no pair room. Without a room it opens a connection that is in none, or in the lobby.
+    const rooms = [...this.#rooms.values()].filter(({ name }) => !name.startsWith("@"));
+    const room = (rooms.find((room) => !room.leaving) ?? rooms[0])?.name ?? "";
     const renews = this.#current() !== undefined;
     this.#linksMade += 1;
     const id = this.#linksMade;
@@ -798,8 +800,8 @@ export class Core {
   #closeWhatIsDead(clock: Clock): void {
     const dead: [number, string][] = [];
     for (const link of this.#links) {
-      if (link.open === undefined && clock.due(link.openBy)) dead.push([link.id, "the service does not answer"]);
-      else if (link.pongBy !== undefined && clock.due(link.pongBy)) dead.push([link.id, "the connection is silent"]);
+      if (link.open === undefined && clock.due(link.openBy)) dead.push([link.id, "no answer"]);
+      else if (link.pongBy !== undefined && clock.due(link.pongBy)) dead.push([link.id, "silent"]);
       else if (link.closeAt !== undefined && clock.due(link.closeAt)) dead.push([link.id, "replaced"]);
     }
     for (const [id, reason] of dead) this.#giveUpLink(clock.now, id, reason);
@@ -894,20 +896,20 @@ export class Core {
     if (!link) return;
     const givenUp: string[] = [];
     const reading = new Set<string>();
-    for (const { id, room: name, limit, retry } of this.#asked) {
-      const room = this.#rooms.get(name);
-      if (!room?.at() || !inRoom(link, name)) continue;
-      if (limit !== undefined) {
+    for (const { id, room: name, limit, frame, retry } of this.#asked) {
+      const room = name === undefined ? undefined : this.#rooms.get(name);
+      if (name !== undefined && (!room?.at() || !inRoom(link, name))) continue;
+      if (limit !== undefined && name !== undefined) {
         // The next page begins where the one before it ends, so they are read one after the other.
         if (reading.has(name)) continue;
         reading.add(name);
       }
       if (!retry.send(clock, link.id, this.#settings.ackTimeout)) continue;
       if (retry.attempt > ASK_ATTEMPTS) givenUp.push(id);
-      else if (limit === undefined) this.#send(link.id, { action: "members", room: name, id });
-      else this.#send(link.id, { action: "history", room: name, id, before: room.oldest, limit });
+      else if (frame) this.#send(link.id, { ...frame, id });
+      else this.#send(link.id, { action: "history", room: name, id, before: room?.oldest, limit });
     }
-    for (const id of givenUp) this.#unask(id, "no_answer", "The service does not answer; ask again later.");
+    for (const id of givenUp) this.#unask(id, "no_answer", "No answer.");
   }
 
   /** Leaves rooms in which every message and every question is answered. */
@@ -918,10 +920,12 @@ export class Core {
       if (!room.leaving || room.outbox.length || this.#links.some((link) => link.rooms.get(name)?.join)) continue;
       if (this.#asked.some((asked) => asked.room === name)) continue;
       this.#forget(name);
-      this.#leaveLater(name, true);
+      // Nobody leaves a pair room: the client only forgets it.
+      if (name.startsWith("@")) this.#show({ type: "left", room: name });
+      else this.#leaveLater(name, true);
     }
     // A connection cannot leave its last room: it is closed, which leaves everything.
-    if (!this.#rooms.size && this.#leaving.some(({ told }) => told)) this.#dropAll(clock.now, "no room is left");
+    if (!this.#rooms.size && this.#links.length) this.#dropAll(clock.now, "no room left");
     for (const { id, room, pending } of this.#leaving) {
       for (const [link, retry] of pending) {
         if (retry.send(clock, link, this.#settings.ackTimeout)) this.#send(link, { action: "leave", room, id });
@@ -984,8 +988,7 @@ export class Core {
   }
 
   #complain(room: string | undefined, id: string | undefined, name: string, message: string): void {
-    const about = { ...(id === undefined ? {} : { id }), ...(room === undefined ? {} : { room }) };
-    this.#show({ type: "error", ...about, name, message, retrying: false });
+    this.#show({ type: "error", id, room, name, message, retrying: false });
   }
 }
 
@@ -1009,6 +1012,7 @@ function publish(room: string, id: string, after: number, json: string): string 
   return `${JSON.stringify({ action: "publish", room, id, after }).slice(0, -1)},"data":${json}}`;
 }
 
-function bytes(text: string): number {
-  return new TextEncoder().encode(text).length;
+/** Returns text in UTF-8. */
+export function encode(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
 }

@@ -8,8 +8,8 @@ export class Emitter<Events extends object> {
 
   /** Calls `listener` at each event of this name, until the returned function is called. */
   on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): Off {
-    let set = this.#listeners.get(name);
-    if (!set) this.#listeners.set(name, (set = new Set()));
+    const set = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, set);
     set.add(listener);
     return () => void set.delete(listener);
   }
@@ -22,17 +22,15 @@ export class Emitter<Events extends object> {
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): boolean {
     const set = this.#listeners.get(name);
     if (!set?.size) return false;
-    for (const listener of [...set] as ((event: Events[Name]) => void)[]) guarded(() => listener(event));
+    for (const listener of [...set] as ((event: Events[Name]) => void)[]) {
+      // An error of a listener is reported, and does not stop the client.
+      try {
+        listener(event);
+      } catch (error) {
+        report(error);
+      }
+    }
     return true;
-  }
-}
-
-/** Runs a listener of the application. Its error is reported, and does not stop the client. */
-export function guarded(listener: () => void): void {
-  try {
-    listener();
-  } catch (error) {
-    report(error);
   }
 }
 
@@ -41,4 +39,24 @@ export function report(error: unknown): void {
   const { reportError } = globalThis as { reportError?: (error: unknown) => void };
   if (reportError) reportError(error);
   else console.error(error);
+}
+
+/** Runs the newest action of each key, at most once in a time. */
+export class Throttle {
+  readonly #waiting = new Map<string, { next?: () => void }>();
+
+  run(key: string, ms: number, action: () => void): void {
+    const running = this.#waiting.get(key);
+    if (running) {
+      running.next = action;
+      return;
+    }
+    action();
+    const sent: { next?: () => void } = {};
+    this.#waiting.set(key, sent);
+    setTimeout(() => {
+      this.#waiting.delete(key);
+      if (sent.next) this.run(key, ms, sent.next);
+    }, ms);
+  }
 }

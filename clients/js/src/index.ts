@@ -1,7 +1,7 @@
-export { connect, webStore, Chat } from "./chat.js";
+export { connect, Chat } from "./chat.js";
 export type { ChatEvents, ChatState, Options, SocketLike, Store } from "./chat.js";
 export { ChatError, Room } from "./room.js";
 export type { Message, RoomEvents, RoomOptions, RoomState, Sent } from "./room.js";
 export type { Off } from "./events.js";
 export type { Saved } from "./log.js";
-export type { Ack, Lost, Member, Members, Position, Signal } from "./wire.js";
+export type { Ack, Lost, Mark, Member, Members, Position, ServiceFrame, Signal } from "./wire.js";

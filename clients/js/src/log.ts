@@ -110,9 +110,8 @@ export class Log {
   start(from: Position, shown: Event[]): void {
     const after = this.place;
     if (this.lost && after) {
-      const same = after.epoch === from.epoch;
-      const missing = same ? { missing: Math.max(0, from.seq - after.seq) } : {};
-      shown.push({ type: "lost", room: this.name, after, resumed: from, ...missing });
+      const missing = after.epoch === from.epoch ? Math.max(0, from.seq - after.seq) : undefined;
+      shown.push({ type: "lost", room: this.name, after, resumed: from, missing });
     }
     this.#target = from.seq;
     for (const [seq, entry] of this.#held) {

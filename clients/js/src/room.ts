@@ -1,5 +1,5 @@
-import { Emitter, guarded, type Off } from "./events.js";
-import type { Ack, Entry, Event, Lost, Members, Signal } from "./wire.js";
+import { Emitter, Throttle, type Off } from "./events.js";
+import type { Ack, Entry, Lost, Mark, Members, ServiceFrame, Signal } from "./wire.js";
 import type { Chat } from "./chat.js";
 
 /** An error of the service or of the client. */
@@ -25,7 +25,7 @@ export interface Message<T = unknown> {
   /** Unique within the room, and the same from sending to being stored: the key of a list's item. */
   readonly key: string;
   /** The id that the sender gave to the message. */
-  readonly id?: string;
+  readonly id?: string | undefined;
   readonly from: string;
   readonly data: T;
   /** The time when the message was received, or before that sent, in milliseconds since 1970. */
@@ -36,7 +36,7 @@ export interface Message<T = unknown> {
   readonly seq?: number;
   readonly epoch?: string;
   /** Messages in front of this one are lost. */
-  readonly lost?: Lost;
+  readonly lost?: Lost | undefined;
   /** The reason why a message failed. */
   readonly error?: ChatError;
 }
@@ -67,6 +67,8 @@ export interface RoomEvents<T = unknown> {
   filled: { readonly count: number };
   /** A signal of another connection. */
   signal: Signal;
+  /** Anything about the room has changed. */
+  change: undefined;
 }
 
 /** The choices for a room. */
@@ -86,7 +88,9 @@ const FORGET = 8_000;
 export interface Host {
   send(room: string, data: unknown, id?: string): Sent;
   signal(room: string, kind: string, data: unknown, to: string | undefined): void;
-  ask(room: string, limit?: number): Promise<Event & { type: "history" | "members" }>;
+  older(room: string, limit: number): Promise<boolean>;
+  request(frame: object, room?: string): Promise<ServiceFrame>;
+  mark(room: string, mark: Mark): void;
   leave(room: Room): Promise<void>;
   user(): string;
 }
@@ -96,7 +100,6 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   /** The state of the room. */
   state: RoomState = "joining";
   readonly #host: Host;
-  readonly #changed = new Set<() => void>();
   /** The log: stored messages, in order. */
   #log: Message<T>[] = [];
   /** The index in `#log` of the first message after the last loss. Older pages go in front of it. */
@@ -106,9 +109,12 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   /** One's own messages that are not in the log yet. */
   #tail: Message<T>[] = [];
   #messages: readonly Message<T>[] | undefined;
-  #unread = 0;
-  /** The signals of each kind that wait: only the newest is sent. */
-  readonly #waiting = new Map<string, { next?: () => void }>();
+  /** The newest message, and the newest one that the user has read. */
+  #last: Mark | undefined;
+  #mark: Mark | undefined;
+  /** Whether the user has read something on this page. */
+  #read = false;
+  readonly #signals = new Throttle();
   #typedAt = 0;
   #typists = new Map<string, { at: number; timer?: ReturnType<typeof setTimeout> }>();
   #names: readonly string[] = [];
@@ -140,10 +146,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   }
 
   /** Calls `listener` after each change of the room, until the returned function is called. */
-  readonly subscribe = (listener: () => void): Off => {
-    this.#changed.add(listener);
-    return () => void this.#changed.delete(listener);
-  };
+  readonly subscribe = (listener: () => void): Off => this.on("change", listener);
 
   /**
    * Sends a message. It is shown at once, as `pending`, and settled by the answer of the service. Messages of a room are
@@ -157,15 +160,23 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
     return this.#host.send(this.name, data, options.id);
   }
 
-  /** The number of messages of others since the last `mark`, or since the room was entered. */
+  /**
+   * The number of messages since the last `mark`, of any device where the service verifies users; otherwise since the
+   * room was entered.
+   */
   get unread(): number {
-    return this.#unread;
+    const [last, mark] = [this.#last, this.#mark];
+    if (!last || !mark) return 0;
+    return last.epoch === mark.epoch ? Math.max(0, last.n - mark.n) : last.n;
   }
 
-  /** Notes that the user has read everything so far. */
+  /** Notes that the user has read everything so far. Where the service verifies users, all devices learn of it. */
   mark(): void {
-    if (!this.#unread) return;
-    this.#unread = 0;
+    const last = this.#last;
+    if (!last || (this.#read && this.#mark?.epoch === last.epoch && this.#mark.seq >= last.seq)) return;
+    this.#read = true;
+    this.#mark = last;
+    this.#host.mark(this.name, last);
     this.changed();
   }
 
@@ -189,19 +200,8 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
    * @param options `to`: the only user who gets it
    */
   signal(kind: string, data?: unknown, options: { to?: string } = {}): void {
-    const key = `${kind} ${options.to ?? ""}`;
-    const waiting = this.#waiting.get(key);
-    if (waiting) {
-      waiting.next = () => this.signal(kind, data, options);
-      return;
-    }
-    this.#host.signal(this.name, kind, data, options.to);
-    const sent: { next?: () => void } = {};
-    this.#waiting.set(key, sent);
-    setTimeout(() => {
-      this.#waiting.delete(key);
-      sent.next?.();
-    }, SIGNALS);
+    const { to } = options;
+    this.#signals.run(`${kind} ${to ?? ""}`, SIGNALS, () => this.#host.signal(this.name, kind, data, to));
   }
 
   /** Drops a message that has failed. */
@@ -211,14 +211,13 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   }
 
   /** Loads up to `count` messages, 1 to 100, in front of the oldest one. Resolves to whether there are more. */
-  async older(count = 50): Promise<boolean> {
-    const page = await this.#host.ask(this.name, count);
-    return page.type === "history" && page.more;
+  older(count = 50): Promise<boolean> {
+    return this.#host.older(this.name, count);
   }
 
   /** Asks the service who is in the room: up to 100 users, in order of their names. */
   async members(): Promise<Members> {
-    return (await this.#host.ask(this.name)) as Members & Event;
+    return (await this.#host.request({ action: "members", room: this.name }, this.name)) as Members & ServiceFrame;
   }
 
   /** Leaves the room, once every message in it is answered. */
@@ -229,7 +228,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   /** @internal */
   changed(): void {
     this.#messages = undefined;
-    for (const listener of [...this.#changed]) guarded(listener);
+    this.emit("change", undefined);
   }
 
   /** @internal */
@@ -253,14 +252,30 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
     let message = this.#stored(entry);
     const own = this.#tail.findIndex(({ epoch, seq }) => epoch === entry.epoch && seq === entry.seq);
     if (own >= 0) this.#tail.splice(own, 1);
-    if (entry.from !== this.#host.user()) {
-      this.#unread += 1;
-      this.#types(entry.from, entry.at, false);
-    }
+    const { from, at, epoch, seq, n } = entry;
+    this.#last = { epoch, seq, n };
+    this.#mark ??= { epoch, seq: seq - 1, n: n - 1 };
+    if (from === this.#host.user()) this.mark();
+    else this.#types(from, at, false);
     if (this.#lost) message = { ...message, lost: this.#lost };
     this.#lost = undefined;
     this.#log.push(message);
     this.emit("message", message);
+  }
+
+  /** @internal */
+  joined(epoch: string, seq: number, n: number, recovered: boolean | null): void {
+    this.#last = { epoch, seq, n };
+    // What is there at the first time counts as read, unless a mark says otherwise.
+    if (recovered === null) this.#mark ??= this.#last;
+  }
+
+  /** Takes a mark of another page or device. @internal */
+  marked(mark: Mark, stored: boolean): void {
+    const newer = this.#mark?.epoch !== mark.epoch || mark.seq > this.#mark.seq;
+    if (stored ? this.#read : !newer) return;
+    this.#mark = mark;
+    this.changed();
   }
 
   /** @internal */
@@ -269,6 +284,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
     if (from !== this.#host.user() && (kind === "typing" || kind === "stopped")) {
       if (at >= (this.#typists.get(from)?.at ?? 0)) this.#types(from, at, kind === "typing");
     }
+    if (from === this.#host.user() && kind === "read") this.marked(signal.data as Mark, false);
     this.emit("signal", signal);
   }
 
@@ -292,8 +308,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
     if (next?.lost && page[0]) {
       // The hole is in front of the oldest message after it.
       page[0] = { ...page[0], lost: next.lost };
-      const { lost: _, ...rest } = next;
-      this.#log[this.#start] = rest;
+      this.#log[this.#start] = { ...next, lost: undefined };
     }
     this.#log.splice(this.#start, 0, ...page);
   }
@@ -310,6 +325,6 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   #stored({ id, from, data, at, seq, epoch }: Entry): Message<T> {
     const own = id != null && this.#tail.some((message) => message.id === id) && from === this.#host.user();
     const key = own ? id : `${epoch}:${seq}`;
-    return { key, ...(id == null ? {} : { id }), from, data: data as T, at, seq, epoch, status: "stored" };
+    return { key, id: id ?? undefined, from, data: data as T, at, seq, epoch, status: "stored" };
   }
 }

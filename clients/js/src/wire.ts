@@ -10,8 +10,12 @@ export interface Position {
 
 /** The frame `message`: an entry of a room's log. */
 export interface Entry {
+  readonly type?: "message";
+  readonly room?: string;
   readonly seq: number;
   readonly epoch: string;
+  /** The number of ordinary messages of the epoch up to and including this one. */
+  readonly n: number;
   /** The id that the sender gave to the message. */
   readonly id?: string | null;
   /** Absent for an ordinary message. */
@@ -20,6 +24,8 @@ export interface Entry {
   readonly data: unknown;
   /** The time when the service received the message, in milliseconds since 1970. */
   readonly at: number;
+  /** The same in seconds. */
+  readonly received?: number;
 }
 
 /** The answer to a `publish`: the message is stored. */
@@ -29,6 +35,8 @@ export interface Ack {
   readonly epoch: string;
   /** The number of the message in its room. */
   readonly seq: number;
+  /** The number of ordinary messages of the epoch up to and including this one. */
+  readonly n: number;
   /** The time when the service received the message, in milliseconds since 1970. */
   readonly at: number;
   /** True if an earlier try had stored the message already. */
@@ -39,6 +47,8 @@ export interface Ack {
   readonly gone: number;
   /** The number of connections that did not get the message; they find it in the log. */
   readonly failed: number;
+  /** Whether not all members of the room could be read: others may have missed the message, too. */
+  readonly partial?: boolean;
 }
 
 /** The answer to a `join`. */
@@ -49,6 +59,7 @@ export interface Joined {
   readonly epoch: string;
   readonly first: number;
   readonly head: number;
+  readonly headN: number;
   readonly recovered: boolean | null;
   readonly messages: readonly Entry[];
   readonly more?: boolean;
@@ -61,6 +72,7 @@ export interface Page {
   readonly epoch: string | null;
   readonly first: number;
   readonly head: number;
+  readonly headN: number;
   readonly messages: readonly Entry[];
   readonly more: boolean;
 }
@@ -81,6 +93,27 @@ export interface Members {
   readonly members: readonly Member[];
   /** True if there are more users than these. */
   readonly more: boolean;
+  /** Whether the room has more connections than the service counts. */
+  readonly partial?: boolean;
+}
+
+/** How far a user has read in a room. */
+export interface Mark extends Position {
+  /** The `n` of the last message that was read. */
+  readonly n: number;
+}
+
+/** The answer to a `marks`: the marks of the user by room. */
+export interface Marks {
+  readonly id?: string;
+  readonly marks: { readonly [room: string]: Mark & { readonly at: number } };
+  readonly more?: boolean;
+}
+
+/** The answer to a `heads`: where the logs of rooms end; `null` where nothing is stored. */
+export interface Heads {
+  readonly id?: string;
+  readonly heads: { readonly [room: string]: { readonly epoch: string; readonly head: number; readonly n: number } | null };
 }
 
 /** A signal of another connection in a room: for this moment, not stored. */
@@ -97,10 +130,17 @@ export interface Signal {
 /** The frame `error`. */
 export interface Failure {
   readonly id?: string;
+  readonly action?: string;
+  readonly code: number;
   readonly name: string;
   readonly message: string;
   readonly temporary: boolean;
   readonly retryAfterMs?: number;
+  /** The right that is missing. */
+  readonly right?: string;
+  /** When a ban ends, in seconds since 1970. */
+  readonly until?: number;
+  readonly reason?: string;
 }
 
 /** The answer to a `leave`. */
@@ -110,61 +150,55 @@ export interface Left {
 }
 
 /** A frame of the service. */
-export type Frame =
+export type ServiceFrame =
   | ({ readonly type: "message"; readonly room: string } & Entry)
   | ({ readonly type: "ack" } & Ack)
+  /** The answer to a `mark`. */
+  | { readonly type: "ack"; readonly id?: string; readonly room: string; readonly at: number }
+  /** The answer to a `block` or `unblock`. */
+  | { readonly type: "ack"; readonly id?: string; readonly user: string; readonly at: number }
   | ({ readonly type: "joined" } & Joined)
   | ({ readonly type: "left" } & Left)
   | ({ readonly type: "history" } & Page)
   | ({ readonly type: "members" } & Members)
   | ({ readonly type: "signal" } & Signal)
+  | ({ readonly type: "heads" } & Heads)
+  | ({ readonly type: "marks" } & Marks)
   | ({ readonly type: "error" } & Failure)
-  | { readonly type: "pong" }
-  | { readonly type: "gateway"; readonly words: string }
-  | { readonly type: "unknown" };
+  | { readonly type: "pong" };
+
+/** A frame as it is read. */
+export type Frame =
+  | ServiceFrame
+  | { readonly type: "gateway"; readonly words: string };
 
 /** The largest frame that API Gateway accepts, in bytes. It closes the connection on a larger one. */
 export const MAX_FRAME = 32 * 1024;
 
-/** The fields that the state machine relies on, by the type of the frame: `s` a string, `n` a number, `l` a list. */
-const NEEDED: Record<string, Record<string, "s" | "n" | "l">> = {
-  message: { room: "s", seq: "n" },
-  ack: { room: "s", epoch: "s", seq: "n" },
-  joined: { room: "s", epoch: "s" },
-  left: { room: "s" },
-  history: { room: "s" },
-  members: { room: "s" },
-  signal: { room: "s", kind: "s", from: "s", at: "n" },
-  error: {},
-  pong: {},
+/** The fields that the state machine relies on, by the type of the frame. All are strings but `seq`, a number. */
+const NEEDED: { readonly [type: string]: string } = {
+  message: "room epoch seq",
+  joined: "room epoch",
+  left: "room",
+  history: "room",
+  signal: "room kind from",
 };
 
 /**
- * Reads a frame.
+ * Reads a frame. Those of other types are left to whoever asked for them.
  *
  * @throws if the text is not JSON, or lacks a field that its type requires.
  */
 export function read(text: string): Frame {
-  const frame: unknown = JSON.parse(text);
-  if (typeof frame !== "object" || frame === null || Array.isArray(frame)) throw new Error("not an object");
-  const fields = frame as Record<string, unknown>;
-  const type = fields["type"];
-  if (typeof type !== "string") {
-    // API Gateway's own frames have no type.
-    return { type: "gateway", words: String(fields["message"] ?? "no reason given") };
+  const frame = JSON.parse(text) as Record<string, unknown> | null;
+  if (frame?.constructor !== Object) throw new Error();
+  const { type, message } = frame;
+  // API Gateway's own frames have no type.
+  if (typeof type !== "string") return { type: "gateway", words: String(message) };
+  for (const name of NEEDED[type]?.split(" ") ?? []) {
+    if (typeof frame[name] !== (name === "seq" ? "number" : "string")) throw new Error();
   }
-  const needed = Object.hasOwn(NEEDED, type) ? NEEDED[type] : undefined;
-  if (!needed) return { type: "unknown" };
-  for (const [name, kind] of Object.entries(needed)) {
-    if (typeof fields[name] !== (kind === "s" ? "string" : "number")) throw new Error(`${type} without ${name}`);
-  }
-  if (type === "joined" || type === "history") {
-    fields["first"] ??= 0;
-    fields["head"] ??= 0;
-    fields["messages"] ??= [];
-    // Entries of an answer may omit the epoch, and take that of the answer.
-    for (const entry of fields["messages"] as Record<string, unknown>[]) entry["epoch"] ??= fields["epoch"];
-  }
+  if (type === "joined" || type === "history") frame["messages"] ??= [];
   return frame as Frame;
 }
 
@@ -178,6 +212,7 @@ export type Event =
       readonly epoch: string;
       readonly first: number;
       readonly head: number;
+      readonly headN: number;
       readonly recovered: boolean | null;
     }
   | { readonly type: "left"; readonly room: string }
@@ -192,13 +227,16 @@ export type Event =
       readonly messages: readonly Entry[];
       readonly more: boolean;
     }
-  | ({ readonly type: "members" } & Members)
+  /** The answer to an `ask`. */
+  | { readonly type: "answer"; readonly id: string; readonly frame: ServiceFrame }
+  /** A message in a pair room that the user has not opened. */
+  | { readonly type: "direct"; readonly room: string }
   | ({ readonly type: "signal" } & Signal)
   | { readonly type: "denied"; readonly room: string; readonly name: string; readonly message: string }
   | {
       readonly type: "error";
-      readonly id?: string;
-      readonly room?: string;
+      readonly id?: string | undefined;
+      readonly room?: string | undefined;
       readonly name: string;
       readonly message: string;
       readonly retrying: boolean;
@@ -211,5 +249,5 @@ export interface Lost {
   /** The position from which the client goes on. */
   readonly resumed: Position;
   /** The number of messages between the two; absent if they are of different epochs. */
-  readonly missing?: number;
+  readonly missing?: number | undefined;
 }

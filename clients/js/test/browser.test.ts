@@ -9,6 +9,7 @@ import { after, before, test } from "node:test";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 
 import type * as Library from "../src/index.js";
+import type * as Store from "../src/store.js";
 import { browser, client, pages } from "./browser.js";
 import { gateway, until, type Gateway } from "./gateway.js";
 import { repository } from "./player.js";
@@ -16,7 +17,7 @@ import { repository } from "./player.js";
 /** The variables of the tests in a page. */
 declare global {
   interface Window {
-    roomchat: typeof Library;
+    roomchat: typeof Library & typeof Store;
     chat: Library.Chat;
     room: Library.Room<string>;
     events: string[];

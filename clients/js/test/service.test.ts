@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { WebSocket } from "ws";
 
-import { ChatError, connect, webStore, type Chat, type Lost, type Options, type Room } from "../src/index.js";
+import { ChatError, connect, type Chat, type Lost, type Options, type Room } from "../src/index.js";
+import { webStore } from "../src/store.js";
 import { gateway, until, type Gateway } from "./gateway.js";
 
 let service: Gateway;

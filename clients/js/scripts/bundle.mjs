@@ -1,12 +1,25 @@
-// Bundles the package into one minified file for pages without a build step, and measures what an application ships.
+// Bundles the package, and measures what an application ships of it.
+import { rmSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const common = { bundle: true, minify: true, format: "esm", target: "es2022", legalComments: "none" };
 
+/** Properties inside the state machine, which no frame, option or caller names. Their names are shortened. */
+const INSIDE = [
+  "ackTimeout", "acked", "attempt", "behind", "chance", "changed", "closeAt", "cutShort", "deadline", "dirty", "due",
+  "entered", "handle", "heartbeat", "heartbeatAt", "isLive", "later", "leaving", "lose", "marked", "maxLife", "oldest",
+  "openBy", "pending", "perhapsFailed", "place", "poll", "pongBy", "prepend", "quiet", "reaches", "renews", "rest",
+  "retry", "role", "saved", "searchAfter", "settle", "signalled", "take", "tokenLife", "told", "took",
+];
+
 if (process.argv[1]?.endsWith("bundle.mjs")) {
+  const mangled = { ...common, mangleProps: new RegExp(`^(${INSIDE.join("|")})$`) };
+  // One file for applications with a bundler, and one with everything for pages without a build step.
+  await build({ ...mangled, entryPoints: ["dist/index.js"], outfile: "dist/index.js", allowOverwrite: true });
   const contents = ["index", "store", "direct"].map((name) => `export * from "./dist/${name}.js";`).join("\n");
   await build({ ...common, stdin: { contents, resolveDir: "." }, outfile: "dist/roomchat.js" });
+  for (const name of ["core", "chat", "room", "log", "retry", "wire"]) rmSync(`dist/${name}.js`);
 }
 
 /** Returns the gzipped size of a module in bytes, without the modules named `external`. */

@@ -133,7 +133,7 @@ export class Chat extends Emitter<ChatEvents> {
   #tried = false;
   #failed = false;
   #wasOnline = false;
-  /** Whether the service has said who the user is. */
+  /** True once the service has said who the user is. */
   #known = false;
   /** True if handshakes name the user. */
   #named: boolean;
@@ -231,7 +231,7 @@ export class Chat extends Emitter<ChatEvents> {
   }
 
   #close(reason: string): void {
-    if (this.state === "closed") return;
+    if (this.#closed) return;
     this.reason = reason;
     for (const off of this.#offs) off();
     clearTimeout(this.#timer);
@@ -243,6 +243,10 @@ export class Chat extends Emitter<ChatEvents> {
     this.#setState("closed");
     for (const room of this.#rooms.values()) this.#setRoomState(room, "left");
     this.#rooms.clear();
+  }
+
+  get #closed(): boolean {
+    return this.state === "closed";
   }
 
   #setState(state: ChatState): void {
@@ -340,6 +344,8 @@ export class Chat extends Emitter<ChatEvents> {
       } else this.#shown(output.event, changed);
     }
     this.#save();
+    // By a `bye`, or by a listener of the application.
+    if (this.#closed) return;
     for (const room of changed) room.changed();
     for (const room of this.#rooms.values()) this.#setRoomState(room, this.#roomState(room));
     this.#wasOnline ||= this.#core.online;
@@ -419,6 +425,9 @@ export class Chat extends Emitter<ChatEvents> {
         if (user !== undefined) this.emit("direct", { user });
         break;
       }
+      case "bye":
+        this.#close(event.reason);
+        break;
       case "signal": {
         const { type: _, ...signal } = event;
         room?.signalled(signal);

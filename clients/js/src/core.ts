@@ -205,6 +205,8 @@ export class Core {
   #failures = 0;
   #everOpen = false;
   #suspended = false;
+  /** The service wants no connection before this time. */
+  #notBefore = 0;
   #asked: Asked[] = [];
   #leaving: Leaving[] = [];
   /** The rooms that were left, and when the service answered so. */
@@ -342,6 +344,13 @@ export class Core {
         break;
       case "error":
         this.#failed(now, id, frame);
+        break;
+      case "removed":
+        this.#giveUp(now, ["join", frame.room], "", frame.reason, `Removed by ${frame.by}.`);
+        break;
+      case "bye":
+        if (frame.reconnect === "never") this.#show(frame);
+        else this.#notBefore = now + (frame.retryAfterMs ?? 0);
         break;
       case "gateway":
         this.#gatewayFailed(now, id, frame.words);
@@ -722,7 +731,7 @@ export class Core {
   #dialLater(now: number): number {
     const wait = fullJitter(this.#settings.chance(), this.#failures);
     this.#failures += 1;
-    this.#dialAt = now + wait;
+    this.#dialAt = Math.max(now + wait, this.#notBefore);
     return wait;
   }
 

@@ -138,9 +138,27 @@ export interface Failure {
   readonly retryAfterMs?: number;
   /** The right that is missing. */
   readonly right?: string;
-  /** When a ban ends, in seconds since 1970. */
+  /** The end of a ban, in seconds since 1970. */
   readonly until?: number;
   readonly reason?: string;
+  /** True if the user may read in the room and not write. */
+  readonly mute?: boolean;
+}
+
+/** A moderator has removed the user from a room. */
+export interface Removed {
+  readonly room: string;
+  readonly reason: string;
+  readonly by: string;
+  /** The end of a ban, in seconds since 1970. */
+  readonly until?: number;
+}
+
+/** The service closes the connection. */
+export interface Bye {
+  readonly reason: string;
+  readonly reconnect: "never" | "later" | "now";
+  readonly retryAfterMs?: number;
 }
 
 /** The answer to a `leave`. */
@@ -165,6 +183,18 @@ export type ServiceFrame =
   | ({ readonly type: "heads" } & Heads)
   | ({ readonly type: "marks" } & Marks)
   | ({ readonly type: "error" } & Failure)
+  | ({ readonly type: "removed" } & Removed)
+  | ({ readonly type: "bye" } & Bye)
+  /** The answer to a moderator. */
+  | {
+      readonly type: "moderated";
+      readonly id?: string;
+      readonly action: string;
+      readonly room: string;
+      readonly user: string;
+      readonly connections: number;
+      readonly until?: number;
+    }
   | { readonly type: "pong" };
 
 /** A frame as it is read. */
@@ -231,6 +261,8 @@ export type Event =
   | { readonly type: "answer"; readonly id: string; readonly frame: ServiceFrame }
   /** A message in a pair room that the user has not opened. */
   | { readonly type: "direct"; readonly room: string }
+  /** The service wants this client no more. */
+  | { readonly type: "bye"; readonly reason: string }
   | ({ readonly type: "signal" } & Signal)
   | { readonly type: "denied"; readonly room: string; readonly name: string; readonly message: string }
   | {

@@ -1,8 +1,7 @@
 /** The library in a real browser against the service on this machine. */
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -11,8 +10,7 @@ import type { Browser, BrowserContext, Page } from "playwright-core";
 import type * as Library from "../src/index.js";
 import type * as Store from "../src/store.js";
 import { browser, client, pages } from "./browser.js";
-import { gateway, until, type Gateway } from "./gateway.js";
-import { repository } from "./player.js";
+import { gateway, issuer, until, type Gateway } from "./gateway.js";
 
 /** The variables of the tests in a page. */
 declare global {
@@ -205,17 +203,12 @@ test("after two hours the service ends the connection, and nothing is lost", asy
 test("connections are renewed before their tokens end, without a pause", async () => {
   const keys = mkdtempSync(join(tmpdir(), "roomchat-keys-"));
   after(() => rmSync(keys, { recursive: true, force: true }));
-  const tool = `${process.env["CARGO_TARGET_DIR"] ?? `${repository}/target`}/debug/roomchat`;
-  execFileSync(tool, ["token", "--new-key", keys]);
-  const jwks = JSON.stringify(JSON.parse(readFileSync(join(keys, "jwks.json"), "utf8")) as unknown);
-  const auth = `auth={issuer="roomchat",audience=["roomchat"],jwks=${JSON.stringify(jwks)}}`;
-  const other = await gateway("--var", auth);
-  const token = (user: string) => () =>
-    execFileSync(tool, ["token", "--key-file", join(keys, "key.pem"), "--user", user, "--for", "20s"], { encoding: "utf8" }).trim();
+  const { flags, token } = issuer(keys);
+  const other = await gateway(...flags);
   const room = name();
   const { url } = other;
-  const alice = await open({ user: "alice", room, url, token: token("alice") });
-  const bob = await open({ user: "bob", room, url, token: token("bob") });
+  const alice = await open({ user: "alice", room, url, token: () => token("alice", "--for", "20s") });
+  const bob = await open({ user: "bob", room, url, token: () => token("bob", "--for", "20s") });
   assert.equal(await alice.evaluate(() => window.chat.user), "alice");
   const texts: string[] = [];
   await until("renewed twice", async () => {

@@ -1,6 +1,8 @@
 /** Starts the service as a newcomer does: `scripts/local.sh`, on free ports. */
 
-import { spawn, type ChildProcess } from "node:child_process";
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -74,4 +76,16 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
     if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}`);
     await sleep(20);
   }
+}
+
+/** Makes a key of an issuer. Returns the flags of a gateway that trusts it, and a function that issues tokens. */
+export function issuer(folder: string): { flags: string[]; token: (user: string, ...more: string[]) => string } {
+  const tool = `${process.env["CARGO_TARGET_DIR"] ?? `${repository}/target`}/debug/roomchat`;
+  execFileSync(tool, ["token", "--new-key", folder]);
+  const jwks = JSON.stringify(JSON.parse(readFileSync(join(folder, "jwks.json"), "utf8")) as unknown);
+  return {
+    flags: ["--var", `auth={issuer="roomchat",audience=["roomchat"],jwks=${JSON.stringify(jwks)}}`],
+    token: (user, ...more) =>
+      execFileSync(tool, ["token", "--key-file", join(folder, "key.pem"), "--user", user, ...more], { encoding: "utf8" }).trim(),
+  };
 }

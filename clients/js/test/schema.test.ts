@@ -32,6 +32,7 @@ test("the schemas describe every frame in PROTOCOL.md", () => {
 });
 
 test("each frame of the schemas is in PROTOCOL.md", () => {
+  const protocol = readFileSync(join(repository, "PROTOCOL.md"), "utf8");
   for (const [name, examples, field] of [
     ["service", service, "type"],
     ["client", sent, "action"],
@@ -39,7 +40,7 @@ test("each frame of the schemas is in PROTOCOL.md", () => {
     const schema = JSON.parse(readFileSync(join(repository, `clients/schema/${name}.schema.json`), "utf8")) as { $defs: Record<string, { properties: Record<string, { const?: string; enum?: string[] }> }> };
     const named = Object.values(schema.$defs).flatMap(({ properties }) => properties[field]?.enum ?? properties[field]?.const ?? []);
     const seen = new Set(examples.map((frame) => frame[field]));
-    for (const value of named) assert.ok(seen.has(value), `no frame has the ${field} ${value}`);
+    for (const value of named) assert.ok(seen.has(value) || protocol.includes(`\n### ${value}\n`), `no frame has the ${field} ${value}`);
   }
 });
 

@@ -8,16 +8,41 @@ import { after, before, test } from "node:test";
 import { WebSocket } from "ws";
 
 import { ChatError, connect, type Chat, type Lost, type Options, type Room } from "../src/index.js";
+import { block, conversations, unread } from "../src/direct.js";
 import { webStore } from "../src/store.js";
-import { gateway, until, type Gateway } from "./gateway.js";
+import { gateway, issuer, until, type Gateway } from "./gateway.js";
+import { wrong } from "./schema.js";
+import type { Json } from "./player.js";
 
 let service: Gateway;
 before(async () => (service = await gateway()));
 after(() => service?.stop());
 
+/** A socket that compares each frame with the schemas. */
+class Checked extends WebSocket {
+  constructor(...parameters: ConstructorParameters<typeof WebSocket>) {
+    super(...parameters);
+    this.on("message", (data) => check(String(data), "service"));
+  }
+
+  override send(data: string): void {
+    check(data, "client");
+    super.send(data);
+  }
+}
+
+const mistakes: string[] = [];
+const types = new Set<string>();
+function check(text: string, from: "service" | "client"): void {
+  const frame = JSON.parse(text) as Record<string, Json>;
+  const mistake = wrong(frame, from);
+  if (mistake) mistakes.push(mistake);
+  types.add(String(frame["type"] ?? frame["action"]));
+}
+
 const chats: Chat[] = [];
 function chat(user: string, options: Options = {}, url = service.url): Chat {
-  const made = connect(url, { user, WebSocket, ...options });
+  const made = connect(url, { ...(options.getToken ? {} : { user }), WebSocket: Checked, ...options });
   chats.push(made);
   return made;
 }
@@ -216,4 +241,56 @@ test("without a token the chat closes", async () => {
   await until("closed", () => nobody.state === "closed");
   assert.deepEqual([whys, room.state], [["first"], "left"]);
   assert.throws(() => nobody.room("lobby"), ChatError);
+});
+
+test("verified users have rooms of two, marks on all devices, and moderators", async () => {
+  const keys = mkdtempSync(join(tmpdir(), "roomchat-keys-"));
+  after(() => rmSync(keys, { recursive: true, force: true }));
+  const { flags, token } = issuer(keys);
+  const other = await gateway(...flags);
+  after(() => other.stop());
+  const as = (user: string, ...more: string[]) => chat(user, { getToken: () => token(user, ...more) }, other.url);
+  const [alice, bob, phone] = [as("alice", "--room", "*=join,history,publish,moderate"), as("bob"), as("bob")];
+  const rooms = [alice, bob, phone].map((chat) => chat.room("lobby"));
+  await live(...rooms);
+  assert.equal(phone.user, "bob");
+  const [, lobby, pocket] = rooms as [Room, Room, Room];
+
+  await alice.room("lobby").send("one").done;
+  await alice.room("lobby").send("two").done;
+  await until("unread", () => lobby.unread === 2 && pocket.unread === 2);
+  assert.deepEqual(await unread(bob, ["lobby"]), new Map([["lobby", 2]]));
+  lobby.mark();
+  await until("read on both", () => lobby.unread === 0 && pocket.unread === 0);
+  await until("stored", async () => (await unread(phone, ["lobby"])).get("lobby") === 0);
+
+  const told: string[] = [];
+  bob.on("direct", ({ user }) => void told.push(user));
+  const toBob = alice.to("bob");
+  await toBob.send("psst").done;
+  await until("told", () => told.length > 0);
+  assert.deepEqual([told, await conversations(bob)], [["alice"], ["alice"]]);
+  const toAlice = bob.to("alice");
+  await until("history", () => texts(toAlice).join() === "psst");
+  await toAlice.send("yes?").done;
+  await until("both", () => texts(toBob).length === 2);
+  assert.deepEqual(texts(toBob), texts(toAlice));
+  await block(bob, "alice");
+  await assert.rejects(toBob.send("hello?").done, (error: ChatError) => error.code === "forbidden");
+  await block(bob, "alice", false);
+  await toBob.send("hello").done;
+
+  const errors: string[] = [];
+  bob.on("error", ({ code }) => void errors.push(code));
+  phone.on("error", () => undefined);
+  await alice.request({ action: "kick", room: "lobby", user: "bob" });
+  await until("kicked", () => lobby.state === "denied" && pocket.state === "denied");
+  assert.deepEqual(errors, ["kicked"]);
+  await live(bob.room("lobby"));
+  for (const chat of [alice, bob, phone]) chat.close();
+});
+
+test("every frame that was sent or received is as the schemas say", () => {
+  assert.deepEqual(mistakes, []);
+  assert.ok(types.size > 12, [...types].join());
 });

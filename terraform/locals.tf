@@ -207,9 +207,14 @@ locals {
     }
   })
 
+  # Every function that answers frames closes connections that send far too many, unless the limits say never.
+  closes_floods = var.limits.frames_per_second > 0 && var.limits.close_after > 0
+
   route_functions = {
     for key, route in local.routes : key => {
-      access          = lookup(route, "access", {})
+      access = merge(lookup(route, "access", {}), local.closes_floods && contains(keys(local.answered_routes), key) ? {
+        clients = distinct(concat(lookup(lookup(route, "access", {}), "clients", []), ["DELETE"]))
+      } : {})
       environment     = lookup(route, "environment", {})
       memory_mib      = lookup(route, "memory_mib", var.memory_mib)
       timeout_seconds = lookup(route, "timeout_seconds", var.timeout_seconds)

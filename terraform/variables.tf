@@ -277,8 +277,10 @@ variable "limits" {
     window_seconds    = optional(number, 5)
     frames_per_second = optional(number, 20)
     burst             = optional(number, 50)
+    close_after       = optional(number, 500)
   })
-  # Messages are counted exactly, over all connections. Frames are counted by each process, for one connection.
+  # Messages are counted exactly, over all connections. Frames are counted by each process, for one connection; close_after
+  # of them beyond the limit within a minute close it.
   description = "Rate limits: messages of a user in a room and of a room in window_seconds; frames of a connection. 0 means no limit."
   default     = {}
   nullable    = false
@@ -297,6 +299,10 @@ variable "limits" {
       (var.limits.frames_per_second == 0 || var.limits.burst >= 1)
     )
     error_message = "limits.frames_per_second and limits.burst must be whole numbers, 0 to 10000; with a rate, burst must be at least 1."
+  }
+  validation {
+    condition     = var.limits.close_after >= 0 && var.limits.close_after <= 100000 && floor(var.limits.close_after) == var.limits.close_after
+    error_message = "limits.close_after must be a whole number of frames, 0 to 100000."
   }
 }
 

@@ -8,8 +8,8 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let history = MessagesTable::read(&settings::process)?;
     let delivery = Delivery::read(&settings::process)?;
     let users = UsersTable::read(&settings::process)?;
-    let limit = FrameLimit::read(&settings::process)?;
     let config = aws::config()?;
+    let limit = FrameLimit::read(&settings::process, &config)?;
     let connections = aws::connections(&config, table);
     let log = aws::log(&config, history);
     let management = aws::management_api(&config, &delivery);

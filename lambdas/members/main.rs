@@ -5,7 +5,8 @@ use chat::{FrameLimit, aws, lambda};
 
 pub(crate) async fn main() -> anyhow::Result<()> {
     let table = ConnectionsTable::read(&settings::process)?;
-    let limit = FrameLimit::read(&settings::process)?;
-    let connections = aws::connections(&aws::config()?, table);
+    let config = aws::config()?;
+    let limit = FrameLimit::read(&settings::process, &config)?;
+    let connections = aws::connections(&config, table);
     lambda::serve(async |request| chat::members(&connections, &limit, &request).await).await
 }

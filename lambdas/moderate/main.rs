@@ -8,7 +8,8 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let users = UsersTable::read(&settings::process)?;
     let audit = MessagesTable::read_audit(&settings::process)?;
     let delivery = Delivery::read(&settings::process)?;
-    let limit = FrameLimit::read(&settings::process)?;
-    let app = aws::moderation(&aws::config()?, connections, users, audit, &delivery);
+    let config = aws::config()?;
+    let limit = FrameLimit::read(&settings::process, &config)?;
+    let app = aws::moderation(&config, connections, users, audit, &delivery);
     lambda::serve(async |request| chat::moderate(&app, &limit, &request).await).await
 }

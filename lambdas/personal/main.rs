@@ -3,7 +3,8 @@
 use chat::{Desk, FrameLimit, aws, lambda, settings};
 
 pub(crate) async fn main() -> anyhow::Result<()> {
-    let limit = FrameLimit::read(&settings::process)?;
-    let desk = Desk::read(&settings::process, aws::config)?;
+    let config = aws::config()?;
+    let limit = FrameLimit::read(&settings::process, &config)?;
+    let desk = Desk::read(&settings::process, || Ok(config))?;
     lambda::serve(async |request| chat::personal(desk.as_ref(), &limit, &request).await).await
 }

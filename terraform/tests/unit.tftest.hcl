@@ -245,28 +245,31 @@ run "functions" {
         HISTORY_DAYS                             = "7"
         AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
         FAN_OUT_CONCURRENCY                      = "128"
-        LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+        LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
       }
       join = {
         CONNECTIONS_TABLE                        = "roomchat-prod-connections"
         MESSAGES_TABLE                           = "roomchat-prod-messages"
         HISTORY_DAYS                             = "7"
         AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
-        LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+        LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
       }
       leave = {
-        CONNECTIONS_TABLE = "roomchat-prod-connections"
-        LIMITS            = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+        CONNECTIONS_TABLE                        = "roomchat-prod-connections"
+        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
       }
       history = {
-        CONNECTIONS_TABLE = "roomchat-prod-connections"
-        MESSAGES_TABLE    = "roomchat-prod-messages"
-        HISTORY_DAYS      = "7"
-        LIMITS            = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+        CONNECTIONS_TABLE                        = "roomchat-prod-connections"
+        MESSAGES_TABLE                           = "roomchat-prod-messages"
+        HISTORY_DAYS                             = "7"
+        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
       }
       members = {
-        CONNECTIONS_TABLE = "roomchat-prod-connections"
-        LIMITS            = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+        CONNECTIONS_TABLE                        = "roomchat-prod-connections"
+        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
       }
       signal = {
         CONNECTIONS_TABLE                        = "roomchat-prod-connections"
@@ -274,11 +277,13 @@ run "functions" {
         LIVE_MAX_MEMBERS                         = "100"
       }
       personal = {
-        LIMITS = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
       }
       default = {
-        ACTIONS = "block,heads,history,join,leave,mark,marks,members,ping,publish,sendmessage,signal,unblock"
-        LIMITS  = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+        ACTIONS                                  = "block,heads,history,join,leave,mark,marks,members,ping,publish,sendmessage,signal,unblock"
+        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
       }
       admin = {
         CONNECTIONS_TABLE                        = "roomchat-prod-connections"
@@ -352,7 +357,7 @@ run "rights" {
       join = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
         Connections = "dynamodb:Query,dynamodb:PutItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
-        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*"
+        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
         Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
       }
       admin = {
@@ -365,16 +370,19 @@ run "rights" {
       leave = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
         Connections = "dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
       }
       history = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
         Connections = "dynamodb:Query,dynamodb:GetItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         Messages    = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
+        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
       }
       members = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
         Connections = "dynamodb:Query,dynamodb:GetItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
+        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
       }
       signal = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
@@ -383,10 +391,12 @@ run "rights" {
         Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*"
       }
       personal = {
-        Logs = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+        Logs    = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+        Clients = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
       }
       default = {
-        Logs = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+        Logs    = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
+        Clients = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
       }
     }
     error_message = "each function may do what its code does, on the resources it does it to"
@@ -1018,6 +1028,21 @@ run "the_backends_door_with_a_url" {
   assert {
     condition     = aws_lambda_function.main["admin"].environment[0].variables.AUDIT_DAYS == "30"
     error_message = "audit_days"
+  }
+}
+
+run "connections_are_never_closed" {
+  command = plan
+
+  variables {
+    limits = { close_after = 0 }
+  }
+
+  assert {
+    condition = alltrue([for key in ["leave", "history", "members", "default"] :
+      !strcontains(aws_iam_role_policy.function[key].policy, "ManageConnections")
+    ])
+    error_message = "a function that closes nobody has no right to"
   }
 }
 

@@ -412,6 +412,16 @@ run "audit_days_1" {
   expect_failures = [var.audit_days]
 }
 
+run "limits_9" {
+  command = plan
+
+  variables {
+    limits = { close_after = 0.5 }
+  }
+
+  expect_failures = [var.limits]
+}
+
 run "history_days_1" {
   command = plan
 

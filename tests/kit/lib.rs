@@ -48,26 +48,35 @@ pub fn functions() -> PathBuf {
 /// running test.
 pub fn binaries() -> &'static Path {
     static BINARIES: OnceLock<PathBuf> = OnceLock::new();
-    BINARIES.get_or_init(|| {
-        // target/<profile>/deps/<test>
-        let test = std::env::current_exe().unwrap();
-        let folder = test.parent().unwrap().parent().unwrap();
-        let profile = match folder.file_name().unwrap().to_str().unwrap() {
-            "debug" => "dev",
-            other => other,
-        };
-        let mut cargo = Command::new(env!("CARGO"));
-        // Not by -p: cargo would compile the shared crates again, with fewer features.
-        cargo
-            .current_dir(root())
-            .args(["build", "--profile", profile])
-            .args(["--bin", "roomchat-local", "--bin", "roomchat-functions"]);
-        assert!(
-            cargo.status().unwrap().success(),
-            "the gateway and the functions do not build"
-        );
-        folder.to_owned()
-    })
+    BINARIES.get_or_init(|| build(&["roomchat-local", "roomchat-functions"]))
+}
+
+/// The terminal client, after it has been built.
+pub fn terminal() -> &'static Path {
+    static TERMINAL: OnceLock<PathBuf> = OnceLock::new();
+    TERMINAL.get_or_init(|| build(&["roomchat"]).join("roomchat"))
+}
+
+/// Builds programs with the profile of the running test, and returns their folder.
+fn build(programs: &[&str]) -> PathBuf {
+    // target/<profile>/deps/<test>
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().unwrap().parent().unwrap();
+    let profile = match folder.file_name().unwrap().to_str().unwrap() {
+        "debug" => "dev",
+        other => other,
+    };
+    let mut cargo = Command::new(env!("CARGO"));
+    // Not by -p: cargo would compile the shared crates again, with fewer features.
+    cargo
+        .current_dir(root())
+        .args(["build", "--profile", profile])
+        .args(programs.iter().flat_map(|program| ["--bin", program]));
+    assert!(
+        cargo.status().unwrap().success(),
+        "{programs:?} do not build"
+    );
+    folder.to_owned()
 }
 
 /// Calls `found` until it returns a value.

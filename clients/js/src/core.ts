@@ -8,7 +8,7 @@
  */
 
 import { Log, Outgoing, type Saved } from "./log.js";
-import { Clock, Retry, fullJitter, whole } from "./retry.js";
+import { Clock, Pace, Retry, fullJitter, whole } from "./retry.js";
 import { MAX_FRAME, read } from "./wire.js";
 import type { Ack, Entry, Event, Failure, Frame, Joined, Left, Page, Position, ServiceFrame } from "./wire.js";
 
@@ -167,6 +167,9 @@ interface Link {
   pongBy: number | undefined;
   closeAt: number | undefined;
   readonly rooms: Map<string, Membership>;
+  /** The pace of its `join` frames, and of its `history` frames. */
+  readonly joins: Pace;
+  readonly reads: Pace;
 }
 
 /** A question of the user that is not answered yet. */
@@ -554,6 +557,12 @@ export class Core {
       const known = this.#links.find((known) => known.id === link)?.rooms.get(room ?? "");
       if (known) known.joined = false;
     }
+    if (name === "slow_down" && failure.retryAfterMs !== undefined) {
+      // Until then the service drops the frames of this action without an answer.
+      const known = this.#links.find((known) => known.id === link);
+      if (kind === "join") known?.joins.pause(now + failure.retryAfterMs);
+      if (kind === "fill") known?.reads.pause(now + failure.retryAfterMs);
+    }
     const retrying =
       kind === "join"
         ? failure.temporary
@@ -801,6 +810,8 @@ export class Core {
       pongBy: undefined,
       closeAt: undefined,
       rooms: new Map(),
+      joins: new Pace(),
+      reads: new Pace(),
     });
     clock.due(clock.now + OPEN_TIMEOUT);
     this.#out.push({ type: "connect", link: id, room, renews });
@@ -856,7 +867,7 @@ export class Core {
           known.join = { id: this.#settings.unique(), quiet: known.joined, since: here, retry: new Retry() };
         }
         const { join } = known;
-        if (!join?.retry.send(clock, link.id, this.#settings.ackTimeout)) continue;
+        if (!join?.retry.send(clock, link.id, this.#settings.ackTimeout, link.joins)) continue;
         const history = this.#history.get(room.name);
         // A `join` with `since` needs no history: if the position is lost, a `join` without it follows.
         const start = join.since ? { since: join.since } : history ? { history } : {};
@@ -878,7 +889,7 @@ export class Core {
         const wait = late ? 0 : whole(from + (to - from) * this.#settings.chance());
         room.fill = { id: this.#settings.unique(), retry: new Retry(clock.now + wait) };
       }
-      if (!room.fill.retry.send(clock, link.id, this.#settings.ackTimeout)) continue;
+      if (!room.fill.retry.send(clock, link.id, this.#settings.ackTimeout, link.reads)) continue;
       const { id } = room.fill;
       this.#send(link.id, { action: "history", room: room.name, id, after: here.seq, limit: FILL_PAGE });
     }

@@ -32,6 +32,31 @@ export class Clock {
   }
 }
 
+/** The number of frames of an action that a connection sends at once: less than the service accepts. */
+const PACE_BURST = 40;
+
+/** The time between two further frames of an action: 15 a second. */
+const PACE = 1000 / 15;
+
+/** The pace of a connection's frames of one action. The service drops frames beyond its limit without an answer. */
+export class Pace {
+  /** The time from which `PACE_BURST` frames may be sent at once again. */
+  #fullAt = 0;
+
+  /** Returns whether a further frame may be sent now, and counts it then. */
+  take(clock: Clock): boolean {
+    const fullAt = Math.max(this.#fullAt, clock.now);
+    if (!clock.due(whole(fullAt - PACE * (PACE_BURST - 1)))) return false;
+    this.#fullAt = fullAt + PACE;
+    return true;
+  }
+
+  /** Sends nothing before `until`, and from then on one frame after the other. */
+  pause(until: number): void {
+    this.#fullAt = Math.max(this.#fullAt, until + PACE * (PACE_BURST - 1));
+  }
+}
+
 /** The timer of a frame that is sent until it is answered. */
 export class Retry {
   attempt = 0;
@@ -43,9 +68,9 @@ export class Retry {
     this.#due = due;
   }
 
-  /** Returns whether the frame is to be sent now. Each `true` counts as a try. */
-  send(clock: Clock, link: number, timeout: number): boolean {
-    if (!clock.due(this.#due)) return false;
+  /** Returns whether the frame is due, and the pace lets it go now. Each `true` counts as a try. */
+  send(clock: Clock, link: number, timeout: number, pace?: Pace): boolean {
+    if (!clock.due(this.#due) || pace?.take(clock) === false) return false;
     this.#on = link;
     this.attempt += 1;
     // A slow service would only become slower by the same frame at the same pace.

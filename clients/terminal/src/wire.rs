@@ -174,6 +174,34 @@ pub struct Failure {
     pub retry_after_ms: Option<u64>,
 }
 
+/// The service closes the connection.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bye {
+    /// The reason.
+    #[serde(default)]
+    pub reason: String,
+    /// Whether to connect again.
+    #[serde(default)]
+    pub reconnect: Reconnect,
+    /// The time to wait before the next connection, in milliseconds.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// Whether to connect again after a `bye`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reconnect {
+    /// Not at all.
+    Never,
+    /// After a time.
+    Later,
+    /// Yes. A word that this client does not know means the same.
+    #[default]
+    #[serde(other)]
+    Now,
+}
+
 /// A frame from the service.
 #[derive(Debug, Clone)]
 pub enum Frame {
@@ -193,6 +221,8 @@ pub enum Frame {
     Pong,
     /// The answer to a frame that failed.
     Error(Failure),
+    /// The service closes the connection.
+    Bye(Bye),
     /// A frame of API Gateway's own, sent when a function could not answer: its text.
     Gateway(String),
     /// A frame of a type that this client does not know, which is ignored.
@@ -263,6 +293,7 @@ impl Frame {
             }
             "members" => Self::Members(serde_json::from_str(text)?),
             "pong" => Self::Pong,
+            "bye" => Self::Bye(serde_json::from_str(text)?),
             "error" => Self::Error(serde_json::from_str(text)?),
             _ => Self::Unknown,
         })

@@ -136,6 +136,8 @@ pub struct RateLimits {
     pub frames_per_second: u32,
     /// Frames that a connection may send at once before `frames_per_second` counts.
     pub burst: u32,
+    /// Frames beyond `frames_per_second` in a minute after which a process closes the connection; 0 for never.
+    pub close_after: u32,
 }
 
 impl RateLimits {

@@ -11,7 +11,7 @@ import uuid
 
 import pexpect
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from conftest import ROOT, Stack
@@ -26,6 +26,17 @@ locals {
 
 # The longest wait for an expected event. Before they state that an event did not happen, the tests wait a second.
 PATIENCE_SECONDS = 120
+
+# A connection that floods is closed after this number of frames beyond the limit. More than `behaviour` sends of an action.
+BURST, CLOSE_AFTER = 15, 2
+LIMITS = {"frames_per_second": 1, "burst": BURST, "close_after": CLOSE_AFTER}
+
+# The action by which each function is flooded.
+FLOODS = {
+    **{key: key for key in ["publish", "join", "leave", "history", "members"]},
+    "personal": "marks",
+    "default": "dance",
+}
 
 
 class Chat:
@@ -107,6 +118,20 @@ class Chat:
         return second not in rows
 
 
+    def closes_a_flood(self, room, action, frames):
+        """Whether a connection that does not stop is closed within this number of frames."""
+        with self.join(room, "flood") as socket:
+            try:
+                # The emulator's function may be more than one process, and each counts for itself.
+                for _ in range(frames):
+                    socket.send(json.dumps({"action": action, "room": room, "data": 1}))
+                    # A frame that is dropped has no answer.
+                    receives(socket, 0.3)
+            except ConnectionClosed:
+                return True
+        return False
+
+
 def eventually(check, seconds=PATIENCE_SECONDS):
     """Returns true if `check` comes true in time."""
     deadline = time.monotonic() + seconds
@@ -149,6 +174,7 @@ def chat(ministack, tmp_path_factory):
         credentials=deployer(ministack),
         name="talk",
         stage="dev",
+        limits=json.dumps(LIMITS),
     )
     stack.apply()
     yield Chat(stack)
@@ -264,9 +290,10 @@ def backend(chat, room, bob, expected):
     return failed
 
 
-def behaviour(chat, expected=frozenset()):
+def behaviour(chat, expected=frozenset(), floods=()):
     """Does once all that the functions can do, and returns the names of the cases that failed. Of a case that is
-    `expected` to fail it waits a second for the success, of every other as long as it takes."""
+    `expected` to fail it waits a second for the success, of every other as long as it takes.
+    `floods` are the functions that are flooded too."""
     room, second, old, older = ("room-" + uuid.uuid4().hex[:8] for _ in range(4))
     for expired in (old, older):
         chat.leave_an_expired_log(expired)
@@ -346,6 +373,10 @@ def behaviour(chat, expected=frozenset()):
                 failed.add("default")
         if not eventually(lambda: "alice" not in chat.rows(room).values(), 1 if "leave" in expected else PATIENCE_SECONDS):
             failed.add("leave")
+    for key in floods:
+        case = f"close by {key}"
+        if not chat.closes_a_flood(room, FLOODS[key], 3 * (BURST + CLOSE_AFTER) if case in expected else 1000):
+            failed.add(case)
     # Deletes the rows that this round leaves, so that the next round does not find them.
     time.sleep(0.2)
     for each in (room, second, old, older):
@@ -360,7 +391,7 @@ def statements(chat, key):
 
 
 def test_nothing_fails_with_the_rights_as_they_are(chat):
-    assert behaviour(chat) == set()
+    assert behaviour(chat, floods=FLOODS) == set()
 
 
 # (function, statement, action or resource taken away) → what must fail. A right that is not listed here fails the test
@@ -380,7 +411,7 @@ NEEDED = {
     },
     ("publish", "Clients", "POST/@connections/*"): {"deliver", "prune"},
     ("publish", "Clients", "GET/@connections/*"): {"prune"},
-    ("publish", "Clients", "DELETE/@connections/*"): {"prune"},
+    ("publish", "Clients", "DELETE/@connections/*"): {"prune", "close by publish"},
     ("publish", "Messages", "dynamodb:Query"): {
         "publish to the only room",
         "publish to a named room",
@@ -398,10 +429,12 @@ NEEDED = {
     ("join", "Connections", "dynamodb:PutItem"): {"join an empty room", "join an expired room"},
     ("join", "Connections", "dynamodb:DeleteItem"): {"forget"},
     ("join", "Clients", "GET/@connections/*"): {"forget"},
+    ("join", "Clients", "DELETE/@connections/*"): {"close by join"},
     ("join", "Messages", "dynamodb:Query"): {"join", "join an empty room", "join an expired room"},
     ("join", "Messages", "dynamodb:PutItem"): {"join an empty room", "join an expired room"},
     ("join", "Messages", "dynamodb:ConditionCheckItem"): {"join an expired room"},
     ("leave", "Connections", "dynamodb:DeleteItem"): {"leave a room"},
+    ("leave", "Clients", "DELETE/@connections/*"): {"close by leave"},
     ("signal", "Connections", "dynamodb:Query"): {"signal to the only room"},
     ("signal", "Connections", "dynamodb:GetItem"): {"signal to a named room"},
     ("signal", "RoomIndex", "dynamodb:Query"): {"signal to the only room", "signal to a named room"},
@@ -409,9 +442,11 @@ NEEDED = {
     ("history", "Connections", "dynamodb:Query"): {"history of the only room"},
     ("history", "Connections", "dynamodb:GetItem"): {"history of a named room"},
     ("history", "Messages", "dynamodb:Query"): {"history of the only room", "history of a named room", "heads"},
+    ("history", "Clients", "DELETE/@connections/*"): {"close by history"},
     ("members", "Connections", "dynamodb:Query"): {"members of the only room"},
     ("members", "Connections", "dynamodb:GetItem"): {"members of a named room"},
     ("members", "RoomIndex", "dynamodb:Query"): {"members of the only room", "members of a named room"},
+    ("members", "Clients", "DELETE/@connections/*"): {"close by members"},
     ("admin", "Connections", "dynamodb:Query"): {"backend prune", "backend disconnect"},
     ("admin", "Connections", "dynamodb:DeleteItem"): {"backend prune", "backend kick", "backend disconnect"},
     ("admin", "RoomIndex", "dynamodb:Query"): {
@@ -434,6 +469,8 @@ NEEDED = {
     ("signal", "Connections", "dynamodb:GetItem"): {"signal to a named room"},
     ("signal", "RoomIndex", "dynamodb:Query"): {"signal to the only room", "signal to a named room"},
     ("signal", "Clients", "POST/@connections/*"): {"signal to the only room", "signal to a named room"},
+    ("personal", "Clients", "DELETE/@connections/*"): {"close by personal"},
+    ("default", "Clients", "DELETE/@connections/*"): {"close by default"},
 }
 
 
@@ -481,7 +518,8 @@ def test_a_right_less_is_one_failure_more(chat, key, sid, right, how):
     role = chat.functions[key]
     chat.iam.put_role_policy(RoleName=role, PolicyName="access", PolicyDocument=json.dumps(document))
     try:
-        assert behaviour(chat, NEEDED[key, sid, right]) == NEEDED[key, sid, right]
+        floods = [key] if right == "DELETE/@connections/*" else []
+        assert behaviour(chat, NEEDED[key, sid, right], floods) == NEEDED[key, sid, right]
     finally:
         chat.iam.put_role_policy(RoleName=role, PolicyName="access", PolicyDocument=policy)
 

@@ -196,7 +196,7 @@ def test_one_line_adds_a_route_with_all_it_needs(stack, moto):
     assert default["Environment"]["Variables"] == {
         "METRICS_STACK": "roomchat-prod",
         "ACTIONS": "block,echo,heads,history,join,leave,mark,marks,members,ping,publish,sendmessage,signal,unblock",
-        "LIMITS": '{"burst":50,"frames_per_second":20,"per_room":200,"per_user":10,"window_seconds":5}',
+        "LIMITS": '{"burst":50,"close_after":500,"frames_per_second":20,"per_room":200,"per_user":10,"window_seconds":5}',
     }
     stack.assert_no_drift()
 

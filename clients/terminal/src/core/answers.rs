@@ -36,6 +36,7 @@ impl Core {
             Frame::Members(members) => self.members(members),
             Frame::Error(failure) => self.failed(now, link, failure),
             Frame::Gateway(words) => self.gateway_failed(now, link, &words),
+            Frame::Bye(bye) => self.bye(now, &bye),
             Frame::Pong | Frame::Unknown => {}
         }
     }

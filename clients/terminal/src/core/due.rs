@@ -65,7 +65,10 @@ impl Core {
                 let Some(join) = &mut known.join else {
                     continue;
                 };
-                if join.retry.send(clock, link.id, self.settings.ack_timeout) {
+                if join
+                    .retry
+                    .send_paced(clock, &mut link.joins, link.id, self.settings.ack_timeout)
+                {
                     let since = join.since.as_ref();
                     let request = Request::Join {
                         room: &room.name,
@@ -83,7 +86,7 @@ impl Core {
 
     /// Reads the log after the position: in rooms where messages are missing, and some time after each `join`.
     fn fills_due(&mut self, clock: &mut Clock) {
-        let Some(link) = usable(&self.links) else {
+        let Some(link) = usable(&mut self.links) else {
             return;
         };
         for room in &mut self.rooms {
@@ -101,7 +104,7 @@ impl Core {
             let (id, retry) = room
                 .fill
                 .get_or_insert_with(|| (unique(&mut self.rng), Retry::at(clock.now + wait)));
-            if retry.send(clock, link.id, self.settings.ack_timeout) {
+            if retry.send_paced(clock, &mut link.reads, link.id, self.settings.ack_timeout) {
                 let request = Request::History {
                     room: &room.name,
                     id,
@@ -116,7 +119,7 @@ impl Core {
 
     /// Sends the first message of each outbox.
     fn publishes_due(&mut self, clock: &mut Clock) {
-        let Some(link) = usable(&self.links) else {
+        let Some(link) = usable(&mut self.links) else {
             return;
         };
         for room in &mut self.rooms {
@@ -145,7 +148,7 @@ impl Core {
 
     /// Sends the questions of the user.
     fn asked_due(&mut self, clock: &mut Clock) {
-        let Some(link) = usable(&self.links) else {
+        let Some(link) = usable(&mut self.links) else {
             return;
         };
         let mut given_up = Vec::new();
@@ -267,8 +270,8 @@ impl Core {
 }
 
 /// Returns the connection to send on.
-fn usable(links: &[Link]) -> Option<&Link> {
+fn usable(links: &mut [Link]) -> Option<&mut Link> {
     links
-        .iter()
+        .iter_mut()
         .find(|link| link.role == Role::Current && link.open.is_some())
 }

@@ -64,6 +64,19 @@ impl Core {
                 failure.temporary || outside
             }
         };
+        if failure.name == "slow_down"
+            && let Some(wait) = failure.retry_after_ms
+        {
+            // Until then the service drops the frames of this action without an answer.
+            let until = now + Duration::from_millis(wait);
+            for known in self.links.iter_mut().filter(|known| known.id == link) {
+                match &subject {
+                    Subject::Join(_) => known.joins.pause(until),
+                    Subject::Fill(_) => known.reads.pause(until),
+                    Subject::Message(_) | Subject::Asked(..) | Subject::Leave(_) => {}
+                }
+            }
+        }
         if retrying {
             let chance = self.chance();
             for (_, retry) in self.retries().filter(|(name, _)| *name == id) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::LinkId;
-use super::retry::Retry;
+use super::retry::{Pace, Retry};
 use crate::wire::Position;
 
 /// The purpose of a connection.
@@ -61,6 +61,9 @@ pub(super) struct Link {
     /// The time at which a retiring connection is closed.
     pub(super) close_at: Option<Duration>,
     pub(super) rooms: BTreeMap<String, Membership>,
+    /// The pace of its `join` frames, and of its `history` frames.
+    pub(super) joins: Pace,
+    pub(super) reads: Pace,
 }
 
 impl Link {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rand::RngExt as _;
 
 use super::link::{Link, Role};
-use super::retry::{Clock, full_jitter};
+use super::retry::{Clock, Pace, full_jitter};
 use super::{Core, Exit, LinkId, Output, Why};
 use crate::event::Event;
-use crate::wire::Request;
+use crate::wire::{Bye, Reconnect, Request};
 
 /// The time that a handshake may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -134,8 +134,29 @@ impl Core {
         }
     }
 
+    /// The service closes the connection, and says whether to come back.
+    pub(super) fn bye(&mut self, now: Duration, bye: &Bye) {
+        let retrying = bye.reconnect != Reconnect::Never;
+        let message = format!("The service closes the connection: {}.", bye.reason);
+        if !retrying {
+            self.exit(Exit::Refused(message));
+            return;
+        }
+        let wait = Duration::from_millis(bye.retry_after_ms.unwrap_or_default());
+        self.not_before = self.not_before.max(now + wait);
+        self.show(Event::Error {
+            id: None,
+            room: None,
+            name: "bye".to_owned(),
+            message,
+            retrying,
+        });
+    }
+
     fn dial_later(&mut self, now: Duration) -> Duration {
         let wait = full_jitter(self.chance(), self.failures);
+        // A `bye` says how long to stay away. The random part is added, since others may have got one at the same moment.
+        let wait = wait + self.not_before.saturating_sub(now);
         self.failures = self.failures.saturating_add(1);
         self.dial_at = Some(now + wait);
         wait
@@ -190,6 +211,8 @@ impl Core {
             pong_by: None,
             close_at: None,
             rooms: BTreeMap::new(),
+            joins: Pace::default(),
+            reads: Pace::default(),
         };
         clock.due(link.open_by);
         self.out.push(Output::Connect {

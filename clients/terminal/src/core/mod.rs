@@ -139,6 +139,8 @@ pub struct Core {
     links_made: LinkId,
     /// The time at which to open a connection: the first one, one after a loss, or one that replaces the current one.
     dial_at: Option<Duration>,
+    /// The time before which no connection is opened after one was lost, because the service has said so.
+    not_before: Duration,
     /// The number of connections in a row that never got into a room.
     failures: u32,
     /// The number of those of them that the service refused.
@@ -171,6 +173,7 @@ impl Core {
             links: Vec::new(),
             links_made: 0,
             dial_at: Some(Duration::ZERO),
+            not_before: Duration::ZERO,
             failures: 0,
             refusals: 0,
             ever_open: false,

@@ -34,6 +34,36 @@ impl Clock {
     }
 }
 
+/// The number of frames of an action that a connection sends at once: less than the service accepts.
+const PACE_BURST: u32 = 40;
+
+/// The time between two further frames of an action: 15 a second.
+const PACE: Duration = Duration::from_nanos(1_000_000_000 / 15);
+
+/// The pace of a connection's frames of one action. The service drops frames beyond its limit without an answer.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// The time from which [`PACE_BURST`] frames may be sent at once again.
+    full_at: Duration,
+}
+
+impl Pace {
+    /// Returns whether a further frame may be sent now, and counts it then.
+    pub(super) fn take(&mut self, clock: &mut Clock) -> bool {
+        let full_at = self.full_at.max(clock.now);
+        let free = clock.due(full_at.saturating_sub(PACE * (PACE_BURST - 1)));
+        if free {
+            self.full_at = full_at + PACE;
+        }
+        free
+    }
+
+    /// Sends nothing before `until`, and from then on one frame after the other.
+    pub(super) fn pause(&mut self, until: Duration) {
+        self.full_at = self.full_at.max(until + PACE * (PACE_BURST - 1));
+    }
+}
+
 /// The timer of a frame that is sent until it is answered.
 #[derive(Debug, Default)]
 pub(super) struct Retry {
@@ -51,6 +81,17 @@ impl Retry {
             due,
             ..Self::default()
         }
+    }
+
+    /// Returns whether the frame is due and the pace lets it go now. Each `true` counts as a try.
+    pub(super) fn send_paced(
+        &mut self,
+        clock: &mut Clock,
+        pace: &mut Pace,
+        link: LinkId,
+        timeout: Duration,
+    ) -> bool {
+        clock.due(self.due) && pace.take(clock) && self.send(clock, link, timeout)
     }
 
     /// Returns whether the frame is to be sent now. Each `true` counts as a try.
@@ -104,6 +145,32 @@ mod tests {
             let waits = [0.0, 0.5, 1.0].map(|chance| full_jitter(chance, attempt).as_secs_f64());
             assert_eq!(waits, [0.0, ceiling / 2.0, ceiling]);
         }
+    }
+
+    /// In no second does a connection send more than the service accepts: a burst of 50, and 20 a second.
+    #[test]
+    fn frames_keep_to_the_pace() {
+        let mut pace = Pace::default();
+        let mut sent = Vec::new();
+        let mut clock = Clock {
+            now: Duration::from_secs(100),
+            next: None,
+        };
+        while sent.len() < 100 {
+            if pace.take(&mut clock) {
+                sent.push(clock.now);
+            } else {
+                clock.now = clock.next.take().unwrap();
+            }
+        }
+        assert_eq!(sent[39], Duration::from_secs(100));
+        assert_eq!(sent[40] - sent[39], PACE);
+        assert!(sent[99] <= Duration::from_secs(104));
+        pace.pause(Duration::from_secs(200));
+        assert!(!pace.take(&mut clock));
+        assert_eq!(clock.next, Some(Duration::from_secs(200)));
+        clock.now = Duration::from_secs(200);
+        assert!(pace.take(&mut clock) && !pace.take(&mut clock));
     }
 
     #[test]

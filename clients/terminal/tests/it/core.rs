@@ -92,6 +92,33 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The same with tokens that end at random times while messages flow, for more than an hour: the service refuses every
+    /// frame of a connection whose token has ended, and half a minute later delivers nothing to it.
+    #[test]
+    fn every_schedule_with_tokens_that_end(
+        steps in prop::collection::vec((prop_oneof![1 => Just(None), 3 => (1..400_u64).prop_map(Some)], step(), 0..90_000_u64), 60..250),
+    ) {
+        let mut world = World::with(Settings {
+            has_tokens: true,
+            max_life: Duration::from_secs(6900),
+            ..settings(&ROOMS)
+        });
+        for (life, step, pause) in &steps {
+            if let Some(seconds) = life {
+                world.token_life = Some(Duration::from_secs(*seconds));
+            }
+            play(&mut world, step);
+            world.wait(Duration::from_millis(*pause));
+        }
+        // Tokens that end go on ending; those at the end live long enough to see it.
+        world.token_life = Some(Duration::from_secs(400));
+        world.heal();
+    }
+}
+
 /// Returns a client in `lobby` that has nothing under way.
 fn settled() -> World {
     let mut world = World::new(&["lobby"]);

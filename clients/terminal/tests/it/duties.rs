@@ -1,5 +1,6 @@
 //! The duties of a client that need more than a bad network to show.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use roomchat::command::Command;
@@ -636,6 +637,57 @@ fn an_expired_token_is_replaced_by_a_new_connection() {
         .iter()
         .any(|event| matches!(event, Event::Ack(ack) if ack.id.as_ref() == Some(&id)));
     assert!(acked);
+}
+
+/// `later` and `retryAfterMs` are the scenario `bye`.
+#[test]
+fn a_bye_says_whether_to_come_back() {
+    let told = |reconnect: &str| {
+        let mut world = calm(&["lobby"]);
+        let bye = json!({"type": "bye", "reason": "x", "reconnect": reconnect}).to_string();
+        let link = world.link();
+        world.input(Input::Received(link, bye));
+        world
+    };
+    let never = Exit::Refused("The service closes the connection: x.".to_owned());
+    assert_eq!(told("never").exit, Some(never));
+    // A word of a later version is no reason to stay away.
+    for reconnect in ["now", "soon"] {
+        let mut world = told(reconnect);
+        world.cut(0);
+        world.heal();
+    }
+}
+
+/// A client in 100 rooms never has more frames of an action within a second than the service accepts.
+#[test]
+fn a_client_in_many_rooms_keeps_to_the_limit_of_frames() {
+    let rooms: Vec<String> = (0..100).map(|n| format!("r{n}")).collect();
+    let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
+    let mut world = World::new(&rooms);
+    // The service's bucket of each action on this connection: 50 frames at once, 20 a second.
+    let mut buckets: BTreeMap<String, (f64, Duration)> = BTreeMap::new();
+    let until = world.now + 400 * SECOND;
+    let mut joins = 0;
+    while world.now < until {
+        world.dial(true);
+        while let Some((_, frame)) = world.to_service.first() {
+            let action = frame["action"].as_str().unwrap().to_owned();
+            joins += usize::from(action == "join");
+            let (level, at) = buckets.entry(action.clone()).or_insert((50.0, world.now));
+            *level = (*level + (world.now - *at).as_secs_f64() * 20.0).min(50.0) - 1.0;
+            *at = world.now;
+            assert!(*level >= 0.0, "{action} is beyond the limit");
+            world.carry(0, Fate::Arrives);
+        }
+        while !world.to_client.is_empty() {
+            world.bring(0, false, false);
+        }
+        world.wake();
+    }
+    // The first ones, and those of a heartbeat.
+    assert!(joins >= 200, "{joins}");
+    world.heal();
 }
 
 #[test]

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 pub(crate) const USER: &str = "alice";
 
+/// The time for which a connection is in its rooms after its token has ended.
+const ROWS_OUTLIVE_TOKENS: Duration = Duration::from_secs(30);
+
 /// The number of messages in a page: small, so that answers have several pages.
 const PAGE: usize = 4;
 
@@ -107,8 +110,10 @@ pub(crate) struct World {
     /// True if the test expects errors that the user is told of.
     pub(crate) errors_are_fine: bool,
     pub(crate) exit: Option<Exit>,
-    /// The life of the token of each handshake.
+    /// The life of the token of the next handshake.
     pub(crate) token_life: Option<Duration>,
+    /// The time at which the token of each connection ends.
+    ends: BTreeMap<LinkId, Duration>,
     /// The numbers of entries that are of an unknown kind, in any room.
     pub(crate) hidden: BTreeSet<u64>,
     others: usize,
@@ -139,6 +144,7 @@ impl World {
             errors_are_fine: false,
             exit: None,
             token_life: None,
+            ends: BTreeMap::new(),
             hidden: BTreeSet::new(),
             others: 0,
             core: Core::new(settings, [7; 32]),
@@ -216,6 +222,10 @@ impl World {
         let (link, room) = self.dialling.remove(0);
         if works {
             self.links.insert(link, BTreeMap::from([(room, false)]));
+            // A life of nothing is that of a client whose clock is ahead: the service's token has not ended.
+            if let Some(life) = self.token_life.filter(|life| !life.is_zero()) {
+                self.ends.insert(link, self.now + life);
+            }
             self.input(Input::Opened {
                 link,
                 token_life: self.token_life,
@@ -256,6 +266,11 @@ impl World {
             _ => None,
         };
         self.events.iter().filter_map(seq).collect()
+    }
+
+    /// Returns the oldest open connection.
+    pub(crate) fn link(&self) -> LinkId {
+        *self.links.keys().next().unwrap()
     }
 
     /// Returns the number of open connections.
@@ -345,6 +360,10 @@ impl World {
         let room = frame["room"].as_str().unwrap_or_default().to_owned();
         if frame["action"] == "ping" {
             return json!({"type": "pong"});
+        }
+        if self.ends.get(&link).is_some_and(|end| *end <= self.now) {
+            return json!({"type": "error", "id": id, "action": frame["action"], "code": 401, "name": "token_expired",
+                          "message": "…", "temporary": false});
         }
         if frame["action"] == "join" {
             if let Some(rooms) = self.links.get_mut(&link) {
@@ -438,7 +457,10 @@ impl World {
     fn fan_out(&mut self, room: &str, seq: u64, sender: Option<LinkId>) {
         let frame = self.logs[room].frame(room, seq);
         for (&link, rooms) in &self.links {
-            if Some(link) != sender && rooms.get(room) == Some(&true) {
+            // The rows of a connection end half a minute after its token.
+            let end = self.ends.get(&link).map(|end| *end + ROWS_OUTLIVE_TOKENS);
+            let lives = end.is_none_or(|end| self.now < end);
+            if lives && Some(link) != sender && rooms.get(room) == Some(&true) {
                 self.to_client.push((link, frame.clone()));
             }
         }

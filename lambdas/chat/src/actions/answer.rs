@@ -5,12 +5,14 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tokio::time::timeout_at;
 
-use super::frame_limit::{FrameLimit, Verdict};
+use super::frame_limit::{Flood, FrameLimit, RECONNECT_AFTER_MS, Verdict};
 use crate::identity::Caller;
 use crate::lambda::{Reply, Request, before};
 use crate::members::{Connections, Membership, Mute, Personal};
 use crate::metrics;
-use crate::protocol::{Correlation, ErrorName, Failure, Frame, Name, Private, Right, inbox};
+use crate::protocol::{
+    Bye, Correlation, ErrorName, Failure, Frame, Name, Private, Right, inbox, render,
+};
 
 /// Rooms that an error message lists at most.
 const ROOMS_LISTED: usize = 10;
@@ -20,8 +22,8 @@ const ROOMS_LISTED: usize = 10;
 const ANSWER_BEFORE_DEADLINE: Duration = Duration::from_millis(100);
 
 /// The answer to a frame beyond `limit`, or none for a frame within it: `slow_down` for the first one, and no frame for
-/// those that follow.
-pub(crate) fn beyond(limit: &FrameLimit, request: &Request) -> Option<Reply> {
+/// those that follow. A connection that floods gets `bye`, and is closed.
+pub(crate) async fn beyond(limit: &FrameLimit, request: &Request) -> Option<Reply> {
     let (connection_id, request_id) = (&request.connection_id, &request.request_id);
     match limit.count(connection_id, request.now_ms) {
         Verdict::Accepted => None,
@@ -46,6 +48,51 @@ pub(crate) fn beyond(limit: &FrameLimit, request: &Request) -> Option<Reply> {
             let to = Frame::parse(&request.body).map(|frame| frame.correlation());
             Some(Reply::frame(failure.render(&to.unwrap_or_default())))
         }
+        Verdict::Flood(flood) => Some(end(limit, request, flood).await),
+    }
+}
+
+/// The answer to a `publish` of a connection that floods, or none for any other: messages are counted by the log, so a
+/// frame beyond `limit` is neither refused nor dropped before that.
+pub(crate) async fn flooded(limit: &FrameLimit, request: &Request) -> Option<Reply> {
+    match limit.count(&request.connection_id, request.now_ms) {
+        Verdict::Flood(flood) => Some(end(limit, request, flood).await),
+        Verdict::Accepted | Verdict::Refused { .. } | Verdict::Dropped => None,
+    }
+}
+
+/// Tells a connection that floods to end, and ends it.
+async fn end(limit: &FrameLimit, request: &Request, flood: Flood) -> Reply {
+    let (connection_id, request_id) = (&request.connection_id, &request.request_id);
+    match flood {
+        Flood::Nothing => Reply::ok(),
+        Flood::Bye => Reply::frame(render(&Bye {
+            reason: "too_many_frames",
+            reconnect: "later",
+            retry_after_ms: Some(RECONNECT_AFTER_MS),
+        })),
+        Flood::Close => {
+            let until = before(request.deadline, ANSWER_BEFORE_DEADLINE);
+            let closed = match timeout_at(until, limit.close(connection_id)).await {
+                Ok(closed) => closed,
+                Err(_) => Err(format!("less than {ANSWER_BEFORE_DEADLINE:?} were left")),
+            };
+            match closed {
+                Ok(()) => tracing::warn!(
+                    connection_id,
+                    request_id,
+                    user = request.caller.user(),
+                    "connection closed: too many frames"
+                ),
+                Err(cause) => tracing::warn!(
+                    connection_id,
+                    request_id,
+                    cause,
+                    "DeleteConnection failed for a connection with too many frames"
+                ),
+            }
+            Reply::ok()
+        }
     }
 }
 
@@ -56,7 +103,7 @@ pub(crate) async fn answer<'a>(
     request: &'a Request,
     work: impl AsyncFnOnce(&Frame<'a>) -> Result<String, Failure>,
 ) -> Reply {
-    if let Some(reply) = beyond(limit, request) {
+    if let Some(reply) = beyond(limit, request).await {
         return reply;
     }
     Reply::frame(attempt(request, work).await.unwrap_or_else(|error| error))

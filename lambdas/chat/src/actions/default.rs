@@ -7,8 +7,8 @@ use crate::metrics;
 use crate::protocol::{Correlation, Failure, Frame};
 
 /// Answers a frame without a route. `known` are the actions of the API.
-pub fn default(known: &[String], limit: &FrameLimit, request: &Request) -> Reply {
-    if let Some(reply) = beyond(limit, request) {
+pub async fn default(known: &[String], limit: &FrameLimit, request: &Request) -> Reply {
+    if let Some(reply) = beyond(limit, request).await {
         return reply;
     }
     let (failure, to) = refuse(known, &request.body);

@@ -1,9 +1,16 @@
-//! The rate limit of frames other than messages, and that of signals: a token bucket for each connection, in the memory of the process.
+//! The rate limit of frames, and that of signals: a token bucket for each connection, in the memory of the process.
+//!
+//! A connection that goes on beyond the limit of frames is closed: dropped frames cost an invocation each, and take their part of
+//! the stage's throttle from the others.
 
 use std::num::NonZeroUsize;
 
+use aws_config::SdkConfig;
+
+use crate::aws;
+use crate::delivery::ManagementApi;
 use crate::recent::Recent;
-use crate::settings::{Lookup, RateLimits};
+use crate::settings::{Delivery, Lookup, RateLimits};
 
 /// Connections whose bucket a process keeps: some 100 bytes each. Beyond them the least recently used bucket is
 /// dropped, and its connection starts with a full one.
@@ -12,13 +19,28 @@ const BUCKETS: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 /// The cost of a frame in a bucket. A rate of 1 frame per second adds 1 in a millisecond, so all sums are exact.
 const FRAME: u64 = 1_000;
 
+/// The time in which `close_after` frames beyond the limit close a connection, in milliseconds.
+const FLOOD_MS: i64 = 60_000;
+
+/// A connection that could not be closed is tried again after this number of frames.
+const CLOSED_AGAIN_AFTER: u32 = 100;
+
+/// The time that a closed client waits before it connects again, in milliseconds.
+pub(super) const RECONNECT_AFTER_MS: u64 = 60_000;
+
 /// Limits the frames that each connection sends to this process.
 #[derive(Debug, Clone)]
-pub struct FrameLimit(Option<Buckets>);
+pub struct FrameLimit {
+    buckets: Option<Buckets>,
+    /// Closes connections that flood.
+    management: Option<ManagementApi>,
+}
 
 #[derive(Debug, Clone)]
 struct Buckets {
     rate: Rate,
+    /// Frames beyond the limit, within [`FLOOD_MS`], after which a connection is closed; 0 for never.
+    close_after: u32,
     of: Recent<Bucket>,
 }
 
@@ -31,39 +53,82 @@ struct Rate {
 
 impl FrameLimit {
     /// No limit.
-    pub const OFF: Self = Self(None);
+    pub const OFF: Self = Self {
+        buckets: None,
+        management: None,
+    };
 
-    /// The limit of `limits`; [`Self::OFF`] if `frames_per_second` is 0.
+    /// The limit of `limits`; [`Self::OFF`] if `frames_per_second` is 0. It closes no connection.
     pub fn new(limits: RateLimits) -> Self {
         let buckets = Buckets {
             rate: Rate {
                 per_second: limits.frames_per_second.into(),
                 burst: limits.burst.max(1).into(),
             },
+            close_after: limits.close_after,
             of: Recent::new(BUCKETS),
         };
-        Self((limits.frames_per_second > 0).then_some(buckets))
+        Self {
+            buckets: (limits.frames_per_second > 0).then_some(buckets),
+            management: None,
+        }
     }
 
-    /// Reads `LIMITS`. Without it there is no limit.
+    /// The same limit, which closes connections that flood.
+    #[must_use]
+    pub fn closing(self, management: ManagementApi) -> Self {
+        Self {
+            management: Some(management),
+            ..self
+        }
+    }
+
+    /// Reads `LIMITS`. Without it there is no limit. Connections are closed at the management API that `config` reaches.
     ///
     /// # Errors
     ///
     /// See [`RateLimits::read`].
-    pub fn read(env: Lookup<'_>) -> anyhow::Result<Self> {
-        Ok(RateLimits::read(env)?.map_or(Self::OFF, Self::new))
+    pub fn read(env: Lookup<'_>, config: &SdkConfig) -> anyhow::Result<Self> {
+        let Some(limits) = RateLimits::read(env)? else {
+            return Ok(Self::OFF);
+        };
+        let limit = Self::new(limits);
+        Ok(if limits.close_after > 0 {
+            limit.closing(aws::management_api(config, &Delivery::read(env)?))
+        } else {
+            limit
+        })
     }
 
     /// Counts a frame of the connection, received at `now_ms` (milliseconds since 1970).
     pub(super) fn count(&self, connection_id: &str, now_ms: i64) -> Verdict {
-        let Some(Buckets { rate, of }) = &self.0 else {
+        let Some(Buckets {
+            rate,
+            close_after,
+            of,
+        }) = &self.buckets
+        else {
             return Verdict::Accepted;
         };
         of.change(
             connection_id,
             || Bucket::full(*rate, now_ms),
-            |bucket| bucket.count(*rate, now_ms),
+            |bucket| {
+                let verdict = bucket.count(*rate, now_ms);
+                if verdict == Verdict::Accepted {
+                    return verdict;
+                }
+                bucket.flood(*close_after, now_ms).unwrap_or(verdict)
+            },
         )
+    }
+
+    /// Closes the connection. A failure is for the log: a further frame tries it again.
+    pub(super) async fn close(&self, connection_id: &str) -> Result<(), String> {
+        match &self.management {
+            Some(management) => management.close(connection_id).await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -112,6 +177,19 @@ pub(super) enum Verdict {
     },
     /// A further frame beyond the limit, which gets no answer.
     Dropped,
+    /// A frame of a connection that floods. It gets no answer beyond what the flood demands.
+    Flood(Flood),
+}
+
+/// What a connection that floods gets for a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flood {
+    /// The frame `bye`.
+    Bye,
+    /// Its end.
+    Close,
+    /// Nothing.
+    Nothing,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -121,6 +199,9 @@ struct Bucket {
     at: i64,
     /// True after a refused frame, until the bucket is half full again.
     closed: bool,
+    /// The frames beyond the limit since `beyond_from`, in milliseconds since 1970.
+    beyond: u32,
+    beyond_from: i64,
 }
 
 impl Bucket {
@@ -129,7 +210,27 @@ impl Bucket {
             level: rate.burst * FRAME,
             at: now_ms,
             closed: false,
+            beyond: 0,
+            beyond_from: now_ms,
         }
+    }
+
+    /// Counts a frame beyond the limit. The frame after `close_after` of them within [`FLOOD_MS`] is answered with `bye`, and
+    /// the next one closes the connection: the answer of the same frame could not reach it.
+    fn flood(&mut self, close_after: u32, now_ms: i64) -> Option<Verdict> {
+        if !(0..FLOOD_MS).contains(&now_ms.saturating_sub(self.beyond_from)) {
+            (self.beyond, self.beyond_from) = (0, now_ms);
+        }
+        self.beyond = self.beyond.saturating_add(1);
+        if close_after == 0 {
+            return None;
+        }
+        let more = self.beyond.checked_sub(close_after.saturating_add(1))?;
+        Some(Verdict::Flood(match more {
+            0 => Flood::Bye,
+            more if (more - 1) % CLOSED_AGAIN_AFTER == 0 => Flood::Close,
+            _ => Flood::Nothing,
+        }))
     }
 
     /// Adds the frames that time has brought since the last call.
@@ -184,7 +285,47 @@ mod tests {
             window_seconds: 5,
             frames_per_second,
             burst,
+            close_after: 0,
         })
+    }
+
+    #[test]
+    fn a_connection_that_goes_on_is_told_goodbye_and_closed() {
+        let limits = RateLimits {
+            per_user: 0,
+            per_room: 0,
+            window_seconds: 5,
+            frames_per_second: 1,
+            burst: 1,
+            close_after: 3,
+        };
+        let limit = FrameLimit::new(limits);
+        let verdicts = |connection: &str, now: i64, frames: usize| -> Vec<Verdict> {
+            (0..frames).map(|_| limit.count(connection, now)).collect()
+        };
+        let first = verdicts("a", NOW, 107);
+        assert_eq!(first[0], Verdict::Accepted);
+        assert!(matches!(first[1], Verdict::Refused { .. }));
+        assert_eq!(first[2..4], [Verdict::Dropped; 2]);
+        let flood = |verdict: &Verdict| match verdict {
+            Verdict::Flood(flood) => *flood,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(flood(&first[4]), Flood::Bye);
+        assert_eq!(flood(&first[5]), Flood::Close);
+        for verdict in &first[6..105] {
+            assert_eq!(flood(verdict), Flood::Nothing);
+        }
+        // It could not be closed.
+        assert_eq!(flood(&first[105]), Flood::Close);
+        // Frames of another minute count anew, and so does a clock that is set back.
+        assert_eq!(verdicts("a", NOW + 60_000, 2)[0], Verdict::Accepted);
+        verdicts("b", NOW, 4);
+        verdicts("b", NOW - 1, 3);
+        assert_eq!(flood(&verdicts("b", NOW - 1, 1)[0]), Flood::Bye);
+        verdicts("c", NOW, 4);
+        assert_eq!(verdicts("c", NOW + 59_999, 1)[0], Verdict::Accepted);
+        assert_eq!(flood(&verdicts("c", NOW + 59_999, 1)[0]), Flood::Bye);
     }
 
     #[test]
@@ -239,8 +380,10 @@ mod tests {
                 .count()
         };
         assert_eq!(accepted(0, 100, 5), 10, "the burst");
+        // The pause has refilled half of the bucket.
+        assert_eq!(accepted(1_000, 2_000, 100), 9);
         // 10 a second: every second one passes, and no second is silent.
-        for second in 1..10 {
+        for second in 2..10 {
             let passed = accepted(second * 1_000, second * 1_000 + 1_000, 100);
             assert_eq!(passed, 5, "second {second}");
         }
@@ -300,7 +443,7 @@ mod tests {
                         prop_assert!(level + u64::from(rate) * (retry_after_ms - 1) < opens_at);
                         opens = Some(now + then);
                     }
-                    Verdict::Dropped => prop_assert!(false, "dropped without a refusal"),
+                    Verdict::Dropped | Verdict::Flood(_) => prop_assert!(false, "dropped without a refusal"),
                 }
             }
             // Never more than the burst and the frames that the passed time has added.

@@ -14,7 +14,7 @@ use futures::stream::{self, StreamExt};
 use serde_json::value::RawValue;
 use tokio::time::timeout_at;
 
-use super::answer::{answer, membership, wanted};
+use super::answer::{answer, flooded, membership, wanted};
 use super::conversation::{announce, destination};
 use super::frame_limit::FrameLimit;
 use crate::aws;
@@ -61,6 +61,8 @@ pub struct App {
     pub management: ManagementApi,
     /// The bounds of a delivery.
     pub delivery: Delivery,
+    /// Closes connections that send far more frames than their limit.
+    frames: FrameLimit,
     /// The rooms to which a connection has published through this process, the latest first.
     rooms: Recent<Vec<String>>,
     /// The last time this process has delivered a duplicate again, in milliseconds since 1970.
@@ -82,9 +84,16 @@ impl App {
             log: aws::log(config, history),
             management: aws::management_api(config, &delivery),
             delivery,
+            frames: FrameLimit::OFF,
             rooms: Recent::new(SENDERS_REMEMBERED),
             delivered_again: Recent::new(DUPLICATES_REMEMBERED),
         }
+    }
+
+    /// The same app, which closes connections that flood by `frames`.
+    #[must_use]
+    pub fn limited(self, frames: FrameLimit) -> Self {
+        Self { frames, ..self }
     }
 
     /// The room to read while the membership is checked: the named room or the latest one, if the connection has
@@ -125,6 +134,9 @@ impl App {
 /// Answers `publish`, always with a frame: an `ack` or an `error`. An `ack` says that the message is stored, whatever
 /// its delivery counts are. After an `error` the message may be stored nevertheless.
 pub async fn publish(app: &App, request: &Request) -> Reply {
+    if let Some(reply) = flooded(&app.frames, request).await {
+        return reply;
+    }
     // The log limits messages. A retry must not be refused here: its sender could not know that the message is stored.
     answer(&FrameLimit::OFF, request, async |frame| {
         handle(app, request, frame).await

@@ -279,7 +279,7 @@ pub struct Removed<'a> {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "bye", rename_all = "camelCase")]
 pub struct Bye {
-    /// `banned`, `revoked` or `disconnected`.
+    /// `banned`, `revoked`, `disconnected` or `too_many_frames`.
     pub reason: &'static str,
     /// `never`, `later` or `now`.
     pub reconnect: &'static str,

@@ -1,15 +1,16 @@
 //! Verified users: the right that each action needs, ended tokens, and reading back to one's own joining.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use chat::identity::{Caller, Identity, LEEWAY_S};
 use chat::lambda::{Reply, Request};
 use chat::protocol::{Grants, Right};
 use chat::{history, join, leave, members, moderate, personal, publish, signal};
 use serde_json::{Value, json};
 
-use crate::support::{World, body, handshake, now_ms, request};
+use crate::support::{USERS, World, body, handshake, now_ms, request};
 
 /// alice, with these rights, whose token ends at `exp`.
 fn alice(grants: &str, exp: Option<i64>) -> Caller {
@@ -53,7 +54,9 @@ async fn ask(world: &World, request: &Request) -> Value {
         }
         "leave" => leave(connections, &world.frames, request).await,
         "history" | "heads" => history(connections, log, &world.frames, request).await,
-        "mark" => personal(Some(&world.desk(100)), &world.frames, request).await,
+        "mark" | "marks" | "block" | "unblock" => {
+            personal(Some(&world.desk(100)), &world.frames, request).await
+        }
         "members" => members(connections, &world.frames, request).await,
         "signal" => {
             let reply = signal(&world.signals(100), request).await;
@@ -64,7 +67,7 @@ async fn ask(world: &World, request: &Request) -> Value {
         "kick" | "ban" | "unban" | "mute" | "unmute" => {
             moderate(&world.moderation(), &world.frames, request).await
         }
-        other => panic!("{other}"),
+        other => panic!("add the action {other}: which function answers it?"),
     };
     body(&reply)
 }
@@ -94,7 +97,27 @@ fn all_but(missing: Option<Right>) -> String {
     json!({ "room*": rights }).to_string()
 }
 
-/// The frame of each action that a client can send about a room.
+/// The actions that a function answers, as Terraform declares them.
+fn declared() -> Vec<String> {
+    let locals = include_str!("../../../../terraform/locals.tf");
+    let from = locals.find("\n  routes = ").unwrap();
+    let length = locals[from..].find("\n  functions = ").unwrap();
+    let keys = locals[from..from + length]
+        .split("route_key")
+        .skip(1)
+        .filter_map(|entry| {
+            let mut parts = entry.splitn(3, '"');
+            let (key, rest) = (parts.nth(1)?, parts.next()?);
+            // A route that API Gateway answers itself knows neither users nor rooms.
+            let is_mock = rest.lines().next()?.contains("mock");
+            (!key.starts_with('$') && !is_mock).then(|| key.to_owned())
+        });
+    let mut keys: Vec<String> = keys.collect();
+    keys.sort();
+    keys
+}
+
+/// The frame of each action that a client can send about a room. A route that is missing here fails the matrix.
 fn frames(room: &str) -> Vec<(&'static str, Value)> {
     vec![
         (
@@ -114,6 +137,9 @@ fn frames(room: &str) -> Vec<(&'static str, Value)> {
             "mark",
             json!({"action": "mark", "room": room, "epoch": "E", "seq": 1, "n": 1}),
         ),
+        ("marks", json!({"action": "marks"})),
+        ("block", json!({"action": "block", "user": "bob"})),
+        ("unblock", json!({"action": "unblock", "user": "bob"})),
         (
             "signal",
             json!({"action": "signal", "room": room, "kind": "typing"}),
@@ -141,12 +167,18 @@ fn frames(room: &str) -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// The column of a user who is banned from the room.
+const BANNED: &str = "banned, not a member";
+
 /// Each action of a member: with all rights, without each of them, with an ended token, without a verified user, and
 /// with all rights but without a row.
 #[tokio::test]
 async fn the_matrix_is_the_one_that_the_docs_show() {
     let world = World::new().await;
     let now_s = now_ms() / 1000;
+    let mut actions: Vec<&str> = frames("").iter().map(|(action, _)| *action).collect();
+    actions.sort_unstable();
+    assert_eq!(actions, declared(), "each action has a row in the matrix");
     let mut columns: Vec<(String, Caller, bool)> = vec![(
         "all rights".to_owned(),
         alice(&all_but(None), Some(now_s + 600)),
@@ -161,6 +193,7 @@ async fn the_matrix_is_the_one_that_the_docs_show() {
         alice(&all_but(None), None),
         false,
     ));
+    columns.push((BANNED.to_owned(), alice(&all_but(None), None), false));
     columns.push((
         "token ended".to_owned(),
         alice(&all_but(None), Some(now_s - 1)),
@@ -169,7 +202,7 @@ async fn the_matrix_is_the_one_that_the_docs_show() {
     columns.push(("no verified user".to_owned(), unverified(), true));
 
     let mut rows: BTreeMap<usize, (&str, Vec<String>)> = BTreeMap::new();
-    for (column, (_, caller, member)) in columns.iter().enumerate() {
+    for (column, (name, caller, member)) in columns.iter().enumerate() {
         for (row, (action, _)) in frames("").iter().enumerate() {
             let (id, room) = (format!("c{column}-{row}"), format!("room-{column}-{row}"));
             // A further row, so that a connection which is not in the room is in another.
@@ -177,14 +210,30 @@ async fn the_matrix_is_the_one_that_the_docs_show() {
             if *member {
                 world.join_as(&id, &room, "alice", now_s + 600).await;
             }
+            if name == BANNED {
+                let text = |text: &str| AttributeValue::S(text.to_owned());
+                let ban = HashMap::from([
+                    ("user".to_owned(), text("alice")),
+                    ("about".to_owned(), text(&format!("ban#{room}"))),
+                    ("kind".to_owned(), text("ban")),
+                ]);
+                world.put_into(USERS, ban).await;
+            }
             let (_, frame) = &frames(&room)[row];
             let answer = ask(&world, &says(caller, &id, frame)).await;
             let cells = &mut rows.entry(row).or_insert((action, Vec::new())).1;
             cells.push(outcome(&answer));
-            if answer["name"] == "forbidden" || answer["name"] == "token_expired" {
+            if ["forbidden", "token_expired", "banned"]
+                .contains(&answer["name"].as_str().unwrap_or_default())
+            {
                 // Neither the log nor the membership has changed.
-                assert!(world.log(&room).await.is_empty(), "{action}");
-                assert!(world.rows().await.contains(&(id, room)), "{action}");
+                let said = world.log(&room).await;
+                assert!(said.iter().all(|row| row.data.is_none()), "{action}");
+                assert_eq!(
+                    world.rows().await.contains(&(id, room)),
+                    *member,
+                    "{action}"
+                );
             }
         }
     }
@@ -209,7 +258,8 @@ async fn what_is_not_granted_costs_no_request() {
     let world = World::new().await;
     let mallory = alice(r#"{"garden":["join","history","publish"]}"#, None);
     for (action, frame) in frames("lobby") {
-        if action == "leave" {
+        // These need no right: nobody is kept in a room, and the others are about the user alone.
+        if ["leave", "marks", "block", "unblock"].contains(&action) {
             continue;
         }
         let answer = ask(&world, &says(&mallory, "m", &frame)).await;

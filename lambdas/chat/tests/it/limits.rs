@@ -141,6 +141,7 @@ fn frames(frames_per_second: u32, burst: u32) -> FrameLimit {
         window_seconds: 5,
         frames_per_second,
         burst,
+        close_after: 0,
     })
 }
 
@@ -215,13 +216,76 @@ async fn every_action_but_publish_keeps_to_the_limit_of_frames() {
                 "leave" => chat::leave(connections, &frames, request).await,
                 "history" => chat::history(connections, log, &frames, request).await,
                 "members" => chat::members(connections, &frames, request).await,
-                _ => chat::default(&["publish".to_owned()], &frames, request),
+                _ => chat::default(&["publish".to_owned()], &frames, request).await,
             };
             names.push(reply.body.is_some().then(|| body(&reply)["name"].clone()));
         }
         assert_ne!(names[0], Some("slow_down".into()), "{action}");
         assert_eq!(names[1..], [Some("slow_down".into()), None], "{action}");
     }
+}
+
+/// A connection that does not stop is told so, and then closed: by a frame that is dropped without an answer, and by a
+/// publish that the log would count.
+#[tokio::test]
+async fn a_connection_that_does_not_stop_is_closed() {
+    let world = World::lobby().await;
+    let management = &world.app.management;
+    let limit = |rate| {
+        let limits = RateLimits {
+            per_user: 0,
+            per_room: 0,
+            window_seconds: 5,
+            frames_per_second: rate,
+            burst: rate,
+            close_after: 3,
+        };
+        FrameLimit::new(limits).closing(management.clone())
+    };
+    let now = request("a", "").now_ms;
+    let flooding = limit(1);
+    let app = world.another_process().limited(limit(1));
+    for (connection, action) in [("a", "members"), ("b", "publish")] {
+        let frame = json!({"action": action, "room": "lobby", "data": 1, "id": null}).to_string();
+        let ask = async || {
+            let request = &Request {
+                now_ms: now,
+                ..request(connection, &frame)
+            };
+            let reply = match action {
+                "members" => chat::members(&app.connections, &flooding, request).await,
+                _ => chat::publish(&app, request).await,
+            };
+            reply.body.is_some().then(|| body(&reply))
+        };
+        let mut answers = Vec::new();
+        for _ in 0..4 {
+            answers.push(ask().await);
+        }
+        match action {
+            "members" => {
+                assert_eq!(answers[1].as_ref().unwrap()["name"], "slow_down");
+                assert_eq!(answers[2..], [None, None]);
+            }
+            // Stored and acknowledged: a message beyond the limit of frames is not refused.
+            _ => assert!(answers.iter().flatten().all(|ack| ack["type"] == "ack")),
+        }
+        assert_eq!(
+            ask().await,
+            Some(json!({
+                "type": "bye", "reason": "too_many_frames", "reconnect": "later", "retryAfterMs": 60_000,
+            }))
+        );
+        assert!(!world.peers.closed().contains(&connection.to_owned()));
+        assert_eq!(ask().await, None);
+        assert!(world.peers.closed().contains(&connection.to_owned()));
+        // While the connection ends, its frames cost no request.
+        let before = world.tap.counts();
+        assert_eq!(ask().await, None);
+        assert_eq!(world.tap.counts(), before);
+    }
+    assert_eq!(world.peers.closed(), ["a", "b"]);
+    assert_eq!(world.log("lobby").await.len(), 5);
 }
 
 /// A publish of a random log: the user, the clock, the duration of the put, and whether the process is fresh.

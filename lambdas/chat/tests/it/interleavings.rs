@@ -568,6 +568,32 @@ fn writers_begin_one_epoch_while_the_old_one_is_deleted() {
 }
 
 #[test]
+fn another_row_in_the_place_of_the_expired_one_means_another_epoch() {
+    let message = Message {
+        synced: true,
+        ..says("alice", Some("a"), Some(1))
+    };
+    let mut append = fresh(message, 0);
+    let rows: Vec<Header> = ending().into_values().collect();
+    let tail = rows[1].clone();
+    let from = Range::From(1);
+    assert_eq!(append.read(Range::Last, &rows), Step::Read(from));
+    let Step::Put(slot) = append.read(from, std::slice::from_ref(&tail)) else {
+        panic!("the end is found twice");
+    };
+    assert_eq!(slot.after_expired.as_deref(), Some("E"));
+    // No reply, and another writer has begun an epoch at this number or below: an earlier copy may be anywhere in it.
+    assert_eq!(append.put(&slot, &Outcome::Unknown), Step::Read(from));
+    let other = Header {
+        epoch: "X".to_owned(),
+        nonce: "Y".to_owned(),
+        expires_at: EXPIRES_S,
+        ..tail
+    };
+    assert_eq!(append.read(from, &[other]), Step::Read(Range::Last));
+}
+
+#[test]
 fn one_message_by_two_sockets_and_a_stranger() {
     for (log, after) in [(Log::new(), None), (genesis(), None), (talk(), Some(1))] {
         let states = race(

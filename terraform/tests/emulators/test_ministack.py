@@ -345,15 +345,6 @@ def behaviour(chat, expected=frozenset(), floods=()):
             if not chat.join_after_the_end(room, second):
                 failed.add("forget")
             for case, frame in {
-                "signal to the only room": {"action": "signal", "kind": "typing"},
-                "signal to a named room": {"action": "signal", "kind": "typing", "room": room},
-            }.items():
-                alice.send(json.dumps(frame))
-                if receives(bob, 1 if case in expected else PATIENCE_SECONDS) is None:
-                    failed.add(case)
-                    # The error, which does not come if the right to post is missing.
-                    receives(alice, 1)
-            for case, frame in {
                 "join": {"action": "join", "room": room, "history": 1},
                 "history of the only room": {"action": "history"},
                 "history of a named room": {"action": "history", "room": room},
@@ -465,10 +456,6 @@ NEEDED = {
         "backend kick", "backend disconnect",
     },
     ("admin", "Messages", "dynamodb:ConditionCheckItem"): {"backend publish to an expired room"},
-    ("signal", "Connections", "dynamodb:Query"): {"signal to the only room"},
-    ("signal", "Connections", "dynamodb:GetItem"): {"signal to a named room"},
-    ("signal", "RoomIndex", "dynamodb:Query"): {"signal to the only room", "signal to a named room"},
-    ("signal", "Clients", "POST/@connections/*"): {"signal to the only room", "signal to a named room"},
     ("personal", "Clients", "DELETE/@connections/*"): {"close by personal"},
     ("default", "Clients", "DELETE/@connections/*"): {"close by default"},
 }

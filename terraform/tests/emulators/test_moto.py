@@ -239,7 +239,8 @@ def test_a_second_stack_with_a_domain_stands_beside_the_first(stack, moto, small
     assert second.outputs()["websocket_url"] == "wss://chat.example.com"
     records = moto.client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
     assert [record["AliasTarget"]["DNSName"] for record in records if record["Type"] == "A"] == ["d-1.example.com"]
-    assert routes(moto, "talk-dev") == ROUTES
+    moderation = {action: ("AWS_PROXY", ["$default"]) for action in ("kick", "ban", "unban", "mute", "unmute")}
+    assert routes(moto, "talk-dev") == {**ROUTES, **moderation}
     mine = everything(moto, "talk-dev")
     assert all(mine.values()), "every kind of resource carries the stack's name"
     assert {kind: sorted(names + mine[kind]) for kind, names in first.items()} == everything(moto)

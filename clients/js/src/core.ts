@@ -557,12 +557,6 @@ export class Core {
       const known = this.#links.find((known) => known.id === link)?.rooms.get(room ?? "");
       if (known) known.joined = false;
     }
-    if (name === "slow_down" && failure.retryAfterMs !== undefined) {
-      // Until then the service drops the frames of this action without an answer.
-      const known = this.#links.find((known) => known.id === link);
-      if (kind === "join") known?.joins.pause(now + failure.retryAfterMs);
-      if (kind === "fill") known?.reads.pause(now + failure.retryAfterMs);
-    }
     const retrying =
       kind === "join"
         ? failure.temporary

@@ -50,11 +50,6 @@ export class Pace {
     this.#fullAt = fullAt + PACE;
     return true;
   }
-
-  /** Sends nothing before `until`, and from then on one frame after the other. */
-  pause(until: number): void {
-    this.#fullAt = Math.max(this.#fullAt, until + PACE * (PACE_BURST - 1));
-  }
 }
 
 /** The timer of a frame that is sent until it is answered. */

@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 
 use super::{Api, Authorization, Integration, Package, package};
-use crate::lambda::Retries;
 use crate::terraform::{Instance, Module, Problem, Value, problem_of};
 
 /// Lambda's defaults.
@@ -38,6 +37,25 @@ pub(crate) struct Function {
     pub(crate) retries: BTreeMap<String, Retries>,
     /// Set if a route or authorizer of the served API invokes the function.
     pub(crate) is_served: bool,
+}
+
+/// The limits within which the event of an asynchronous invocation is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retries {
+    /// The number of retries after the first failure of the function. A throttled attempt does not count.
+    pub(crate) attempts: u64,
+    /// An event that is older is given up.
+    pub(crate) max_age: Duration,
+}
+
+impl Default for Retries {
+    /// Lambda's defaults, which are its largest values, too.
+    fn default() -> Retries {
+        Retries {
+            attempts: 2,
+            max_age: Duration::from_secs(6 * 60 * 60),
+        }
+    }
 }
 
 /// A layer of a function.

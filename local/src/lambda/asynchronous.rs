@@ -18,25 +18,6 @@ const AFTER_FURTHER_FAILURES: Duration = Duration::from_secs(120);
 const AFTER_THROTTLE: Duration = Duration::from_secs(1);
 const LONGEST_AFTER_THROTTLE: Duration = Duration::from_secs(5 * 60);
 
-/// The limits within which the event of an asynchronous invocation is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Retries {
-    /// The number of retries after the first failure of the function. A throttled attempt does not count.
-    pub(crate) attempts: u64,
-    /// An event that is older is given up.
-    pub(crate) max_age: Duration,
-}
-
-impl Default for Retries {
-    /// Lambda's defaults, which are its largest values, too.
-    fn default() -> Retries {
-        Retries {
-            attempts: 2,
-            max_age: Duration::from_secs(6 * 60 * 60),
-        }
-    }
-}
-
 impl Pool {
     /// Invokes the function until it succeeds, or until the event is given up. All attempts have the same request id. The
     /// waits are those of the gateway's clock.

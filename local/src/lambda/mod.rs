@@ -28,7 +28,6 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::deployment::Function;
 use crate::log;
-pub(crate) use asynchronous::Retries;
 use callers::Callers;
 use environment::Environment;
 pub(crate) use program::Program;

@@ -14,8 +14,6 @@ use thiserror::Error;
 use unicode_normalization::char::is_combining_mark;
 use unicode_normalization::is_nfc;
 
-use super::private::{Private, pair};
-
 /// The room of a connection that names none.
 pub const DEFAULT_ROOM: &str = "lobby";
 
@@ -119,19 +117,6 @@ impl Name {
         Ok(Self(raw.to_owned()))
     }
 
-    /// Checks the name of a room that may belong to a user, or to two of them.
-    ///
-    /// # Errors
-    ///
-    /// The first rule that the name breaks.
-    pub(super) fn of_any_room(raw: &str) -> Result<Self, NameError> {
-        if raw.starts_with('@') {
-            Private::parse(raw)?;
-            return Ok(Self(raw.to_owned()));
-        }
-        Self::parse(raw)
-    }
-
     /// The room of a connection that names none.
     pub fn default_room() -> Self {
         Self(DEFAULT_ROOM.to_owned())
@@ -145,14 +130,9 @@ impl Name {
         Self("guest-".chars().chain(tail).collect())
     }
 
-    /// The room of two verified users.
-    pub fn pair(one: &str, other: &str) -> Self {
-        Self(pair(one, other))
-    }
-
-    /// Tells if the room belongs to a user, or to two of them.
-    pub fn is_private(&self) -> bool {
-        self.0.starts_with('@')
+    /// A name that is known to keep the rules of its kind.
+    pub(super) fn unchecked(name: String) -> Self {
+        Self(name)
     }
 
     /// The name as text.

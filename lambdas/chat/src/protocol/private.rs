@@ -8,8 +8,7 @@
 //! No name of a room or a user begins with `@` or holds `&`, and the two users of a pair stand in order of code points, so
 //! two users have one pair room.
 
-use super::names::{NameError, check_user};
-use super::rights::Right;
+use super::names::{Name, NameError, check_user};
 
 /// The first character of the name of every such room.
 const MARK: char = '@';
@@ -70,14 +69,6 @@ impl<'a> Private<'a> {
         }
     }
 
-    /// Tells if the room's name gives `user` this right.
-    pub fn allows(self, right: Right, user: &str) -> bool {
-        match self {
-            Self::Inbox(owner) => owner == user && matches!(right, Right::Join | Right::History),
-            Self::Pair(one, other) => (one == user || other == user) && right != Right::Moderate,
-        }
-    }
-
     /// The users whose connections get the messages of the room.
     pub fn users(self) -> [Option<&'a str>; 2] {
         match self {
@@ -96,8 +87,34 @@ impl<'a> Private<'a> {
     }
 }
 
+impl Name {
+    /// Checks the name of a room that may belong to a user, or to two of them.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the name breaks.
+    pub(super) fn of_any_room(raw: &str) -> Result<Self, NameError> {
+        if raw.starts_with(MARK) {
+            Private::parse(raw)?;
+            return Ok(Self::unchecked(raw.to_owned()));
+        }
+        Self::parse(raw)
+    }
+
+    /// The room of two verified users.
+    pub fn pair(one: &str, other: &str) -> Self {
+        Self::unchecked(pair(one, other))
+    }
+
+    /// Tells if the room belongs to a user, or to two of them.
+    pub fn is_private(&self) -> bool {
+        self.as_str().starts_with(MARK)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::rights::Right;
     use super::*;
     use proptest::prelude::*;
 

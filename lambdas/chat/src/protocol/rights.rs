@@ -217,6 +217,16 @@ fn matches(pattern: &str, text: &str) -> bool {
     text.ends_with(last)
 }
 
+impl Private<'_> {
+    /// Tells if the room's name gives `user` this right.
+    pub fn allows(self, right: Right, user: &str) -> bool {
+        match self {
+            Self::Inbox(owner) => owner == user && matches!(right, Right::Join | Right::History),
+            Self::Pair(one, other) => (one == user || other == user) && right != Right::Moderate,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -204,7 +204,7 @@ fn what_does_not_run_is_refused_with_its_place() {
     check("#if(true)a", "#if has no #end");
     check("#foreach($x in [1])a#else#end", "#foreach has no #end");
     check("a#end", "no #if or #foreach");
-    check("#if(1 +)a#end", "an expression is wanted");
+    check("#if(1 +)a#end", "expected an expression");
     check("${context.x", "${ has no }");
     check("#* a", "no end *#");
     check(r"\$context.x", "escaped");

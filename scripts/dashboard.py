@@ -15,7 +15,7 @@ PER_LINE = 44
 
 
 def label(metric):
-    """What tells the lines of a widget apart: the metric, or the function or table where the metric is the same."""
+    """Returns the name of a line in its widget: the metric, or the function or table where the metric is the same."""
     return metric[1] if metric[0] in ("Roomchat", "AWS/ApiGateway") else f"{metric[1]} {metric[-1].split('-', 2)[-1]}"
 
 

@@ -1,4 +1,4 @@
-//! What a client is told at each cap that Terraform declares: the stage's throttle, the reserved concurrency of a
+//! The answers to a client at each cap that Terraform declares: the stage's throttle, the reserved concurrency of a
 //! function, the throughput of a table.
 
 use serde_json::{Value, json};

@@ -62,7 +62,7 @@ const LONGEST_PAUSE_MS: u64 = 160;
 /// The wait for a client when a room is too hot, in milliseconds: random, or all clients would come back at once.
 const CROWDED_RETRY_MS: std::ops::RangeInclusive<u64> = 500..=1_500;
 
-/// What is done when a put fails.
+/// The name of a put in an error.
 const WRITING: &str = "writing to the log";
 
 /// The condition that a slot is free.

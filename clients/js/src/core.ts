@@ -313,7 +313,7 @@ export class Core {
     try {
       frame = read(text);
     } catch {
-      // What it holds belongs in no log.
+      // Its content must not be in a log.
       this.#complain(undefined, undefined, "unreadable", "A frame of the service cannot be read.");
       return;
     }

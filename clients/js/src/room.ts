@@ -112,7 +112,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   /** The newest message, and the newest one that the user has read. */
   #last: Mark | undefined;
   #mark: Mark | undefined;
-  /** Whether the user has read something on this page. */
+  /** True once the user has read something on this page. */
   #read = false;
   readonly #signals = new Throttle();
   #typedAt = 0;
@@ -266,7 +266,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   /** @internal */
   joined(epoch: string, seq: number, n: number, recovered: boolean | null): void {
     this.#last = { epoch, seq, n };
-    // What is there at the first time counts as read, unless a mark says otherwise.
+    // The messages of the first time count as read, unless a mark says otherwise.
     if (recovered === null) this.#mark ??= this.#last;
   }
 

@@ -47,7 +47,7 @@ export interface Ack {
   readonly gone: number;
   /** The number of connections that did not get the message; they find it in the log. */
   readonly failed: number;
-  /** Whether not all members of the room could be read: others may have missed the message, too. */
+  /** True if not all members of the room could be read: others may have missed the message, too. */
   readonly partial?: boolean;
 }
 
@@ -93,11 +93,11 @@ export interface Members {
   readonly members: readonly Member[];
   /** True if there are more users than these. */
   readonly more: boolean;
-  /** Whether the room has more connections than the service counts. */
+  /** True if the room has more connections than the service counts. */
   readonly partial?: boolean;
 }
 
-/** How far a user has read in a room. */
+/** The position up to which a user has read a room. */
 export interface Mark extends Position {
   /** The `n` of the last message that was read. */
   readonly n: number;

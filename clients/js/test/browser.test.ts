@@ -113,7 +113,7 @@ for (const scheme of ["ws", "wss"]) {
     await until("typing", () => bob.evaluate(() => window.room.typists.join() === "alice"));
     await say(alice, "done");
     await until("not typing", () => bob.evaluate(() => window.room.typists.length === 0));
-    // Who says something has read what was before.
+    // A user who says something has read the messages before it.
     assert.equal(await bob.evaluate(() => window.room.unread), 1);
     await alice.context().close();
     await bob.context().close();

@@ -16,7 +16,7 @@ function frames(): { service: Fields[]; client: Fields[]; refused: Fields[] } {
     const [, direction, text] = /^(?:\S.*? ([<>]) )?(\{.*\})$/.exec(line) ?? [];
     if (text === undefined) return;
     const frame = JSON.parse(text) as Fields;
-    // What is answered with `bad_request` or `unknown_action` is a mistake on purpose.
+    // Frames that are answered with `bad_request` or `unknown_action` are wrong on purpose.
     if (direction === ">") found[/"name":"(bad_request|unknown_action)"/.test(lines[index + 1] ?? "") ? "refused" : "client"].push(frame);
     else found.service.push(frame);
   });

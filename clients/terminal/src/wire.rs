@@ -181,14 +181,14 @@ pub struct Bye {
     /// The reason.
     #[serde(default)]
     pub reason: String,
-    /// Whether to connect again.
+    /// The instruction to connect again or not.
     #[serde(default)]
     pub reconnect: Reconnect,
     /// The time to wait before the next connection, in milliseconds.
     pub retry_after_ms: Option<u64>,
 }
 
-/// Whether to connect again after a `bye`.
+/// The instruction of a `bye`: to connect again or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reconnect {

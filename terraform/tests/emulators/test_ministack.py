@@ -119,7 +119,7 @@ class Chat:
 
 
     def closes_a_flood(self, room, action, frames):
-        """Whether a connection that does not stop is closed within this number of frames."""
+        """Returns true if a connection that does not stop is closed within this number of frames."""
         with self.join(room, "flood") as socket:
             try:
                 # The emulator's function may be more than one process, and each counts for itself.

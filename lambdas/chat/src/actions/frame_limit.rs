@@ -181,7 +181,7 @@ pub(super) enum Verdict {
     Flood(Flood),
 }
 
-/// What a connection that floods gets for a frame.
+/// The verdict on a frame of a connection that floods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flood {
     /// The frame `bye`.

@@ -23,6 +23,7 @@ A line is sent to the room in the prompt.
 /room ROOM    send to another of your rooms from now on
 /leave [ROOM] leave a room
 /who [ROOM]   list the users in a room
+/status TEXT  tell the room your status (with --presence); without a text, clear it
 /history [N]  show N older messages (20)
 /quit         quit; Ctrl-D does the same
 To send a line that begins with a slash, type two slashes.";
@@ -35,6 +36,8 @@ impl Command {
             | Self::Leave { id, .. }
             | Self::Switch { id, .. }
             | Self::Members { id, .. }
+            | Self::Presence { id, .. }
+            | Self::Signal { id, .. }
             | Self::History { id, .. } => id.as_deref(),
         }
     }
@@ -81,6 +84,30 @@ pub enum Command {
         /// The room.
         room: Option<String>,
         /// The id that the answer repeats.
+        id: Option<String>,
+    },
+    /// Changes the state that others in a room see.
+    Presence {
+        /// The room.
+        room: Option<String>,
+        /// The state: any JSON; `null` clears it.
+        #[serde(default)]
+        state: Option<Box<RawValue>>,
+        /// The id that the answer repeats.
+        id: Option<String>,
+    },
+    /// Sends a signal, such as typing. It is lost if there is no connection.
+    Signal {
+        /// The room.
+        room: Option<String>,
+        /// The meaning of the signal.
+        kind: String,
+        /// The content: any JSON.
+        #[serde(skip)]
+        data: Option<Box<RawValue>>,
+        /// The only user who gets it.
+        to: Option<String>,
+        /// The id that an error repeats.
         id: Option<String>,
     },
     /// Shows older messages.
@@ -140,6 +167,11 @@ pub fn typed(line: &[u8]) -> Result<Line, Mistake> {
     if command.starts_with('/') {
         return speak(command);
     }
+    if let Some(text) = command.strip_prefix("status")
+        && (text.is_empty() || text.starts_with(char::is_whitespace))
+    {
+        return status(text.trim());
+    }
     let mut words = command.split_whitespace();
     let name = words.next().unwrap_or_default();
     let argument = words.next().map(str::to_owned);
@@ -182,6 +214,16 @@ pub fn typed(line: &[u8]) -> Result<Line, Mistake> {
     }))
 }
 
+fn status(text: &str) -> Result<Line, Mistake> {
+    let state = serde_json::json!({ "status": text });
+    let state = (!text.is_empty()).then(|| to_raw_value(&state));
+    Ok(Line::Command(Command::Presence {
+        room: None,
+        state: state.transpose().map_err(|error| error.to_string())?,
+        id: None,
+    }))
+}
+
 fn speak(text: &str) -> Result<Line, Mistake> {
     if text.is_empty() {
         return Ok(Line::Empty);
@@ -206,8 +248,8 @@ fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Box<RawValue>>,
     Deserialize::deserialize(field).map(Some)
 }
 
-/// Reads a line that a program wrote: a frame of PROTOCOL.md with the action `publish`, `join`, `leave`, `members` or
-/// `history`, or one of the client's own actions `room` and `quit`.
+/// Reads a line that a program wrote: a frame of PROTOCOL.md with the action `publish`, `join`, `leave`, `members`,
+/// `presence`, `signal` or `history`, or one of the client's own actions `room` and `quit`.
 ///
 /// # Errors
 ///
@@ -234,8 +276,12 @@ fn read_written(line: &[u8]) -> Result<Line, String> {
         return Ok(Line::Quit);
     }
     let mut command: Command = serde_json::from_str(line).map_err(wrong)?;
-    if let Command::Publish { data: publish, .. } = &mut command {
-        *publish = data.ok_or("The field \"data\" is missing; it can be any JSON.")?;
+    match &mut command {
+        Command::Publish { data: publish, .. } => {
+            *publish = data.ok_or("The field \"data\" is missing; it can be any JSON.")?;
+        }
+        Command::Signal { data: signal, .. } => *signal = data,
+        _ => {}
     }
     Ok(Line::Command(checked(command)?))
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::text::{line, lines};
-use crate::wire::{Ack, Entry, Members, Position};
+use crate::wire::{Ack, Entry, Members, Position, Signal};
 
 /// An event for the user.
 #[derive(Debug, Clone, Serialize)]
@@ -87,6 +87,43 @@ pub enum Event {
     },
     /// The users in a room, as the user asked for.
     Members(Members),
+    /// Somebody comes, goes, or changes its state; or the room has too many connections to tell.
+    Presence {
+        /// The room.
+        room: String,
+        /// The event.
+        event: Shown,
+        /// The user; absent in `count`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        /// The name of the user to show to people.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The state of the user.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        state: Option<Box<RawValue>>,
+        /// The number of connections, in `count` only.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
+    },
+    /// The users who are typing in a room, whenever that changes.
+    Typing {
+        /// The room.
+        room: String,
+        /// The users, in order of their names.
+        users: Vec<String>,
+    },
+    /// A signal of another kind.
+    Signal(Signal),
+    /// The state of the user is changed.
+    #[serde(rename = "ack")]
+    Done {
+        /// The id of the command, if it had one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// The room.
+        room: String,
+    },
     /// A command or a request of the client failed.
     Error {
         /// The id of the command or the message, if it had one.
@@ -102,6 +139,20 @@ pub enum Event {
         /// True if the client tries again by itself.
         retrying: bool,
     },
+}
+
+/// The event of an [`Event::Presence`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shown {
+    /// The user has come, or was there already.
+    Join,
+    /// The user has changed its state.
+    Update,
+    /// The user has gone.
+    Leave,
+    /// From now on nobody is shown: the room has too many connections.
+    Count,
 }
 
 impl Event {
@@ -201,8 +252,13 @@ impl Event {
                     .members
                     .iter()
                     .map(|member| match member.connections {
-                        0 | 1 => line(&member.user),
-                        many => format!("{} ({many} connections)", line(&member.user)),
+                        0 | 1 => (member, String::new()),
+                        many => (member, format!(" ({many} connections)")),
+                    })
+                    .map(|(member, connections)| {
+                        let state = member.state.as_deref().map(status).unwrap_or_default();
+                        let name = member.name.as_deref().unwrap_or(&member.user);
+                        format!("{}{connections}{state}", line(name))
                     })
                     .collect();
                 if members.more {
@@ -210,6 +266,40 @@ impl Event {
                 }
                 format!("* in {}: {}", line(&members.room), names.join(", "))
             }
+            Self::Presence {
+                room,
+                event: Shown::Count,
+                count,
+                ..
+            } => {
+                let count = counted(count.unwrap_or_default(), "connection");
+                format!("* {}{count}: too many to show who comes and goes", at(room))
+            }
+            Self::Presence {
+                room,
+                event,
+                user,
+                name,
+                state,
+                ..
+            } => {
+                let who = line(name.as_ref().or(user.as_ref()).map_or("", String::as_str));
+                let state = state.as_deref().map(status).unwrap_or_default();
+                let what = match event {
+                    Shown::Join => "is here",
+                    Shown::Update if state.is_empty() => "has no status any more",
+                    Shown::Update => "is now",
+                    Shown::Leave | Shown::Count => "has left",
+                };
+                format!("* {}{who} {what}{state}", at(room))
+            }
+            Self::Typing { users, .. } if users.is_empty() => return None,
+            Self::Typing { room, users } => {
+                let verb = if users.len() == 1 { "is" } else { "are" };
+                let users: Vec<String> = users.iter().map(|user| line(user)).collect();
+                format!("* {}{} {verb} typing", at(room), users.join(", "))
+            }
+            Self::Signal(_) | Self::Done { .. } => return None,
             Self::Error {
                 room,
                 message,
@@ -246,6 +336,13 @@ fn spoken(entry: &Entry) -> String {
     )
 }
 
+/// Returns a state in parentheses: the `status` of an object, a string itself, or the JSON of anything else.
+fn status(state: &RawValue) -> String {
+    let value = serde_json::from_str::<serde_json::Value>(state.get()).unwrap_or_default();
+    let text = value.as_str().or_else(|| value.get("status")?.as_str());
+    format!(" ({})", line(text.unwrap_or_else(|| state.get())))
+}
+
 /// Returns the text of a message: a string itself, the `text` of an object, or the JSON of anything else.
 fn words(data: &RawValue) -> String {
     let value = serde_json::from_str::<serde_json::Value>(data.get()).unwrap_or_default();
@@ -268,6 +365,7 @@ mod tests {
                 from: "bob".to_owned(),
                 data: RawValue::from_string(data.to_owned()).unwrap(),
                 at: 1,
+                count: None,
             },
         }
     }
@@ -278,6 +376,40 @@ mod tests {
         assert_eq!(text(r#""hi""#, "lobby"), "#7 bob: hi");
         assert_eq!(text(r#"{"text":"hi"}"#, "tea"), "[lobby] #7 bob: hi");
         assert_eq!(text(r#"{"n":1}"#, "lobby"), r#"#7 bob: {"n":1}"#);
+    }
+
+    #[test]
+    fn people_see_who_comes_and_goes() {
+        let presence = |event, state: Option<&str>| {
+            let state = state.map(|state| RawValue::from_string(state.to_owned()).unwrap());
+            let event = Event::Presence {
+                room: "lobby".to_owned(),
+                event,
+                user: Some("bob".to_owned()),
+                name: None,
+                state,
+                count: Some(143),
+            };
+            event.text("lobby").unwrap()
+        };
+        assert_eq!(presence(Shown::Join, None), "* bob is here");
+        let away = Some(r#"{"status":"away\n#8 eve: hi"}"#);
+        assert_eq!(
+            presence(Shown::Update, away),
+            "* bob is now (away\\n#8 eve: hi)"
+        );
+        assert_eq!(presence(Shown::Leave, None), "* bob has left");
+        assert_eq!(
+            presence(Shown::Count, None),
+            "* 143 connections: too many to show who comes and goes"
+        );
+        let typing = |users: &[&str]| Event::Typing {
+            room: "tea".to_owned(),
+            users: users.iter().map(|&user| user.to_owned()).collect(),
+        };
+        let text = typing(&["a", "b"]).text("lobby").unwrap();
+        assert_eq!(text, "* [tea] a, b are typing");
+        assert_eq!(typing(&[]).text("lobby"), None);
     }
 
     #[test]

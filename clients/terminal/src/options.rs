@@ -44,6 +44,9 @@ pub struct Options {
     /// The number of messages shown on entering a room
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=100))]
     pub history: u16,
+    /// Shows who comes and goes and who is typing, and shows others the same of you
+    #[arg(long)]
+    pub presence: bool,
     /// Reads commands and writes events as lines of JSON, for programs
     #[arg(long)]
     pub json: bool,
@@ -117,6 +120,7 @@ impl Options {
             max_life: Duration::from_secs(self.max_life),
             ack_timeout: Duration::from_secs(self.ack_timeout),
             has_tokens: self.tokens().is_some(),
+            presence: self.presence,
         }
     }
 }

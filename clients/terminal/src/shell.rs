@@ -88,8 +88,9 @@ pub async fn run(options: &Options, ui: &Ui, mut said: UnboundedReceiver<Said>) 
                 event
             }
             Some(line) = said.recv() => {
-                answered = true;
+                answered = !matches!(line, Said::Typing);
                 match line {
+                    Said::Typing => Input::Typing,
                     Said::Command(command) => Input::Command(command),
                     Said::Nothing => Input::Tick,
                     Said::Help => {

@@ -10,8 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::sys::termios::{InputFlags, LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
-use rustyline::{Config, DefaultEditor, ExternalPrinter};
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::DefaultHistory;
+use rustyline::validate::Validator;
+use rustyline::{Config, Context, ExternalPrinter, Helper};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::command::{Command, HELP, Line, Mistake, typed, written};
@@ -28,6 +33,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub enum Said {
     /// A command.
     Command(Command),
+    /// A person is typing a message.
+    Typing,
     /// An empty line.
     Nothing,
     /// A request for the list of commands.
@@ -91,7 +98,8 @@ impl Ui {
             let unusable = "cannot use this terminal; try --json";
             // Each pasted line is a line, as if it were typed.
             let config = Config::builder().bracketed_paste(false).build();
-            let mut editor = DefaultEditor::with_config(config).context(unusable)?;
+            let mut editor = LineEditor::with_config(config).context(unusable)?;
+            editor.set_helper(Some(Typist(said.clone())));
             let mode = tcgetattr(io::stdin()).context(unusable)?;
             let mut printer = editor.create_external_printer().ok();
             spawn("printer", move || {
@@ -265,12 +273,35 @@ fn read(meaning: fn(&[u8]) -> Result<Line, Mistake>, said: &UnboundedSender<Said
     let _ = said.send(Said::End);
 }
 
+type LineEditor = rustyline::Editor<Typist, DefaultHistory>;
+
+/// Notices that a person types: the editor asks for a hint at each change of the line.
+struct Typist(UnboundedSender<Said>);
+
+impl Hinter for Typist {
+    type Hint = String;
+
+    fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
+        // A command is not a message, and neither is a line that is empty again.
+        if !line.trim().is_empty() && !line.starts_with('/') {
+            let _ = self.0.send(Said::Typing);
+        }
+        None
+    }
+}
+
+impl Completer for Typist {
+    type Candidate = String;
+}
+
+impl Highlighter for Typist {}
+
+impl Validator for Typist {}
+
+impl Helper for Typist {}
+
 /// Reads lines that a person edits.
-fn edit(
-    editor: &mut DefaultEditor,
-    prompts: &mpsc::Receiver<String>,
-    said: &UnboundedSender<Said>,
-) {
+fn edit(editor: &mut LineEditor, prompts: &mpsc::Receiver<String>, said: &UnboundedSender<Said>) {
     for prompt in prompts {
         match editor.readline(&prompt) {
             Ok(line) => {

@@ -41,6 +41,9 @@ pub struct Entry {
     /// The time at which the service received the message, in milliseconds since 1970.
     #[serde(default)]
     pub at: i64,
+    /// The number of connections in a room that has too many for presence.
+    #[serde(default, skip_serializing)]
+    pub count: Option<u64>,
 }
 
 fn null() -> Box<RawValue> {
@@ -101,6 +104,10 @@ pub struct Joined {
     /// True if there are more messages after `since` than these.
     #[serde(default)]
     pub more: bool,
+    /// `live` or `count`, if presence was asked for and the service has it.
+    pub presence: Option<String>,
+    /// The number of connections in the room, if presence was asked for.
+    pub count: Option<u64>,
 }
 
 /// The answer to a `history`: a page of a room's log.
@@ -143,6 +150,12 @@ pub struct Members {
     /// True if there are more users than these.
     #[serde(default)]
     pub more: bool,
+    /// `live` or `count`, if states were asked for and the service has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The time of the list, in milliseconds since 1970, if `mode` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<i64>,
 }
 
 /// A user in a room.
@@ -153,6 +166,79 @@ pub struct Member {
     /// The number of the user's connections in this room.
     #[serde(default)]
     pub connections: u64,
+    /// Whether the others are told who it is and what it does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub presence: bool,
+    /// The name to show to people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The state that the user has set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Box<RawValue>>,
+    /// When the oldest of its connections that are present connected, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<i64>,
+}
+
+/// The event of a [`Presence`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Happened {
+    /// The user is in the room now.
+    Join,
+    /// The user is in the room, with this state.
+    Update,
+    /// The user has left.
+    Leave,
+    /// An event that this client does not know, which is ignored.
+    #[serde(other)]
+    Unknown,
+}
+
+/// An event of presence.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Presence {
+    /// The room.
+    pub room: String,
+    /// The event.
+    pub event: Happened,
+    /// The user that it is about.
+    pub user: String,
+    /// The name to show to people.
+    pub name: Option<String>,
+    /// The state of the user.
+    pub state: Option<Box<RawValue>>,
+    /// The time of the event, in milliseconds since 1970.
+    #[serde(default)]
+    pub at: i64,
+    /// The time for which a `leave` is held back, in milliseconds.
+    pub hold_ms: Option<u64>,
+}
+
+/// A signal, such as typing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Signal {
+    /// The room.
+    pub room: String,
+    /// The meaning of the signal.
+    pub kind: String,
+    /// The user who sent it.
+    #[serde(default)]
+    pub from: String,
+    /// The content, as the sender wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Box<RawValue>>,
+    /// The time at which the service received it, in milliseconds since 1970.
+    #[serde(default)]
+    pub at: i64,
+}
+
+/// The answer to a frame that is done and has no number.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Done {
+    /// The id of the frame.
+    pub id: Option<String>,
 }
 
 /// An `error` frame.
@@ -217,6 +303,12 @@ pub enum Frame {
     History(Page),
     /// The answer to a `members`.
     Members(Members),
+    /// The answer to a `presence`.
+    Done(Done),
+    /// Somebody comes, goes, or changes its state.
+    Presence(Presence),
+    /// A signal of another connection.
+    Signal(Signal),
     /// The answer to a `ping`.
     Pong,
     /// The answer to a frame that failed.
@@ -238,6 +330,7 @@ pub struct Unreadable(#[from] serde_json::Error);
 struct Kind {
     r#type: Option<String>,
     message: Option<serde_json::Value>,
+    seq: Option<serde_json::Value>,
 }
 
 /// The answer to a `leave`.
@@ -276,6 +369,8 @@ impl Frame {
                 let Room { room } = serde_json::from_str(text)?;
                 Self::Message(room, serde_json::from_str(text)?)
             }
+            // A message has a number, and what else is done has none.
+            "ack" if kind.seq.is_none() => Self::Done(serde_json::from_str(text)?),
             "ack" => Self::Ack(serde_json::from_str(text)?),
             "joined" => {
                 let mut joined: Joined = serde_json::from_str(text)?;
@@ -292,6 +387,9 @@ impl Frame {
                 Self::History(page)
             }
             "members" => Self::Members(serde_json::from_str(text)?),
+            // Events may be lost, so one that cannot be read is as good as lost.
+            "presence" => serde_json::from_str(text).map_or(Self::Unknown, Self::Presence),
+            "signal" => serde_json::from_str(text).map_or(Self::Unknown, Self::Signal),
             "pong" => Self::Pong,
             "bye" => Self::Bye(serde_json::from_str(text)?),
             "error" => Self::Error(serde_json::from_str(text)?),
@@ -336,6 +434,33 @@ pub enum Request<'a> {
         /// The number of newest messages that are wanted.
         #[serde(skip_serializing_if = "Option::is_none")]
         history: Option<u16>,
+        /// The wish for presence, with a state.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        presence: Option<Stated<'a>>,
+    },
+    /// Changes the state.
+    Presence {
+        /// The room.
+        room: &'a str,
+        /// The id of the request.
+        id: &'a str,
+        /// The state; `null` clears it.
+        state: Option<&'a RawValue>,
+    },
+    /// Sends a signal, which is not answered.
+    Signal {
+        /// The room.
+        room: &'a str,
+        /// The id of the request, which an error repeats.
+        id: &'a str,
+        /// The meaning of the signal.
+        kind: &'a str,
+        /// The content.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<&'a RawValue>,
+        /// The only user who gets it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<&'a str>,
     },
     /// Leaves a room.
     Leave {
@@ -365,9 +490,25 @@ pub enum Request<'a> {
         room: &'a str,
         /// The id of the request.
         id: &'a str,
+        /// The user after whom the list begins.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after: Option<&'a str>,
+        /// Whether states are wanted.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        state: bool,
+        /// Whether the service is to look after some connections of the room.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        probe: bool,
     },
     /// Keeps the connection open and shows that it works.
     Ping,
+}
+
+/// The wish for presence in a room.
+#[derive(Debug, Serialize)]
+pub struct Stated<'a> {
+    /// The state; `null` for none.
+    pub state: Option<&'a RawValue>,
 }
 
 impl Request<'_> {
@@ -417,7 +558,7 @@ mod tests {
             "",
             "[]",
             "hello",
-            r#"{"type":"ack","room":"a"}"#,
+            r#"{"type":"ack","room":"a","seq":1}"#,
             r#"{"type":"message","room":"a"}"#,
         ] {
             assert!(Frame::read(text).is_err(), "{text}");

@@ -24,6 +24,7 @@ impl Core {
         match frame {
             Frame::Message(room, entry) => {
                 if self.room(&room).is_some() {
+                    self.crowded(&room, entry.count);
                     self.take(&room, [entry]);
                 } else {
                     self.stay_out(now, room);
@@ -33,7 +34,10 @@ impl Core {
             Frame::Joined(joined) => self.joined(now, link, joined),
             Frame::Left(left) => self.left(link, &left),
             Frame::History(page) => self.page(page),
-            Frame::Members(members) => self.members(members),
+            Frame::Members(members) => self.members(now, members),
+            Frame::Done(done) => self.done(&done),
+            Frame::Presence(event) => self.happened(now, &event),
+            Frame::Signal(signal) => self.signalled(now, signal),
             Frame::Error(failure) => self.failed(now, link, failure),
             Frame::Gateway(words) => self.gateway_failed(now, link, &words),
             Frame::Bye(bye) => self.bye(now, &bye),
@@ -47,6 +51,7 @@ impl Core {
         let Some(room) = self.room(name) else { return };
         let mut other_epoch = false;
         for entry in entries {
+            room.present.spoke(name, &entry.from, &mut shown);
             other_epoch |= room.take(entry, &mut shown) == Taken::OtherEpoch;
         }
         for event in shown {
@@ -89,6 +94,7 @@ impl Core {
             from: user,
             data: message.data,
             at: ack.at,
+            count: None,
         };
         self.show(Event::Ack(ack));
         // The service sends the sender no copy: the message is shown here, at its place in the log.
@@ -116,6 +122,10 @@ impl Core {
             .take_if(|join| joined.id.is_none() || joined.id.as_deref() == Some(&join.id));
         let mut events = Vec::new();
         let mut lost = false;
+        if let (Some(_), Some(mode)) = (&answered, &joined.presence) {
+            let quiet = answered.as_ref().is_some_and(|join| join.quiet);
+            room.mode(now, mode, joined.count, !quiet, &mut events);
+        }
         if answered.as_ref().is_some_and(|join| !join.quiet) {
             known.settle = SETTLE.map(|wait| now + wait).into();
             events.push(Event::Joined {
@@ -227,7 +237,10 @@ impl Core {
         }
     }
 
-    fn members(&mut self, mut members: Members) {
+    fn members(&mut self, now: Duration, mut members: Members) {
+        if self.looked(now, &members) {
+            return;
+        }
         let asked = self.asked.iter().position(|asked| {
             members.id.as_ref() == Some(&asked.id) && matches!(asked.what, What::Members)
         });

@@ -1,6 +1,7 @@
 //! Carries out the commands of the user.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::retry::Retry;
 use super::room::{Outgoing, Room};
@@ -42,7 +43,7 @@ pub(super) struct Leaving {
 }
 
 impl Core {
-    pub(super) fn command(&mut self, command: Command) {
+    pub(super) fn command(&mut self, now: Duration, command: Command) {
         match command {
             Command::Join { room, id } => self.enter(room, id),
             Command::Publish { room, id, data } => {
@@ -63,6 +64,22 @@ impl Core {
             Command::Members { room, id } => {
                 if let Some(room) = self.inside(room, id.as_ref()) {
                     self.ask(room, id, What::Members);
+                }
+            }
+            Command::Presence { room, state, id } => {
+                if let Some(room) = self.inside(room, id.as_ref()) {
+                    self.set_state(&room, state, id);
+                }
+            }
+            Command::Signal {
+                room,
+                kind,
+                data,
+                to,
+                id,
+            } => {
+                if let Some(room) = self.inside(room, id.as_ref()) {
+                    self.signal(now, &room, &kind, data.as_deref(), to.as_deref(), id);
                 }
             }
             Command::History { room, limit, id } => {

@@ -10,7 +10,7 @@ use super::retry::{Clock, Retry};
 use super::room::Place;
 use super::{Core, Exit, send, unique};
 use crate::event::Event;
-use crate::wire::Request;
+use crate::wire::{Request, Stated};
 
 /// The number of messages in a request that fills a gap; the largest that the service accepts.
 const FILL_PAGE: u16 = 100;
@@ -29,6 +29,7 @@ impl Core {
         self.fills_due(clock);
         self.publishes_due(clock);
         self.asked_due(clock);
+        self.presence_due(clock);
         self.leaves_due(clock);
         self.end_if_done(clock);
     }
@@ -77,6 +78,9 @@ impl Core {
                         // A `join` with `since` needs none: if the position is lost, a `join` without it follows.
                         history: Some(self.settings.history)
                             .filter(|&history| since.is_none() && history > 0),
+                        presence: self.settings.presence.then_some(Stated {
+                            state: room.state.as_deref(),
+                        }),
                     };
                     send(&mut self.out, link.id, &request);
                 }
@@ -175,6 +179,9 @@ impl Core {
                     What::Members => Request::Members {
                         room: &asked.room,
                         id: &asked.id,
+                        after: None,
+                        state: self.settings.presence,
+                        probe: false,
                     },
                     What::History { limit } => Request::History {
                         room: &asked.room,
@@ -270,7 +277,7 @@ impl Core {
 }
 
 /// Returns the connection to send on.
-fn usable(links: &mut [Link]) -> Option<&mut Link> {
+pub(super) fn usable(links: &mut [Link]) -> Option<&mut Link> {
     links
         .iter_mut()
         .find(|link| link.role == Role::Current && link.open.is_some())

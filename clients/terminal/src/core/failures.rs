@@ -33,6 +33,9 @@ impl Core {
             self.complain(None, None, &failure.name, &failure.message);
             return;
         };
+        if self.signal_failed(&id, &failure) {
+            return;
+        }
         let Some(subject) = self.subject(&id) else {
             // Another try of the same frame was answered already.
             return;
@@ -60,9 +63,11 @@ impl Core {
             Subject::Join(_) => failure.temporary,
             // Without the right to read the log the gap stays, and the user is told so.
             Subject::Fill(_) => failure.name != "forbidden",
-            Subject::Message(_) | Subject::Asked(..) | Subject::Leave(_) => {
-                failure.temporary || outside
-            }
+            Subject::Message(_)
+            | Subject::Asked(..)
+            | Subject::Leave(_)
+            | Subject::Tell(..)
+            | Subject::Look(_) => failure.temporary || outside,
         };
         if failure.name == "slow_down"
             && let Some(wait) = failure.retry_after_ms
@@ -84,9 +89,16 @@ impl Core {
             }
         }
         // A request that the client makes by itself is of no concern to the user while it can be made again.
-        if !retrying || matches!(subject, Subject::Message(_) | Subject::Asked(..)) {
+        let own = matches!(subject, Subject::Look(_) | Subject::Tell(_, None));
+        let asked = matches!(
+            subject,
+            Subject::Message(_) | Subject::Asked(..) | Subject::Tell(_, Some(_))
+        );
+        if (!retrying && !own) || asked {
             let told = match &subject {
                 Subject::Asked(_, command) => command.clone(),
+                Subject::Tell(_, command) => command.clone().flatten(),
+                Subject::Look(_) => None,
                 Subject::Join(room) => self.room(room).and_then(|room| room.command.clone()),
                 Subject::Leave(_) => self.leave_command(&id),
                 Subject::Message(_) | Subject::Fill(_) => Some(id.clone()),
@@ -117,6 +129,16 @@ impl Core {
                 }
             }
             Subject::Asked(..) => self.asked.retain(|asked| asked.id != *id),
+            Subject::Tell(room, _) => {
+                if let Some(room) = self.room(room) {
+                    room.tell = None;
+                }
+            }
+            Subject::Look(room) => {
+                if let Some(room) = self.room(room) {
+                    room.look = None;
+                }
+            }
             Subject::Leave(_) => self.leaving.retain(|leaving| leaving.id != *id),
             Subject::Fill(room) => self.lose(room),
             Subject::Join(room) => {
@@ -161,6 +183,12 @@ impl Core {
             if room.outbox.front().is_some_and(|message| message.id == id) {
                 return named(Subject::Message);
             }
+            if let Some(tell) = room.tell.as_ref().filter(|tell| tell.id == id) {
+                return Some(Subject::Tell(room.name.clone(), tell.command.clone()));
+            }
+            if room.look.as_ref().is_some_and(|look| look.id == id) {
+                return named(Subject::Look);
+            }
             if room.fill.as_ref().is_some_and(|(fill, _)| fill == id) {
                 return named(Subject::Fill);
             }
@@ -192,6 +220,10 @@ enum Subject {
     Asked(String, Option<String>),
     /// A `leave`.
     Leave(String),
+    /// A change of the state, with the id of its command if the user made it.
+    Tell(String, Option<Option<String>>),
+    /// The list of members that the client reads by itself.
+    Look(String),
 }
 
 impl Subject {
@@ -201,7 +233,9 @@ impl Subject {
             | Self::Fill(room)
             | Self::Join(room)
             | Self::Asked(room, _)
-            | Self::Leave(room) => room,
+            | Self::Leave(room)
+            | Self::Tell(room, _)
+            | Self::Look(room) => room,
         }
     }
 }

@@ -11,6 +11,8 @@ mod due;
 mod failures;
 mod link;
 mod links;
+mod live;
+mod presence;
 mod retry;
 mod room;
 
@@ -48,6 +50,8 @@ pub struct Settings {
     pub ack_timeout: Duration,
     /// True if each handshake carries a fresh token, so that the next one may succeed after a refusal.
     pub has_tokens: bool,
+    /// Whether the client wants presence: the others are told of it, and it of them.
+    pub presence: bool,
 }
 
 /// An input of the state machine.
@@ -73,6 +77,8 @@ pub enum Input {
     Received(LinkId, String),
     /// A command of the user.
     Command(Command),
+    /// The user is typing a message to the current room.
+    Typing,
     /// The user wants to end, once everything is answered, but at the latest after this time.
     End(Duration),
     /// The time has come that `deadline` returned.
@@ -201,7 +207,8 @@ impl Core {
             Input::Opened { link, token_life } => self.opened(now, link, token_life),
             Input::Closed { link, reason, why } => self.closed(now, link, &reason, why),
             Input::Received(link, text) => self.received(now, link, &text),
-            Input::Command(command) => self.command(command),
+            Input::Command(command) => self.command(now, command),
+            Input::Typing => self.types(now),
             Input::End(patience) => {
                 let by = now + patience;
                 self.end_by = Some(self.end_by.map_or(by, |earlier| earlier.min(by)));
@@ -258,7 +265,11 @@ impl Core {
         let rooms = self.rooms.iter_mut().flat_map(|room| {
             let fill = room.fill.iter_mut().map(|(id, retry)| (id.as_str(), retry));
             let outbox = room.outbox.iter_mut();
+            let tell = room.tell.iter_mut();
+            let look = room.look.iter_mut();
             fill.chain(outbox.map(|message| (message.id.as_str(), &mut message.retry)))
+                .chain(tell.map(|tell| (tell.id.as_str(), &mut tell.retry)))
+                .chain(look.map(|look| (look.id.as_str(), &mut look.retry)))
         });
         let asked = self.asked.iter_mut();
         let leaving = self.leaving.iter_mut().flat_map(|leaving| {

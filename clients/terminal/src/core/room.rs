@@ -1,9 +1,11 @@
 //! A room: the client's position in its log, and the messages that wait for their turn.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::presence::Present;
 use super::retry::Retry;
 use crate::event::Event;
 use crate::wire::{Entry, Position};
@@ -91,6 +93,45 @@ pub(super) struct Room {
     pub(super) leaving: bool,
     /// The id of the command that left the room.
     pub(super) leave_command: Option<String>,
+    /// The users who are present, where the client wants presence.
+    pub(super) present: Present,
+    /// The state that others see.
+    pub(super) state: Option<Box<RawValue>>,
+    /// The change of the state that is not answered.
+    pub(super) tell: Option<Tell>,
+    /// The time at which the members are listed once more, where the room is live.
+    pub(super) look_at: Option<Duration>,
+    /// The list of members that is asked for, and the user after whom it begins.
+    pub(super) look: Option<Look>,
+    /// The user was told that the room has too many connections to show who is there.
+    pub(super) told_crowd: bool,
+    /// The time at which the client says that it is there, after a `leave` of its own user.
+    pub(super) heal_at: Option<Duration>,
+    /// The time before which it does not say so again.
+    pub(super) healed_until: Duration,
+    /// The service has answered that the room is too large for signals.
+    pub(super) too_large: bool,
+    /// The id of the last signal, and that of its command.
+    pub(super) signal: Option<(String, Option<String>)>,
+    /// The time before which no further `typing` is sent.
+    pub(super) typed_until: Duration,
+}
+
+/// A change of the user's state.
+#[derive(Debug)]
+pub(super) struct Tell {
+    pub(super) id: String,
+    /// The id of the command. `None` where the client tells it by itself.
+    pub(super) command: Option<Option<String>>,
+    pub(super) retry: Retry,
+}
+
+/// A question for the members.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) id: String,
+    pub(super) after: Option<String>,
+    pub(super) retry: Retry,
 }
 
 impl Room {
@@ -108,6 +149,17 @@ impl Room {
             outbox: VecDeque::new(),
             leaving: false,
             leave_command: None,
+            present: Present::default(),
+            state: None,
+            tell: None,
+            look_at: None,
+            look: None,
+            told_crowd: false,
+            heal_at: None,
+            healed_until: Duration::ZERO,
+            too_large: false,
+            signal: None,
+            typed_until: Duration::ZERO,
         }
     }
 

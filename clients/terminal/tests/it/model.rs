@@ -26,6 +26,7 @@ pub(crate) fn settings(rooms: &[&str]) -> Settings {
         max_life: Duration::from_secs(1000),
         ack_timeout: Duration::from_secs(10),
         has_tokens: false,
+        presence: false,
     }
 }
 
@@ -494,6 +495,10 @@ impl World {
     /// Checks that the client shows the log, in order, and reports each hole.
     fn check(&mut self, event: Event) {
         match &event {
+            Event::Presence { .. }
+            | Event::Typing { .. }
+            | Event::Signal(_)
+            | Event::Done { .. } => {}
             Event::Message { room, entry } => {
                 let log = &self.logs[room];
                 let epoch: usize = entry.epoch[1..].parse().unwrap();

@@ -25,6 +25,8 @@ A line is sent to the room in the prompt.
 /who [ROOM]   list the users in a room
 /status TEXT  tell the room your status (with --presence); without a text, clear it
 /history [N]  show N older messages (20)
+/msg USER TEXT  write to one user, where the service verifies names
+/unread       count the messages that you have not read, where it does
 /quit         quit; Ctrl-D does the same
 To send a line that begins with a slash, type two slashes.";
 
@@ -36,6 +38,7 @@ impl Command {
             | Self::Leave { id, .. }
             | Self::Switch { id, .. }
             | Self::Members { id, .. }
+            | Self::Unread { id }
             | Self::Presence { id, .. }
             | Self::Signal { id, .. }
             | Self::History { id, .. } => id.as_deref(),
@@ -51,11 +54,18 @@ pub enum Command {
     Publish {
         /// The room.
         room: Option<String>,
+        /// The user to whom it goes, instead of a room.
+        to: Option<String>,
         /// The id of the message.
         id: Option<String>,
         /// The content: any JSON.
         #[serde(skip)]
         data: Box<RawValue>,
+    },
+    /// Counts the unread messages in the user's rooms and conversations.
+    Unread {
+        /// The id that the answer repeats.
+        id: Option<String>,
     },
     /// Joins a room and makes it the current one.
     Join {
@@ -172,6 +182,9 @@ pub fn typed(line: &[u8]) -> Result<Line, Mistake> {
     {
         return status(text.trim());
     }
+    if let Some(message) = command.strip_prefix("msg ") {
+        return address(message.trim_start());
+    }
     let mut words = command.split_whitespace();
     let name = words.next().unwrap_or_default();
     let argument = words.next().map(str::to_owned);
@@ -196,6 +209,10 @@ pub fn typed(line: &[u8]) -> Result<Line, Mistake> {
             id,
         },
         "leave" => Command::Leave { room: argument, id },
+        "unread" if argument.is_none() => Command::Unread { id },
+        "msg" | "unread" => {
+            return Err(format!("/{name} does not go like this; /help lists the commands.").into());
+        }
         "who" => Command::Members { room: argument, id },
         "history" => {
             let limit = argument.map_or(Ok(HISTORY), |number| {
@@ -224,6 +241,20 @@ fn status(text: &str) -> Result<Line, Mistake> {
     }))
 }
 
+/// Reads the user and the text of a message to one user.
+fn address(message: &str) -> Result<Line, Mistake> {
+    let Some((to, text)) = message.split_once(char::is_whitespace) else {
+        return Err("The text is missing: /msg USER TEXT.".to_owned().into());
+    };
+    let data = to_raw_value(text.trim_start()).map_err(|error| error.to_string())?;
+    Ok(Line::Command(Command::Publish {
+        room: None,
+        to: Some(to.to_owned()),
+        id: None,
+        data,
+    }))
+}
+
 fn speak(text: &str) -> Result<Line, Mistake> {
     if text.is_empty() {
         return Ok(Line::Empty);
@@ -231,6 +262,7 @@ fn speak(text: &str) -> Result<Line, Mistake> {
     let data = to_raw_value(text).map_err(|error| error.to_string())?;
     Ok(Line::Command(Command::Publish {
         room: None,
+        to: None,
         id: None,
         data,
     }))

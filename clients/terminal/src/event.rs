@@ -1,5 +1,7 @@
 //! Events for the user: lines of text for people, lines of JSON for programs.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -87,6 +89,14 @@ pub enum Event {
     },
     /// The users in a room, as the user asked for.
     Members(Members),
+    /// The number of unread messages, of each room that has some.
+    Unread {
+        /// The id of the command, if it had one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// The numbers, by room.
+        rooms: BTreeMap<String, u64>,
+    },
     /// Somebody comes, goes, or changes its state; or the room has too many connections to tell.
     Presence {
         /// The room.
@@ -300,6 +310,14 @@ impl Event {
                 format!("* {}{} {verb} typing", at(room), users.join(", "))
             }
             Self::Signal(_) | Self::Done { .. } => return None,
+            Self::Unread { rooms, .. } if rooms.is_empty() => "* nothing is unread".to_owned(),
+            Self::Unread { rooms, .. } => {
+                let rooms: Vec<String> = rooms
+                    .iter()
+                    .map(|(room, unread)| format!("{unread} in {}", line(room)))
+                    .collect();
+                format!("* unread: {}", rooms.join(", "))
+            }
             Self::Error {
                 room,
                 message,
@@ -362,6 +380,7 @@ mod tests {
                 seq: 7,
                 id: None,
                 kind: None,
+                n: None,
                 from: "bob".to_owned(),
                 data: RawValue::from_string(data.to_owned()).unwrap(),
                 at: 1,

@@ -120,6 +120,8 @@ impl Options {
             max_life: Duration::from_secs(self.max_life),
             ack_timeout: Duration::from_secs(self.ack_timeout),
             has_tokens: self.tokens().is_some(),
+            // A program marks nothing as read by reading it.
+            marks: self.tokens().is_some() && !self.json,
             presence: self.presence,
         }
     }

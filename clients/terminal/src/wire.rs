@@ -2,6 +2,8 @@
 //!
 //! The `data` of a message is kept as raw text: the client shows it and passes it on, and never interprets it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
@@ -32,6 +34,9 @@ pub struct Entry {
     /// The kind of a log entry that is not an ordinary message. Absent for an ordinary message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
+    /// The number of ordinary messages of the epoch up to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<u64>,
     /// The user who sent the message.
     #[serde(default)]
     pub from: String,
@@ -62,6 +67,9 @@ pub struct Ack {
     pub epoch: String,
     /// The number of the message in the log.
     pub seq: u64,
+    /// The number of ordinary messages of the epoch up to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<u64>,
     /// The time at which the service received the message, in milliseconds since 1970.
     #[serde(default)]
     pub at: i64,
@@ -241,6 +249,44 @@ pub struct Done {
     pub id: Option<String>,
 }
 
+/// How far the user has read in a room.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Mark {
+    /// The epoch of the numbers.
+    pub epoch: String,
+    /// The last message that the user has read.
+    pub seq: u64,
+    /// The number of ordinary messages of the epoch up to this one.
+    pub n: u64,
+}
+
+/// The answer to a `marks`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Marks {
+    /// The id of the `marks`.
+    pub id: Option<String>,
+    /// The marks, by room.
+    pub marks: BTreeMap<String, Mark>,
+}
+
+/// The end of a room's log.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Head {
+    /// The epoch of the log.
+    pub epoch: String,
+    /// The number of ordinary messages of the epoch.
+    pub n: u64,
+}
+
+/// The answer to a `heads`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Heads {
+    /// The id of the `heads`.
+    pub id: Option<String>,
+    /// The ends of the logs, by room; `None` for a room without messages.
+    pub heads: BTreeMap<String, Option<Head>>,
+}
+
 /// An `error` frame.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -303,8 +349,12 @@ pub enum Frame {
     History(Page),
     /// The answer to a `members`.
     Members(Members),
-    /// The answer to a `presence`.
+    /// The answer to a `presence` or a `mark`.
     Done(Done),
+    /// The answer to a `marks`.
+    Marks(Marks),
+    /// The answer to a `heads`.
+    Heads(Heads),
     /// Somebody comes, goes, or changes its state.
     Presence(Presence),
     /// A signal of another connection.
@@ -390,6 +440,8 @@ impl Frame {
             // Events may be lost, so one that cannot be read is as good as lost.
             "presence" => serde_json::from_str(text).map_or(Self::Unknown, Self::Presence),
             "signal" => serde_json::from_str(text).map_or(Self::Unknown, Self::Signal),
+            "marks" => Self::Marks(serde_json::from_str(text)?),
+            "heads" => Self::Heads(serde_json::from_str(text)?),
             "pong" => Self::Pong,
             "bye" => Self::Bye(serde_json::from_str(text)?),
             "error" => Self::Error(serde_json::from_str(text)?),
@@ -499,6 +551,31 @@ pub enum Request<'a> {
         /// Whether the service is to look after some connections of the room.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         probe: bool,
+    },
+    /// Tells how far the user has read.
+    Mark {
+        /// The room.
+        room: &'a str,
+        /// The id of the request.
+        id: &'a str,
+        /// The epoch of the numbers.
+        epoch: &'a str,
+        /// The last message that the user has read.
+        seq: u64,
+        /// The number of ordinary messages up to this one.
+        n: u64,
+    },
+    /// Asks how far the user has read.
+    Marks {
+        /// The id of the request.
+        id: &'a str,
+    },
+    /// Asks where logs end.
+    Heads {
+        /// The rooms.
+        rooms: &'a [String],
+        /// The id of the request.
+        id: &'a str,
     },
     /// Keeps the connection open and shows that it works.
     Ping,

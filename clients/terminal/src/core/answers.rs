@@ -26,6 +26,8 @@ impl Core {
                 if self.room(&room).is_some() {
                     self.crowded(&room, entry.count);
                     self.take(&room, [entry]);
+                } else if self.is_addressed(&room, &entry) {
+                    self.take(&room, [entry]);
                 } else {
                     self.stay_out(now, room);
                 }
@@ -37,7 +39,13 @@ impl Core {
             Frame::Members(members) => self.members(now, members),
             Frame::Done(done) => self.done(&done),
             Frame::Presence(event) => self.happened(now, &event),
-            Frame::Signal(signal) => self.signalled(now, signal),
+            Frame::Signal(signal) => {
+                if !self.read_elsewhere(&signal) {
+                    self.signalled(now, signal);
+                }
+            }
+            Frame::Marks(marks) => self.marks_read(marks),
+            Frame::Heads(heads) => self.heads_read(heads),
             Frame::Error(failure) => self.failed(now, link, failure),
             Frame::Gateway(words) => self.gateway_failed(now, link, &words),
             Frame::Bye(bye) => self.bye(now, &bye),
@@ -55,6 +63,9 @@ impl Core {
             other_epoch |= room.take(entry, &mut shown) == Taken::OtherEpoch;
         }
         for event in shown {
+            if let Event::Message { room, entry } = &event {
+                self.has_read(room, entry);
+            }
             self.show(event);
         }
         if other_epoch {
@@ -91,6 +102,7 @@ impl Core {
             seq: ack.seq,
             id: Some(message.id),
             kind: None,
+            n: ack.n,
             from: user,
             data: message.data,
             at: ack.at,
@@ -114,6 +126,7 @@ impl Core {
         if let Some(user) = joined.user {
             self.settings.user = user;
         }
+        let is_named = !self.knows_user;
         let known = link.rooms.entry(name.clone()).or_default();
         known.joined = true;
         // All tries of a `join` have the same id. The answer to an earlier `join` only brings its messages.
@@ -165,6 +178,9 @@ impl Core {
             self.proved();
         }
         for event in events {
+            if let Event::Message { room, entry } = &event {
+                self.has_read(room, entry);
+            }
             self.show(event);
         }
         // Without a position, `start` did not accept them as a beginning.
@@ -175,6 +191,9 @@ impl Core {
             if let Some(room) = self.room(&name) {
                 room.cut_short |= joined.more && room.behind();
             }
+        }
+        if is_named {
+            self.named();
         }
     }
 
@@ -192,6 +211,9 @@ impl Core {
     }
 
     fn page(&mut self, page: Page) {
+        let Some(page) = self.inbox_read(page) else {
+            return;
+        };
         let asked = self
             .asked
             .iter()

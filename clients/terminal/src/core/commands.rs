@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::personal::is_private;
 use super::retry::Retry;
 use super::room::{Outgoing, Room};
 use super::{Core, LinkId, unique};
 use crate::command::Command;
-use crate::wire::{MAX_FRAME, Request};
+use crate::event::Event;
+use crate::wire::{MAX_FRAME, Mark, Request};
 
 /// The longest id of a message, in characters.
 const MAX_ID_CHARS: usize = 64;
@@ -30,6 +32,18 @@ pub(super) enum What {
     Members,
     /// Messages before the oldest one shown.
     History { limit: u16 },
+    /// How far the user has read: the first step of looking for what is unread.
+    Marks,
+    /// The conversations of the user: the second step.
+    Inbox {
+        inbox: String,
+        marks: BTreeMap<String, Mark>,
+    },
+    /// The ends of the logs: the last step.
+    Heads {
+        rooms: Vec<String>,
+        marks: BTreeMap<String, Mark>,
+    },
 }
 
 /// A room that was left, on connections whose `leave` is not answered yet.
@@ -46,7 +60,20 @@ impl Core {
     pub(super) fn command(&mut self, now: Duration, command: Command) {
         match command {
             Command::Join { room, id } => self.enter(room, id),
-            Command::Publish { room, id, data } => {
+            Command::Publish {
+                to: Some(to),
+                room: None,
+                id,
+                data,
+            } => self.address(to, id, data),
+            Command::Publish {
+                to: Some(_), id, ..
+            } => {
+                let sentence = "A message goes to a room or to a user, not to both.";
+                self.complain(None, id.as_deref(), "bad_request", sentence);
+            }
+            Command::Unread { id } => self.look_for_unread(id),
+            Command::Publish { room, id, data, .. } => {
                 if let Some(room) = self.inside(room, id.as_ref()) {
                     self.publish(&room, id, data);
                 }
@@ -111,7 +138,12 @@ impl Core {
         self.here = name;
     }
 
-    fn publish(&mut self, name: &str, id: Option<String>, data: Box<serde_json::value::RawValue>) {
+    pub(super) fn publish(
+        &mut self,
+        name: &str,
+        id: Option<String>,
+        data: Box<serde_json::value::RawValue>,
+    ) {
         let id = id.unwrap_or_else(|| unique(&mut self.rng));
         if id.is_empty() || id.chars().count() > MAX_ID_CHARS {
             let sentence = format!("The id of a message must have 1 to {MAX_ID_CHARS} characters.");
@@ -139,7 +171,17 @@ impl Core {
     }
 
     fn leave(&mut self, name: &str, id: Option<String>) {
-        if self.rooms.iter().filter(|room| !room.leaving).count() == 1 {
+        if is_private(name) {
+            // Nobody is in it by a membership that could end.
+            self.forget(name);
+            self.show(Event::Left {
+                id,
+                room: name.to_owned(),
+            });
+            return;
+        }
+        let stays = |room: &&Room| !room.leaving && !is_private(&room.name);
+        if self.rooms.iter().filter(stays).count() == 1 {
             // A connection is in a room from its handshake on.
             let sentence = "This is the only room you are in; join another room first, or quit.";
             self.complain(Some(name), id.as_deref(), "bad_request", sentence);
@@ -174,7 +216,7 @@ impl Core {
 
     /// Leaves a room on every open connection, until the service has answered on each.
     pub(super) fn leave_later(&mut self, room: String, command: Option<Option<String>>) {
-        if self.leaving.iter().any(|leaving| leaving.room == room) {
+        if is_private(&room) || self.leaving.iter().any(|leaving| leaving.room == room) {
             return;
         }
         // The client may be in the room on several connections: the current one, the next one, the one before.

@@ -6,6 +6,7 @@ use rand::RngExt as _;
 
 use super::commands::What;
 use super::link::{Join, Link, Role};
+use super::personal::CONVERSATIONS;
 use super::retry::{Clock, Retry};
 use super::room::Place;
 use super::{Core, Exit, send, unique};
@@ -29,6 +30,7 @@ impl Core {
         self.fills_due(clock);
         self.publishes_due(clock);
         self.asked_due(clock);
+        self.marks_due(clock);
         self.presence_due(clock);
         self.leaves_due(clock);
         self.end_if_done(clock);
@@ -175,7 +177,7 @@ impl Core {
             if due && asked.retry.attempts() > ASK_ATTEMPTS {
                 given_up.push(asked.id.clone());
             } else if due {
-                let request = match asked.what {
+                let request = match &asked.what {
                     What::Members => Request::Members {
                         room: &asked.room,
                         id: &asked.id,
@@ -183,12 +185,24 @@ impl Core {
                         state: self.settings.presence,
                         probe: false,
                     },
+                    What::Marks => Request::Marks { id: &asked.id },
+                    What::Inbox { inbox, .. } => Request::History {
+                        room: inbox,
+                        id: &asked.id,
+                        after: None,
+                        before: None,
+                        limit: CONVERSATIONS,
+                    },
+                    What::Heads { rooms, .. } => Request::Heads {
+                        rooms,
+                        id: &asked.id,
+                    },
                     What::History { limit } => Request::History {
                         room: &asked.room,
                         id: &asked.id,
                         after: None,
                         before: Some(room.oldest),
-                        limit,
+                        limit: *limit,
                     },
                 };
                 send(&mut self.out, link.id, &request);

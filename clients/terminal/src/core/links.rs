@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 
 use super::link::{Link, Role};
+use super::personal::is_private;
 use super::retry::{Clock, Pace, full_jitter};
 use super::{Core, Exit, LinkId, Output, Why};
 use crate::event::Event;
@@ -190,8 +191,13 @@ impl Core {
     }
 
     fn dial(&mut self, clock: &mut Clock) {
-        let staying = self.rooms.iter().find(|room| !room.leaving);
-        let Some(room) = staying.or(self.rooms.first()).map(|room| room.name.clone()) else {
+        let mut joined = self.rooms.iter().filter(|room| !is_private(&room.name));
+        let first = joined.clone().next();
+        let Some(room) = joined
+            .find(|room| !room.leaving)
+            .or(first)
+            .map(|room| room.name.clone())
+        else {
             return;
         };
         let role = if self.current().is_some() {

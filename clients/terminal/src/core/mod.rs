@@ -12,6 +12,7 @@ mod failures;
 mod link;
 mod links;
 mod live;
+mod personal;
 mod presence;
 mod retry;
 mod room;
@@ -27,6 +28,7 @@ use crate::event::Event;
 use crate::wire::{Frame, Request};
 use commands::{Asked, Leaving};
 use link::{Link, Role};
+use personal::{Addressed, Reading};
 use retry::{Clock, Retry};
 use room::Room;
 
@@ -50,6 +52,8 @@ pub struct Settings {
     pub ack_timeout: Duration,
     /// True if each handshake carries a fresh token, so that the next one may succeed after a refusal.
     pub has_tokens: bool,
+    /// Whether the client tells the service how far the user has read. It needs a verified user.
+    pub marks: bool,
     /// Whether the client wants presence: the others are told of it, and it of them.
     pub presence: bool,
 }
@@ -157,6 +161,12 @@ pub struct Core {
     leaving: Vec<Leaving>,
     /// The rooms that were left, and when the service answered so.
     left_at: BTreeMap<String, Duration>,
+    /// How far the user has read, by room.
+    reading: BTreeMap<String, Reading>,
+    /// The service has told the client the name of its user.
+    knows_user: bool,
+    /// Messages to users that wait for that.
+    addressed: Vec<Addressed>,
     end_by: Option<Duration>,
     ended: bool,
     next: Option<Duration>,
@@ -186,6 +196,9 @@ impl Core {
             asked: Vec::new(),
             leaving: Vec::new(),
             left_at: BTreeMap::new(),
+            reading: BTreeMap::new(),
+            knows_user: false,
+            addressed: Vec::new(),
             end_by: None,
             ended: false,
             next: None,

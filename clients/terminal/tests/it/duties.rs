@@ -454,6 +454,7 @@ fn a_room_that_is_forbidden_ends_its_commands() {
     world.input(join("vault"));
     world.input(Input::Command(Command::Publish {
         room: Some("vault".to_owned()),
+        to: None,
         id: Some("p".to_owned()),
         data: to_raw_value("x").unwrap(),
     }));
@@ -507,6 +508,7 @@ fn mistakes_of_a_program_carry_the_id_of_their_command() {
     let publish = |room: Option<&str>, id: &str, data: &str| {
         Input::Command(Command::Publish {
             room: room.map(str::to_owned),
+            to: None,
             id: Some(id.to_owned()),
             data: to_raw_value(data).unwrap(),
         })

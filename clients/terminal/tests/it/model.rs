@@ -26,6 +26,7 @@ pub(crate) fn settings(rooms: &[&str]) -> Settings {
         max_life: Duration::from_secs(1000),
         ack_timeout: Duration::from_secs(10),
         has_tokens: false,
+        marks: false,
         presence: false,
     }
 }
@@ -203,6 +204,7 @@ impl World {
         let data = to_raw_value(&id).unwrap();
         self.input(Input::Command(Command::Publish {
             room: Some(room.to_owned()),
+            to: None,
             id: Some(id.clone()),
             data,
         }));
@@ -498,6 +500,7 @@ impl World {
             Event::Presence { .. }
             | Event::Typing { .. }
             | Event::Signal(_)
+            | Event::Unread { .. }
             | Event::Done { .. } => {}
             Event::Message { room, entry } => {
                 let log = &self.logs[room];

@@ -226,6 +226,7 @@ pub(crate) fn play(text: &str) -> Result<(), String> {
         max_life: Duration::from_millis(about["maxLife"].as_u64().unwrap_or(6_900_000)),
         ack_timeout: Duration::from_secs(10),
         has_tokens: false,
+        marks: about["marks"] == true,
         presence: about["presence"] == true,
     };
     let core = match about["chance"].as_f64() {

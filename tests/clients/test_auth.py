@@ -85,6 +85,22 @@ def test_the_user_is_the_one_of_the_token(binary, verified, tmp_path):
     assert status == 2 and "(401)" in words
 
 
+def test_one_user_writes_to_another_who_finds_it_later(binary, verified, tmp_path):
+    for user in ("dora", "emil"):
+        (tmp_path / user).write_text(token(binary, user))
+    publish = {"action": "publish", "to": "emil", "data": "hi emil", "id": "0d4a3c55-2f6e-4b0b-9a5e-6a1f3a7e9c21"}
+    status, events, _ = chat(binary, verified, "--room", "dm", "--token-file", tmp_path / "dora", lines=[publish])
+    assert status == 0, events
+    (said,) = [event for event in events if event["type"] == "message"]
+    assert (said["room"], said["from"], said["data"]) == ("@dora&emil", "dora", "hi emil")
+
+    unread = {"action": "unread", "id": "u"}
+    status, events, _ = chat(binary, verified, "--room", "dm", "--token-file", tmp_path / "emil", lines=[unread])
+    assert status == 0, events
+    (found,) = [event for event in events if event["type"] == "unread"]
+    assert found == {"type": "unread", "id": "u", "rooms": {"@dora&emil": 1}}
+
+
 def test_three_handshakes_with_a_forged_token_are_enough(binary, verified, tmp_path):
     subprocess.run([binary, "token", "--new-key", tmp_path / "other"], capture_output=True, check=True)
     file = tmp_path / "token"

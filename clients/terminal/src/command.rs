@@ -448,6 +448,7 @@ mod tests {
             match written(line.as_bytes()) {
                 Ok(Line::Command(Command::Publish {
                     room,
+                    to: None,
                     id,
                     data: read,
                 })) => {

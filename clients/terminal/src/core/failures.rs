@@ -78,7 +78,11 @@ impl Core {
                 match &subject {
                     Subject::Join(_) => known.joins.pause(until),
                     Subject::Fill(_) => known.reads.pause(until),
-                    Subject::Message(_) | Subject::Asked(..) | Subject::Leave(_) => {}
+                    Subject::Message(_)
+                    | Subject::Asked(..)
+                    | Subject::Leave(_)
+                    | Subject::Tell(..)
+                    | Subject::Look(_) => {}
                 }
             }
         }

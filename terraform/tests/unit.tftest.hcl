@@ -947,7 +947,7 @@ run "identity_by_tokens" {
       USERS_TABLE                              = "roomchat-prod-users"
       AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
       AUTH_MODE                                = "required"
-      LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50 })
+      LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
       HISTORY_DAYS                             = "7"
       LIVE_MAX_MEMBERS                         = "100"
       METRICS_STACK                            = "roomchat-prod"

@@ -46,13 +46,17 @@ locals {
         # GET confirms that a connection is gone before its rows are deleted: a 410 alone can be false. DELETE closes it,
         # so that a client that lives all the same notices.
         clients = ["POST", "GET", "DELETE"]
-        # Reads the tail of the room's log and appends the message, on condition that an expired tail is still there.
-        messages = ["Query", "PutItem", "ConditionCheckItem"]
+        # Reads the tail of the room's log and appends the message, on condition that an expired tail is still there,
+        # and reads and updates a message that is changed.
+        messages = ["Query", "PutItem", "ConditionCheckItem", "GetItem", "UpdateItem"]
         },
         # Reads the block of the other user of a pair room.
         local.identity ? { users = ["GetItem"] } : {},
       )
-      environment = { FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency) }
+      environment = {
+        AUDIT_DAYS          = tostring(var.audit_days)
+        FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency)
+      }
       # Memory buys processor. Below 1024 MiB a fan-out takes longer for about the same money, above it costs more and
       # is no faster: docs/performance.md has the table.
       memory_mib = 1024
@@ -133,6 +137,9 @@ locals {
       } : {}
     }
     sendmessage = { route_key = "sendmessage", function = "publish" }
+    edit        = { route_key = "edit", function = "publish" }
+    delete      = { route_key = "delete", function = "publish" }
+    react       = { route_key = "react", function = "publish" }
     heads       = { route_key = "heads", function = "history", share = 0.5 }
     marks       = { route_key = "marks", function = "personal", share = 0.5 }
     block       = { route_key = "block", function = "personal", share = 0.1 }
@@ -191,10 +198,10 @@ locals {
         connections = concat(["Query", "DeleteItem"], local.identity ? ["UpdateItem"] : [])
         room_index  = ["Query"]
         clients     = ["POST", "GET", "DELETE"]
-        messages    = ["Query", "PutItem", "ConditionCheckItem"]
+        messages    = ["Query", "PutItem", "ConditionCheckItem", "GetItem", "UpdateItem"]
         },
-        # Bans, mutes and revocations, and the list of them.
-        local.identity ? { users = ["Query", "UpdateItem", "DeleteItem", "Scan"] } : {},
+        # Bans, mutes and revocations, the list of them, and blocks.
+        local.identity ? { users = ["Query", "UpdateItem", "DeleteItem", "Scan", "GetItem"] } : {},
       )
       environment = {
         AUDIT_DAYS          = tostring(var.audit_days)

@@ -18,7 +18,8 @@ pub(crate) async fn main() -> anyhow::Result<()> {
         &delivery,
     );
     let admin = Admin {
-        app: App::new(&config, connections, users, history, delivery),
+        app: App::new(&config, connections, users, history, delivery)
+            .with_audit(moderation.audit.clone()),
         moderation,
         limit: FrameLimit::OFF,
     };

@@ -1,4 +1,5 @@
-//! `publish` and its alias `sendmessage`: stores a message, delivers it to the members of the room and acknowledges it.
+//! `publish` and its alias `sendmessage`, `edit`, `delete` and `react`: stores a message or a change of one, delivers it to
+//! the members of the room and acknowledges it.
 
 use chat::settings::{self, ConnectionsTable, Delivery, MessagesTable, UsersTable};
 use chat::{App, FrameLimit, aws, lambda};
@@ -10,6 +11,9 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let delivery = Delivery::read(&settings::process)?;
     let config = aws::config()?;
     let limit = FrameLimit::read(&settings::process, &config)?;
-    let app = App::new(&config, table, users, history, delivery).limited(limit);
+    let audit = aws::log(&config, MessagesTable::read_audit(&settings::process)?);
+    let app = App::new(&config, table, users, history, delivery)
+        .limited(limit)
+        .with_audit(audit);
     lambda::serve(async |request| chat::publish(&app, &request).await).await
 }

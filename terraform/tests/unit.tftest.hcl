@@ -142,6 +142,9 @@ run "routes" {
       disconnect  = "$disconnect"
       publish     = "publish"
       sendmessage = "sendmessage"
+      edit        = "edit"
+      delete      = "delete"
+      react       = "react"
       join        = "join"
       leave       = "leave"
       history     = "history"
@@ -168,8 +171,8 @@ run "routes" {
   }
   assert {
     condition = toset(keys(aws_apigatewayv2_route_response.main)) == toset([
-      "publish", "sendmessage", "join", "leave", "history", "heads", "members", "personal", "marks", "block", "unblock", "ping",
-      "default",
+      "publish", "sendmessage", "edit", "delete", "react", "join", "leave", "history", "heads", "members", "personal", "marks",
+      "block", "unblock", "ping", "default",
     ])
     error_message = "routes that answer have a route response: without it no answer reaches the client; a signal is not answered"
   }
@@ -244,6 +247,7 @@ run "functions" {
         MESSAGES_TABLE                           = "roomchat-prod-messages"
         HISTORY_DAYS                             = "7"
         AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        AUDIT_DAYS                               = "365"
         FAN_OUT_CONCURRENCY                      = "128"
         LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
       }
@@ -281,7 +285,7 @@ run "functions" {
         LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
       }
       default = {
-        ACTIONS                                  = "block,heads,history,join,leave,mark,marks,members,ping,publish,sendmessage,signal,unblock"
+        ACTIONS                                  = "block,delete,edit,heads,history,join,leave,mark,marks,members,ping,publish,react,sendmessage,signal,unblock"
         AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
         LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
       }
@@ -307,6 +311,9 @@ run "permissions" {
       disconnect  = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/$disconnect"
       publish     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/publish"
       sendmessage = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/sendmessage"
+      edit        = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/edit"
+      delete      = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/delete"
+      react       = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/react"
       join        = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/join"
       leave       = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/leave"
       history     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/history"
@@ -352,7 +359,7 @@ run "rights" {
         Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
         Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
-        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
+        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem,dynamodb:GetItem,dynamodb:UpdateItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
       }
       join = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
@@ -365,7 +372,7 @@ run "rights" {
         Connections = "dynamodb:Query,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
         Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
-        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
+        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem,dynamodb:GetItem,dynamodb:UpdateItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
       }
       leave = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
@@ -919,7 +926,7 @@ run "identity_by_tokens" {
       }
       publish = {
         Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:DeleteItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
-        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem", Users = "dynamodb:GetItem"
+        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem,dynamodb:GetItem,dynamodb:UpdateItem", Users = "dynamodb:GetItem"
       }
       signal = {
         Connections = "dynamodb:Query,dynamodb:GetItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
@@ -975,7 +982,8 @@ run "identity_by_tokens" {
       }
       admin = {
         Connections = "dynamodb:Query,dynamodb:DeleteItem,dynamodb:UpdateItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
-        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem", Users = "dynamodb:Query,dynamodb:UpdateItem,dynamodb:DeleteItem,dynamodb:Scan"
+        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem,dynamodb:GetItem,dynamodb:UpdateItem"
+        Users       = "dynamodb:Query,dynamodb:UpdateItem,dynamodb:DeleteItem,dynamodb:Scan,dynamodb:GetItem"
       }
     }
     error_message = "with identity moderators and the backend write bans, and the backend lists them"

@@ -47,6 +47,7 @@ pub(crate) fn all(world: &mut World) -> Vec<(&'static str, Usage)> {
     trouble(world, &mut used);
     reading(world, &mut used);
     signals(world, &mut used);
+    changes(world, &mut used);
     backend(world, &mut used);
     used
 }
@@ -350,6 +351,38 @@ pub(crate) fn identified(world: &mut World, used: &mut Vec<(&'static str, Usage)
     ));
     used.push(("publish to a user, 3 devices", say(world)));
     world.keep([alice, phone, bob]);
+}
+
+/// The changes of a message, in a room of 2.
+fn changes(world: &mut World, used: &mut Used) {
+    let mut members = room(world, "e-1", 2);
+    let change = |action: &str, more: &Value| {
+        let mut frame =
+            json!({"action": action, "room": "e-1", "target": 1, "id": action, "after": 1});
+        if let (Some(frame), Some(more)) = (frame.as_object_mut(), more.as_object()) {
+            frame.extend(more.clone());
+        }
+        frame
+    };
+    say(
+        world,
+        &mut members,
+        &json!({"action": "publish", "room": "e-1", "data": sentence()}),
+    );
+    for (name, frame) in [
+        (
+            "edit, room of 2",
+            change("edit", &json!({"data": sentence()})),
+        ),
+        ("react, room of 2", change("react", &json!({"key": "x"}))),
+        ("delete, room of 2", change("delete", &json!({}))),
+    ] {
+        let usage = world.measure(|world| {
+            say(world, &mut members, &frame);
+        });
+        used.push((name, usage));
+    }
+    world.keep(members);
 }
 
 /// The backend's calls: a message of each other member is counted, and no frame of its own.

@@ -67,6 +67,9 @@ ROUTES = {
     "$disconnect": ("AWS_PROXY", []),
     "publish": ("AWS_PROXY", ["$default"]),
     "sendmessage": ("AWS_PROXY", ["$default"]),
+    "edit": ("AWS_PROXY", ["$default"]),
+    "delete": ("AWS_PROXY", ["$default"]),
+    "react": ("AWS_PROXY", ["$default"]),
     "join": ("AWS_PROXY", ["$default"]),
     "leave": ("AWS_PROXY", ["$default"]),
     "history": ("AWS_PROXY", ["$default"]),
@@ -112,7 +115,13 @@ def test_a_missing_package_is_told_before_anything_is_made(stack, moto):
 def test_apply(stack, moto):
     stack.apply()
     assert routes(moto) == ROUTES
-    assert invokers(moto, "roomchat-prod-publish") == ["prod/publish", "prod/sendmessage"]
+    assert invokers(moto, "roomchat-prod-publish") == [
+        "prod/delete",
+        "prod/edit",
+        "prod/publish",
+        "prod/react",
+        "prod/sendmessage",
+    ]
     assert invokers(moto, "roomchat-prod-connect") == ["prod/$connect"]
     assert stack.outputs()["websocket_url"].startswith("wss://")
     assert stack.outputs()["websocket_url"].endswith("/prod")
@@ -195,7 +204,7 @@ def test_one_line_adds_a_route_with_all_it_needs(stack, moto):
     default = moto.client("lambda").get_function(FunctionName="roomchat-prod-default")["Configuration"]
     assert default["Environment"]["Variables"] == {
         "METRICS_STACK": "roomchat-prod",
-        "ACTIONS": "block,echo,heads,history,join,leave,mark,marks,members,ping,publish,sendmessage,signal,unblock",
+        "ACTIONS": "block,delete,echo,edit,heads,history,join,leave,mark,marks,members,ping,publish,react,sendmessage,signal,unblock",
         "LIMITS": '{"burst":50,"close_after":500,"frames_per_second":20,"per_room":200,"per_user":10,"window_seconds":5}',
     }
     stack.assert_no_drift()

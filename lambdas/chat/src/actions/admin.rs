@@ -29,9 +29,13 @@ const MAX_ROOMS: usize = 100;
 const CONCURRENCY: usize = 8;
 
 /// The actions, for the text of errors.
-const ACTIONS: [&str; 12] = [
+const ACTIONS: [&str; 16] = [
     "publish",
+    "edit",
+    "delete",
+    "react",
     "history",
+    "heads",
     "members",
     "kick",
     "ban",
@@ -237,8 +241,8 @@ async fn dispatch(admin: &Admin, request: &Request) -> String {
         .flatten()
         .unwrap_or_default();
     let reply: Reply = match action.as_str() {
-        "publish" | "sendmessage" => publish(app, request).await,
-        "history" => history(&app.connections, &app.log, limit, request).await,
+        "publish" | "sendmessage" | "edit" | "delete" | "react" => publish(app, request).await,
+        "history" | "heads" => history(&app.connections, &app.log, limit, request).await,
         "members" => members(&app.connections, limit, request).await,
         "kick" | "ban" | "unban" | "mute" | "unmute" => moderated(moderation, limit, request).await,
         _ => {

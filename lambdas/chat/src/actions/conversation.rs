@@ -6,14 +6,11 @@ use tokio::time::Instant;
 
 use crate::lambda::Request;
 use crate::log::append::Range;
-use crate::log::{Draft, Log, Tail};
+use crate::log::{Draft, Kind, Log, Tail};
 use crate::protocol::{Failure, Frame, Name, Private, check_user, inbox, render};
 
 /// The sender of what the service writes itself. No user has this name.
 const SERVICE: &str = "system";
-
-/// The kind of the entry.
-const CONVERSATION: &str = "conversation";
 
 /// The data of the entry: the same for every process that writes it.
 #[derive(Debug, Serialize)]
@@ -94,7 +91,7 @@ async fn enter(
         id: Some(id),
         after: None,
         data: &data,
-        kind: Some(CONVERSATION),
+        kind: Some(Kind::Conversation),
         exempt: true,
         at: request.now_ms,
     };

@@ -101,7 +101,7 @@ async fn handle(
         membership(connections, request, room.as_ref(), Right::Join).await?
     };
     let mut bounds = log.bounds(&own.room, request.now_ms).await?;
-    let room = own.room;
+    let room = own.room.clone();
     if !request.caller.may(Right::History, &room) {
         // A row written by the handshake has no position: only a `join` reads the end of the log and writes it down.
         let floor = own.floor.ok_or_else(|| Failure {
@@ -113,7 +113,7 @@ async fn handle(
         bounds.cut(&floor);
     }
     let page = log
-        .page(&room, now_s, &mut bounds, direction, limit)
+        .page(&room, now_s, &mut bounds, direction, limit, &own.user)
         .await?;
     tracing::info!(
         connection_id = request.connection_id,

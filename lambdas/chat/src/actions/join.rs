@@ -85,8 +85,15 @@ async fn handle(
             bounds.cut(&floor);
         }
         let history = history.unwrap_or(0);
-        let (recovered, page) =
-            catch_up(log, request, room, &mut bounds, since.as_ref(), history).await?;
+        let (recovered, page) = catch_up(
+            log,
+            request,
+            (room, &own.user),
+            &mut bounds,
+            since.as_ref(),
+            history,
+        )
+        .await?;
         Ok::<_, Failure>((bounds, recovered, page))
     };
     // In parallel, and both to their end: the row of a refused join is deleted even if reading the log fails.
@@ -284,7 +291,7 @@ fn too_many_rooms() -> Failure {
 async fn catch_up(
     log: &Log,
     request: &Request,
-    room: &str,
+    (room, user): (&str, &str),
     bounds: &mut Bounds,
     since: Option<&Position>,
     history: usize,
@@ -294,14 +301,16 @@ async fn catch_up(
         && holds(bounds, since)
     {
         let after = Direction::After(since.seq);
-        let page = log.page(room, now_s, bounds, after, MAX_MESSAGES).await?;
+        let page = log
+            .page(room, now_s, bounds, after, MAX_MESSAGES, user)
+            .await?;
         // Reading may have found that the log begins later.
         if holds(bounds, since) {
             return Ok((Some(true), page));
         }
     }
     let newest = Direction::Before(bounds.head.saturating_add(1));
-    let page = log.page(room, now_s, bounds, newest, history).await?;
+    let page = log.page(room, now_s, bounds, newest, history, user).await?;
     Ok((since.map(|_| false), page))
 }
 

@@ -17,7 +17,7 @@ use super::frame_limit::FrameLimit;
 use crate::delivery::{ManagementApi, Posted};
 use crate::lambda::{Reply, Request, before};
 use crate::log::append::Range;
-use crate::log::{AUDIT, AuditEntry, Draft, Log};
+use crate::log::{AUDIT, AuditEntry, Draft, Kind, Log};
 use crate::members::{ANY_ROOM, Connections, Penalty, PenaltyKind, Users};
 use crate::protocol::{Bye, Failure, Frame, Moderated, Removed, Right, check_user, inbox, render};
 
@@ -208,6 +208,35 @@ pub(super) enum Change {
     Close(Bye),
 }
 
+/// Appends an entry to the room `@audit`. With an `id`, a retry adds no second entry.
+///
+/// # Errors
+///
+/// Those of [`Log::append`].
+pub(super) async fn record(
+    audit: &Log,
+    request: &Request,
+    id: Option<&str>,
+    entry: &AuditEntry<'_>,
+) -> Result<(), Failure> {
+    let range = Range::covering(id, None);
+    let until = before(request.deadline, STOP_BEFORE_DEADLINE);
+    let data = render(entry);
+    let draft = Draft {
+        room: AUDIT,
+        user: entry.by,
+        id,
+        after: None,
+        data: &data,
+        kind: Some(Kind::Audit),
+        exempt: true,
+        at: request.now_ms,
+    };
+    let tail = audit.tail(AUDIT, range, request.now_ms).await?;
+    audit.append(&draft, range, tail, until).await?;
+    Ok(())
+}
+
 impl Moderation {
     /// Appends an entry to the room `@audit`. With an `id`, a retry adds no second entry.
     ///
@@ -220,22 +249,7 @@ impl Moderation {
         id: Option<&str>,
         entry: &AuditEntry<'_>,
     ) -> Result<(), Failure> {
-        let range = Range::covering(id, None);
-        let until = before(request.deadline, STOP_BEFORE_DEADLINE);
-        let data = render(entry);
-        let draft = Draft {
-            room: AUDIT,
-            user: entry.by,
-            id,
-            after: None,
-            data: &data,
-            kind: Some("audit"),
-            exempt: true,
-            at: request.now_ms,
-        };
-        let tail = self.audit.tail(AUDIT, range, request.now_ms).await?;
-        self.audit.append(&draft, range, tail, until).await?;
-        Ok(())
+        record(&self.audit, request, id, entry).await
     }
 
     /// Changes the connections of `user` in `room`, found by the index in so many passes. Returns the number of

@@ -1,5 +1,5 @@
-//! `publish` and its alias `sendmessage`: stores a message, delivers it to the other members of the room, and
-//! acknowledges it.
+//! `publish` and its alias `sendmessage`, and `edit`, `delete` and `react`, which change a message: stores a message or a
+//! change, delivers it to the other members of the room, and acknowledges it.
 
 use std::collections::HashSet;
 use std::future::ready;
@@ -17,12 +17,15 @@ use tokio::time::timeout_at;
 use super::answer::{answer, flooded, membership, wanted};
 use super::conversation::{announce, destination};
 use super::frame_limit::FrameLimit;
+use super::moderate::record;
 use crate::aws;
 use crate::delivery::{ManagementApi, STOP_BEFORE_DEADLINE, fan_out};
 use crate::errors::TableError;
 use crate::lambda::{Reply, Request, before};
 use crate::log::append::{Range, Stored};
-use crate::log::{Draft, Log, Tail};
+use crate::log::{
+    AuditEntry, Change, Draft, Kind, Log, MAX_REACTIONS, Tail, Target, no_such_message,
+};
 use crate::members::{Connections, Membership, Personal, confirm_and_prune};
 use crate::metrics::{self, Metric};
 use crate::protocol::{
@@ -63,6 +66,8 @@ pub struct App {
     pub delivery: Delivery,
     /// Closes connections that send far more frames than their limit.
     frames: FrameLimit,
+    /// The log with the time for which the audit is kept; none for a process that deletes no messages of others.
+    audit: Option<Log>,
     /// The rooms to which a connection has published through this process, the latest first.
     rooms: Recent<Vec<String>>,
     /// The last time this process has delivered a duplicate again, in milliseconds since 1970.
@@ -85,6 +90,7 @@ impl App {
             management: aws::management_api(config, &delivery),
             delivery,
             frames: FrameLimit::OFF,
+            audit: None,
             rooms: Recent::new(SENDERS_REMEMBERED),
             delivered_again: Recent::new(DUPLICATES_REMEMBERED),
         }
@@ -94,6 +100,13 @@ impl App {
     #[must_use]
     pub fn limited(self, frames: FrameLimit) -> Self {
         Self { frames, ..self }
+    }
+
+    /// The app, with the log in which the deletions of moderators are noted.
+    #[must_use]
+    pub fn with_audit(mut self, audit: Log) -> Self {
+        self.audit = Some(audit);
+        self
     }
 
     /// The room to read while the membership is checked: the named room or the latest one, if the connection has
@@ -145,7 +158,13 @@ pub async fn publish(app: &App, request: &Request) -> Reply {
 }
 
 async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<String, Failure> {
-    let (data, id, room) = (frame.data()?, frame.id()?, destination(request, frame)?);
+    let (id, room) = (frame.id()?, destination(request, frame)?);
+    let asked = Asked::read(frame)?;
+    let kind = asked.kind();
+    let data = match kind {
+        Some(kind) if !kind.has_data() => RawValue::NULL,
+        _ => frame.data()?,
+    };
     if let Some(room) = &room {
         // Checked first, because the room is read in parallel with the membership.
         request.caller.check(Right::Publish, room.as_str())?;
@@ -162,19 +181,62 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
             anyhow!("less than {STOP_BEFORE_DEADLINE:?} were left"),
         )
     })??;
+    let target = match kind {
+        Some(kind) => Some(to_be_changed(app, request, &sender, &tail, kind).await?),
+        None => None,
+    };
+    if let (
+        Some(Kind::Change {
+            target: seq,
+            change: Change::Delete { reason },
+        }),
+        Some(target),
+    ) = (kind, &target)
+        && target.user() != sender.user
+        && let Some(audit) = &app.audit
+    {
+        let entry = AuditEntry {
+            action: "delete",
+            room: Some(&sender.room),
+            user: Some(target.user()),
+            by: &sender.user,
+            reason,
+            target: Some(seq),
+            for_seconds: None,
+        };
+        record(audit, request, id.as_deref(), &entry).await?;
+    }
     let draft = Draft {
         room: &sender.room,
         user: &sender.user,
         id: id.as_deref(),
         after,
         data: data.get(),
-        kind: None,
+        kind,
         exempt: request.caller.may(Right::Moderate, &sender.room),
         at: request.now_ms,
     };
     check_size(&draft, data)?;
     let tail = announce(&app.log, request, draft.room, tail, stop).await?;
     let stored = app.log.append(&draft, range, tail, stop).await?;
+    let data = match (kind, &target) {
+        (Some(Kind::Change { change, .. }), Some(target)) => {
+            let applied = app
+                .log
+                .apply(draft.room, target, change, draft.user, draft.data, &stored);
+            match timeout_at(stop, applied).await {
+                Ok(Ok(true)) => data,
+                // The message was deleted meanwhile.
+                Ok(Ok(false)) => RawValue::NULL,
+                Ok(Err(error)) => return Err(half_done(error.into())),
+                Err(_) => {
+                    let cause = anyhow!("less than {STOP_BEFORE_DEADLINE:?} were left");
+                    return Err(half_done(Failure::internal("", cause)));
+                }
+            }
+        }
+        _ => data,
+    };
 
     // The message is stored, so the answer is an ack from here on.
     let delivery = deliver(app, request, &draft, &stored, data, members);
@@ -237,6 +299,98 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         failed,
         partial,
     }))
+}
+
+/// The change that a frame asks for; none for an ordinary message.
+#[derive(Debug)]
+enum Asked {
+    Message,
+    Edit(u64),
+    Delete(u64, Option<String>),
+    React(u64, String, bool),
+}
+
+impl Asked {
+    fn read(frame: &Frame<'_>) -> Result<Self, Failure> {
+        Ok(match frame.action()?.as_deref() {
+            Some("edit") => Self::Edit(frame.target()?),
+            Some("delete") => Self::Delete(frame.target()?, frame.reason()?),
+            Some("react") => Self::React(frame.target()?, frame.key()?, frame.on()?),
+            _ => Self::Message,
+        })
+    }
+
+    fn kind(&self) -> Option<Kind<'_>> {
+        let (target, change) = match self {
+            Self::Message => return None,
+            Self::Edit(target) => (target, Change::Edit),
+            Self::Delete(target, reason) => {
+                let reason = reason.as_deref();
+                (target, Change::Delete { reason })
+            }
+            Self::React(target, key, on) => (target, Change::React { key, on: *on }),
+        };
+        Some(Kind::Change {
+            target: *target,
+            change,
+        })
+    }
+}
+
+/// Reads the message that is to be changed, and checks that the sender may do that.
+///
+/// # Errors
+///
+/// `no_such_message`; `forbidden` for the message of another user without the right `moderate`; `too_many` for one kind of
+/// reaction too many; and the table's.
+async fn to_be_changed(
+    app: &App,
+    request: &Request,
+    sender: &Membership,
+    tail: &Tail,
+    kind: Kind<'_>,
+) -> Result<Target, Failure> {
+    let Kind::Change {
+        target: seq,
+        change,
+    } = kind
+    else {
+        return Err(Failure::bad_request("the audit is not for clients"));
+    };
+    let target = app.log.target(&sender.room, seq, request.now_s()).await?;
+    let is_deletion = matches!(change, Change::Delete { .. });
+    let is_current = tail
+        .newest()
+        .is_some_and(|newest| newest.epoch == target.header.epoch);
+    if !is_current || (target.is_deleted && !is_deletion) {
+        return Err(no_such_message(seq));
+    }
+    match change {
+        Change::React { key, on } => {
+            if on && target.is_full(key) {
+                return Err(Failure::new(
+                    ErrorName::TooMany,
+                    format!("a message has at most {MAX_REACTIONS} kinds of reactions"),
+                ));
+            }
+        }
+        Change::Edit | Change::Delete { .. } => {
+            if target.user() != sender.user {
+                request.caller.check(Right::Moderate, &sender.room)?;
+            }
+        }
+    }
+    Ok(target)
+}
+
+/// The entry is in the log, and the row of its target is not known to be up to date.
+fn half_done(failure: Failure) -> Failure {
+    Failure {
+        message: "the service failed, and the message may be changed or not; \
+                  send it again with the same id, and it is changed once"
+            .to_owned(),
+        ..failure
+    }
 }
 
 /// The parts of a room that are read before the put.
@@ -316,6 +470,7 @@ fn check_size(draft: &Draft<'_>, data: &RawValue) -> Result<(), Failure> {
 }
 
 fn message(draft: &Draft<'_>, stored: &Stored, data: &RawValue) -> String {
+    let reaction = draft.kind.and_then(|kind| kind.reaction());
     render(&Message {
         room: draft.room,
         seq: stored.seq,
@@ -323,10 +478,15 @@ fn message(draft: &Draft<'_>, stored: &Stored, data: &RawValue) -> String {
         n: stored.n,
         id: draft.id,
         from: draft.user,
-        kind: draft.kind,
-        data,
+        kind: draft.kind.map(|kind| kind.as_str()),
+        target: draft.kind.and_then(|kind| kind.target()),
+        key: reaction.map(|(key, _)| key),
+        on: reaction.map(|(_, on)| on),
+        reason: draft.kind.and_then(|kind| kind.reason()),
+        data: Some(data),
         received: stored.at / 1000,
         at: stored.at,
+        ..Message::PLAIN
     })
 }
 
@@ -359,9 +519,14 @@ async fn deliver(
         if !app.delivers_again(draft.room, stored, request.now_ms) {
             return Counts::default();
         }
-        match app.log.data(draft.room, stored.seq).await {
-            // The data that was stored first counts.
-            Ok(Some(first)) => message(draft, stored, &first),
+        let now_s = request.now_s();
+        let frame = app
+            .log
+            .frame(draft.room, stored.seq, &stored.epoch, now_s)
+            .await;
+        match frame {
+            // The row counts, as it is now: edited, or deleted.
+            Ok(Some(frame)) => frame.get().to_owned(),
             // The row is trimmed at this moment, or unreadable: no member gets a message that may differ from it.
             unread => {
                 return Counts {

@@ -7,6 +7,7 @@
 //! - [`append`]: how a message gets its number.
 //! - `audit`: the entries of the room `@audit`.
 //! - `bounds`: where a log begins and ends, and beginning a log.
+//! - `change`: edits, deletions and reactions.
 //! - `page`: reading messages.
 //! - `row`: the stored row.
 //! - `tail`: the end of a log, and the rows that a process remembers.
@@ -14,6 +15,7 @@
 pub mod append;
 mod audit;
 mod bounds;
+mod change;
 mod page;
 mod row;
 mod tail;
@@ -35,6 +37,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub use audit::{AUDIT, AuditEntry};
 pub use bounds::Bounds;
+pub(crate) use change::no_such_message;
+pub use change::{Change, Kind, MAX_REACTIONS, Target};
 pub use page::{Direction, Page};
 pub use row::Header;
 pub use tail::Tail;
@@ -85,11 +89,28 @@ pub struct Draft<'a> {
     /// The payload, JSON text.
     pub data: &'a str,
     /// The kind of the entry; none for an ordinary message.
-    pub kind: Option<&'a str>,
+    pub kind: Option<Kind<'a>>,
     /// True if the limit per user does not apply to the sender.
     pub exempt: bool,
     /// The time when the message was received, in milliseconds since 1970.
     pub at: i64,
+}
+
+impl Draft<'_> {
+    /// A short hash of all that tells this entry from another one with the same id.
+    fn hash(&self) -> String {
+        match self.kind {
+            Some(kind @ Kind::Change { .. }) => hash(&format!(
+                "{}\n{:?}\n{:?}\n{:?}\n{}",
+                kind.as_str(),
+                kind.target(),
+                kind.reaction(),
+                kind.reason(),
+                self.data
+            )),
+            _ => hash(self.data),
+        }
+    }
 }
 
 /// The table. Cheap to clone.
@@ -227,7 +248,7 @@ impl Log {
         until: Instant,
     ) -> Result<Stored, Failure> {
         let nonce = ulid(draft.at);
-        let hash = draft.id.map(|_| hash(draft.data));
+        let hash = draft.id.map(|_| draft.hash());
         let sent = Sent {
             user: draft.user.to_owned(),
             id: draft.id.map(str::to_owned),
@@ -322,6 +343,7 @@ impl Log {
         slot: &'a Slot,
         nonce: &'a str,
     ) -> Row<'a> {
+        let kind = message.and_then(|message| message.kind);
         Row {
             room,
             seq: slot.seq,
@@ -329,8 +351,14 @@ impl Log {
             id: message.and_then(|message| message.id),
             hash: None,
             user: message.map(|message| message.user),
-            data: message.map(|message| message.data),
-            kind: message.and_then(|message| message.kind),
+            data: message
+                .filter(|_| kind.is_none_or(|kind| kind.has_data()))
+                .map(|message| message.data),
+            kind: kind.map(|kind| kind.as_str()),
+            target: kind.and_then(|kind| kind.target()),
+            key: kind.and_then(|kind| kind.reaction()).map(|(key, _)| key),
+            on: kind.and_then(|kind| kind.reaction()).map(|(_, on)| on),
+            reason: kind.and_then(|kind| kind.reason()),
             at,
             expires_at: slot.expires_from.max(at / 1000 + self.retention_s),
             nonce,

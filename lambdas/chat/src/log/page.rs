@@ -1,15 +1,17 @@
 //! Reading messages from a log, a page at a time.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::append::HOLE_READS;
+use super::change::Reactions;
 use super::row::Header;
 use super::{Bounds, Log, header};
 use crate::errors::TableError;
-use crate::protocol::{MAX_PAGE_BYTES, Message};
+use crate::protocol::{Deleted, Edited, MAX_MESSAGE_BYTES, MAX_PAGE_BYTES, Message, Reaction};
 
 /// The side of a position on which messages are read. The position itself is not part of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub struct Page {
 impl Log {
     /// Messages inside `bounds`: at most `limit`, and at most [`MAX_PAGE_BYTES`]. One consistent Query, of several pages
     /// where messages are long, and another one if a message inside the bounds is missing. A message that stays missing
-    /// is trimmed, with all below it: `bounds` then begin above it.
+    /// is trimmed, with all below it: `bounds` then begin above it. The reactions of the user `asker` are marked.
     pub async fn page(
         &self,
         room: &str,
@@ -42,6 +44,7 @@ impl Log {
         bounds: &mut Bounds,
         direction: Direction,
         limit: usize,
+        asker: &str,
     ) -> Result<Page, TableError> {
         let mut missed = None;
         loop {
@@ -60,6 +63,7 @@ impl Log {
                 high,
                 ascending: matches!(direction, Direction::After(_)),
                 limit,
+                asker: Some(asker),
             };
             match self.read(&reading).await? {
                 Read::Page(page) => return Ok(page),
@@ -77,8 +81,15 @@ impl Log {
         }
     }
 
-    /// The payload of one message: a consistent Query of one row. None when the row is deleted.
-    pub async fn data(&self, room: &str, seq: u64) -> Result<Option<Box<RawValue>>, TableError> {
+    /// The `message` frame of one row as it is now, without its reactions: a consistent Query of one row. None when the row
+    /// is trimmed, or of another epoch.
+    pub async fn frame(
+        &self,
+        room: &str,
+        seq: u64,
+        epoch: &str,
+        now_s: i64,
+    ) -> Result<Option<Box<RawValue>>, TableError> {
         const DOING: &str = "reading a message";
         let found = self
             .query(room, "room = :room AND seq = :seq")
@@ -86,8 +97,19 @@ impl Log {
             .send()
             .await
             .map_err(|error| TableError::new(DOING, &error))?;
+        let reading = Reading {
+            room,
+            now_s,
+            epoch: Some(epoch),
+            low: seq,
+            high: seq,
+            ascending: true,
+            limit: 1,
+            asker: None,
+        };
         let item = found.items.and_then(|items| items.into_iter().next());
-        item.map_or(Ok(None), |mut item| data(DOING, &mut item))
+        let read = item.map(|item| reading.message(item)).transpose()?;
+        Ok(read.and_then(|(_, frame)| frame))
     }
 
     async fn read(&self, reading: &Reading<'_>) -> Result<Read, TableError> {
@@ -141,6 +163,8 @@ struct Reading<'a> {
     high: u64,
     ascending: bool,
     limit: usize,
+    /// The reader, whose own reactions are marked; none for a frame that goes to several.
+    asker: Option<&'a str>,
 }
 
 enum Read {
@@ -182,31 +206,118 @@ impl Reading<'_> {
     ) -> Result<(Header, Option<Box<RawValue>>), TableError> {
         const DOING: &str = "reading the log";
         let data = data(DOING, &mut item)?;
-        let kind = match item.remove("kind") {
-            Some(AttributeValue::S(kind)) => Some(kind),
-            _ => None,
-        };
+        let reactions = Reactions::take(&mut item);
+        let changes = Changes::take(&mut item);
         let row = header(DOING, item)?;
         let counts = !row.is_expired(self.now_s) && Some(row.epoch.as_str()) == self.epoch;
-        let message = match (&row.user, &data) {
-            (Some(user), Some(data)) if counts => {
-                let message = Message {
-                    room: self.room,
-                    seq: row.seq,
-                    epoch: &row.epoch,
-                    n: row.n(),
-                    id: row.id.as_deref(),
-                    from: user,
-                    kind: kind.as_deref(),
-                    data,
-                    received: row.at / 1000,
-                    at: row.at,
-                };
-                Some(to_raw_value(&message).map_err(|error| TableError::odd(DOING, &error))?)
-            }
-            _ => None,
+        let Some(user) = row.user.as_deref().filter(|_| counts) else {
+            return Ok((row, None));
         };
-        Ok((row, message))
+        let deleted = changes.deleted();
+        let data = match data.as_deref() {
+            // An entry without data, or the edit of a message that was deleted.
+            None if changes.kind.is_some() => Some(RawValue::NULL),
+            None if deleted.is_none() => return Ok((row, None)),
+            data => data.filter(|_| deleted.is_none()),
+        };
+        let mut message = Message {
+            room: self.room,
+            seq: row.seq,
+            epoch: &row.epoch,
+            n: row.n(),
+            id: row.id.as_deref(),
+            from: user,
+            kind: changes.kind.as_deref(),
+            target: changes.target,
+            key: changes.key.as_deref(),
+            on: changes.on,
+            reason: changes.reason.as_deref().filter(|_| deleted.is_none()),
+            data,
+            edited: changes.edited().filter(|_| deleted.is_none()),
+            deleted,
+            received: row.at / 1000,
+            at: row.at,
+            ..Message::PLAIN
+        };
+        if let Some(asker) = self.asker.filter(|_| deleted.is_none()) {
+            let counts = reactions.counts(asker).into_iter();
+            message.reactions = counts
+                .map(|(key, (count, mine))| (key, Reaction { count, mine }))
+                .collect();
+        }
+        let frame = |message: &Message<'_>| {
+            to_raw_value(message).map_err(|error| TableError::odd(DOING, &error))
+        };
+        let mut rendered = frame(&message)?;
+        if rendered.get().len() > MAX_MESSAGE_BYTES {
+            // A message that fills its frame leaves no room for what was added later.
+            message.reactions.clear();
+            message.edited = None;
+            rendered = frame(&message)?;
+        }
+        Ok((row, Some(rendered)))
+    }
+}
+
+/// The attributes of a row besides its header and its data.
+#[derive(Debug)]
+struct Changes {
+    kind: Option<String>,
+    target: Option<u64>,
+    key: Option<String>,
+    on: Option<bool>,
+    reason: Option<String>,
+    edit_seq: Option<u64>,
+    edited_at: Option<i64>,
+    delete_seq: Option<u64>,
+    deleted_at: Option<i64>,
+    deleted_by: Option<String>,
+}
+
+impl Changes {
+    /// Takes them out of a row.
+    fn take(item: &mut HashMap<String, AttributeValue>) -> Self {
+        fn text(item: &mut HashMap<String, AttributeValue>, name: &str) -> Option<String> {
+            match item.remove(name) {
+                Some(AttributeValue::S(text)) => Some(text),
+                _ => None,
+            }
+        }
+        fn number<T: FromStr>(item: &mut HashMap<String, AttributeValue>, name: &str) -> Option<T> {
+            match item.remove(name) {
+                Some(AttributeValue::N(number)) => number.parse().ok(),
+                _ => None,
+            }
+        }
+        Self {
+            kind: text(item, "kind"),
+            target: number(item, "target"),
+            key: text(item, "key"),
+            on: match item.remove("on") {
+                Some(AttributeValue::Bool(on)) => Some(on),
+                _ => None,
+            },
+            reason: text(item, "reason"),
+            edit_seq: number(item, "editSeq"),
+            edited_at: number(item, "editedAt"),
+            delete_seq: number(item, "deleteSeq"),
+            deleted_at: number(item, "deletedAt"),
+            deleted_by: text(item, "deletedBy"),
+        }
+    }
+
+    fn edited(&self) -> Option<Edited> {
+        let (seq, at) = self.edit_seq.zip(self.edited_at)?;
+        Some(Edited { at, seq })
+    }
+
+    fn deleted(&self) -> Option<Deleted<'_>> {
+        self.delete_seq?;
+        Some(Deleted {
+            at: self.deleted_at.unwrap_or_default(),
+            by: self.deleted_by.as_deref().unwrap_or_default(),
+            reason: self.reason.as_deref(),
+        })
     }
 }
 

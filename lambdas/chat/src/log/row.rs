@@ -64,6 +64,14 @@ pub(super) struct Row<'a> {
     pub(super) data: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) target: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) on: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<&'a str>,
     pub(super) at: i64,
     pub(super) expires_at: i64,
     pub(super) nonce: &'a str,

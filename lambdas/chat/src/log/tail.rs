@@ -23,7 +23,7 @@ impl Tail {
     }
 
     /// The newest row.
-    pub(super) fn newest(&self) -> Option<&Header> {
+    pub(crate) fn newest(&self) -> Option<&Header> {
         self.0.last()
     }
 

@@ -16,6 +16,8 @@ pub enum ErrorName {
     Forbidden,
     /// The connection is not in the room.
     NotAMember,
+    /// The message to be changed is not there.
+    NoSuchMessage,
     /// There is no such action.
     UnknownAction,
     /// The user is banned from the room or from the service.
@@ -36,7 +38,8 @@ pub enum ErrorName {
 
 impl ErrorName {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
+        Self::NoSuchMessage,
         Self::BadRequest,
         Self::TokenExpired,
         Self::Forbidden,
@@ -58,6 +61,7 @@ impl ErrorName {
             Self::TokenExpired => "token_expired",
             Self::Forbidden => "forbidden",
             Self::NotAMember => "not_a_member",
+            Self::NoSuchMessage => "no_such_message",
             Self::UnknownAction => "unknown_action",
             Self::Banned => "banned",
             Self::TooMany => "too_many",
@@ -80,7 +84,7 @@ impl ErrorName {
             Self::BadRequest => 400,
             Self::TokenExpired => 401,
             Self::Forbidden | Self::NotAMember | Self::Banned => 403,
-            Self::UnknownAction => 404,
+            Self::NoSuchMessage | Self::UnknownAction => 404,
             Self::TooMany => 409,
             Self::IdConflict => 409,
             Self::PayloadTooLarge | Self::RoomTooLarge => 413,
@@ -247,6 +251,7 @@ mod tests {
             (ErrorName::TokenExpired, 401, "token_expired", false),
             (ErrorName::Forbidden, 403, "forbidden", false),
             (ErrorName::NotAMember, 403, "not_a_member", false),
+            (ErrorName::NoSuchMessage, 404, "no_such_message", false),
             (ErrorName::UnknownAction, 404, "unknown_action", false),
             (ErrorName::Banned, 403, "banned", false),
             (ErrorName::TooMany, 409, "too_many", false),

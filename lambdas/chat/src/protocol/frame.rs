@@ -239,6 +239,44 @@ impl<'a> Frame<'a> {
         self.number("after")
     }
 
+    /// The field `target`: the number of the message that the frame changes.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is missing, or not a whole number of 1 or more.
+    pub fn target(&self) -> Result<u64, Failure> {
+        self.number("target")?
+            .filter(|target| *target > 0)
+            .ok_or_else(|| Failure::bad_request("target must be the seq of a message, 1 or more"))
+    }
+
+    /// The field `key`: a reaction, such as an emoji.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is missing, not a string of 1 to 32 characters, or holds a control character.
+    pub fn key(&self) -> Result<String, Failure> {
+        let key = self.word("key", MAX_KIND_CHARS)?;
+        let key = key.ok_or_else(|| Failure::bad_request("key is missing"))?;
+        if key.chars().any(char::is_control) {
+            return Err(Failure::bad_request("key must not hold control characters"));
+        }
+        Ok(key)
+    }
+
+    /// The field `on`: false for the end of a reaction. Absent is true.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is not true or false.
+    pub fn on(&self) -> Result<bool, Failure> {
+        let Some(raw) = self.fields.get("on") else {
+            return Ok(true);
+        };
+        serde_json::from_str(raw.get())
+            .map_err(|_| Failure::bad_request("on must be true or false"))
+    }
+
     /// The field `user`: the user that the frame is about.
     ///
     /// # Errors
@@ -592,7 +630,7 @@ mod tests {
                 return Ok(());
             };
             prop_assert_eq!(raw.get(), &data);
-            let message = Message { room: "r", seq: 1, epoch: "E", n: 1, id: None, from: "u", kind: None, data: raw, received: 1, at: 1 };
+            let message = Message { room: "r", seq: 1, epoch: "E", n: 1, from: "u", data: Some(raw), received: 1, at: 1, ..Message::PLAIN };
             let expected = format!(
                 r#"{{"type":"message","room":"r","seq":1,"epoch":"E","n":1,"from":"u","data":{data},"received":1,"at":1}}"#
             );

@@ -22,8 +22,8 @@ pub use names::{
 };
 pub use private::{Private, inbox, pair};
 pub use reply::{
-    Ack, Bans, Bye, Closed, Done, Epoch, Head, Heads, History, Joined, Left, Marks, Member,
-    Members, Message, Moderated, ReadUpTo, Removed, Signal,
+    Ack, Bans, Bye, Closed, Deleted, Done, Edited, Epoch, Head, Heads, History, Joined, Left,
+    Marks, Member, Members, Message, Moderated, Reaction, ReadUpTo, Removed, Signal,
 };
 pub use rights::{Grants, GrantsError, MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_STARS, Right};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// A message for a member.
@@ -25,12 +25,87 @@ pub struct Message<'a> {
     /// The kind of the entry; absent for an ordinary message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<&'a str>,
-    /// The payload, byte for byte as it was sent.
-    pub data: &'a RawValue,
+    /// The number of the message that the entry changes; absent for an ordinary message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<u64>,
+    /// The reaction; absent for all other entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<&'a str>,
+    /// False for the end of a reaction; absent for all other entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on: Option<bool>,
+    /// The reason of a deletion; absent for all other entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
+    /// The payload, byte for byte as it was sent; `null` for an entry without one, absent for a deleted message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<&'a RawValue>,
+    /// The last edit of the message; absent for a message that was not edited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edited: Option<Edited>,
+    /// The deletion of the message; absent for a message that was not deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Deleted<'a>>,
+    /// The reactions to the message, by key; absent if there are none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reactions: BTreeMap<&'a str, Reaction>,
     /// The time of its receipt, in seconds since 1970.
     pub received: i64,
     /// The same moment in milliseconds.
     pub at: i64,
+}
+
+impl Message<'_> {
+    /// The frame of an ordinary message without changes, to be completed.
+    pub const PLAIN: Self = Self {
+        room: "",
+        seq: 0,
+        epoch: "",
+        n: 0,
+        id: None,
+        from: "",
+        kind: None,
+        target: None,
+        key: None,
+        on: None,
+        reason: None,
+        data: None,
+        edited: None,
+        deleted: None,
+        reactions: BTreeMap::new(),
+        received: 0,
+        at: 0,
+    };
+}
+
+/// The last edit of a message.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Edited {
+    /// Its time, in milliseconds since 1970.
+    pub at: i64,
+    /// Its number.
+    pub seq: u64,
+}
+
+/// The deletion of a message.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Deleted<'a> {
+    /// Its time, in milliseconds since 1970.
+    pub at: i64,
+    /// The user who has deleted it.
+    pub by: &'a str,
+    /// Why, if that was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
+}
+
+/// The reactions with one key.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Reaction {
+    /// The number of users.
+    pub count: usize,
+    /// Whether the reader is one of them.
+    pub mine: bool,
 }
 
 /// The answer to the sender: the message is stored, and its delivery counts.

@@ -40,7 +40,9 @@ async fn ask(world: &World, request: &Request) -> Value {
     let (connections, log) = (&world.app.connections, &world.app.log);
     let frame: Value = serde_json::from_str(&request.body).unwrap();
     let reply = match frame["action"].as_str().unwrap() {
-        "publish" | "sendmessage" => publish(&world.app, request).await,
+        "publish" | "sendmessage" | "edit" | "delete" | "react" => {
+            publish(&world.app, request).await
+        }
         "join" => {
             join(
                 connections,
@@ -145,6 +147,26 @@ fn frames(room: &str) -> Vec<(&'static str, Value)> {
             json!({"action": "signal", "room": room, "kind": "typing"}),
         ),
         (
+            "edit",
+            json!({"action": "edit", "room": room, "target": 1, "data": 2}),
+        ),
+        (
+            "edit, another's",
+            json!({"action": "edit", "room": room, "target": 2, "data": 2}),
+        ),
+        (
+            "delete",
+            json!({"action": "delete", "room": room, "target": 1}),
+        ),
+        (
+            "delete, another's",
+            json!({"action": "delete", "room": room, "target": 2}),
+        ),
+        (
+            "react",
+            json!({"action": "react", "room": room, "target": 2, "key": "x"}),
+        ),
+        (
             "kick",
             json!({"action": "kick", "room": room, "user": "mallory"}),
         ),
@@ -220,6 +242,14 @@ async fn the_matrix_is_the_one_that_the_docs_show() {
                 world.put_into(USERS, ban).await;
             }
             let (_, frame) = &frames(&room)[row];
+            if frame["target"].is_u64() {
+                for user in ["alice", "bob"] {
+                    let said = json!({"action": "publish", "room": room, "data": 1});
+                    let said = says(&Caller::Backend(user.to_owned()), "", &said);
+                    assert_eq!(body(&publish(&world.app, &said).await)["type"], "ack");
+                }
+            }
+            let before = world.log(&room).await;
             let answer = ask(&world, &says(caller, &id, frame)).await;
             let cells = &mut rows.entry(row).or_insert((action, Vec::new())).1;
             cells.push(outcome(&answer));
@@ -227,8 +257,15 @@ async fn the_matrix_is_the_one_that_the_docs_show() {
                 .contains(&answer["name"].as_str().unwrap_or_default())
             {
                 // Neither the log nor the membership has changed.
+                if frame["target"].is_u64() {
+                    assert_eq!(world.log(&room).await, before, "{action}");
+                }
                 let said = world.log(&room).await;
-                assert!(said.iter().all(|row| row.data.is_none()), "{action}");
+                assert_eq!(
+                    said.iter().filter(|row| row.data.is_some()).count(),
+                    before.iter().filter(|row| row.data.is_some()).count(),
+                    "{action}"
+                );
                 assert_eq!(
                     world.rows().await.contains(&(id, room)),
                     *member,

@@ -1,0 +1,423 @@
+//! Entries that change a message: an edit, a deletion, a reaction. Each is an entry of the log, with the number of its
+//! target. Then the target's row is brought up to date, so that a page of history shows the present.
+//!
+//! The row is the result of its entries, whatever the order in which they reach it:
+//!
+//! | entry | attributes of the target | on condition |
+//! |---|---|---|
+//! | `edit` | `data`, `editSeq`, `editedAt` | a larger number than `editSeq`, not deleted |
+//! | `delete` | `deleteSeq`, `deletedAt`, `deletedBy`, `reason`; `data` and the reactions go | a smaller number than `deleteSeq` |
+//! | `react` | one attribute for each key and user: the number of the entry, doubled, plus 1 for "on" | a larger one, not deleted |
+//!
+//! The headers of the row never change.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::append::Stored;
+use super::row::Header;
+use super::{Log, header};
+use crate::errors::TableError;
+use crate::protocol::{ErrorName, Failure};
+
+/// The most different reactions on a message.
+pub const MAX_REACTIONS: usize = 20;
+
+/// A row with more bytes of reactions takes no further ones: the entry stands, and the count stops growing.
+const MAX_REACTION_BYTES: usize = 16 * 1024;
+
+/// Begins the name of a reaction's attribute. No other attribute has a line break in its name, and neither a key nor a
+/// user can hold one.
+const REACTION: &str = "r\n";
+
+/// Rows of edits that are emptied in parallel.
+const CONCURRENCY: usize = 16;
+
+/// A change to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// Other data.
+    Edit,
+    /// No data any more.
+    Delete {
+        /// Why, for everybody.
+        reason: Option<&'a str>,
+    },
+    /// A reaction of a user, or its end.
+    React {
+        /// The reaction, such as an emoji.
+        key: &'a str,
+        /// False for its end.
+        on: bool,
+    },
+}
+
+impl Change<'_> {
+    /// The `kind` of the entry.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Edit => "edit",
+            Self::Delete { .. } => "delete",
+            Self::React { .. } => "react",
+        }
+    }
+}
+
+/// The kind of an entry that is not an ordinary message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// An entry of the audit.
+    Audit,
+    /// The entry of a conversation in an inbox.
+    Conversation,
+    /// A change to the message with the number `target`.
+    Change {
+        /// The number of the message, in the same epoch.
+        target: u64,
+        /// The change.
+        change: Change<'a>,
+    },
+}
+
+impl<'a> Kind<'a> {
+    /// The name on the wire and in the table.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::Conversation => "conversation",
+            Self::Change { change, .. } => change.kind(),
+        }
+    }
+
+    /// The number of the message that is changed.
+    pub fn target(&self) -> Option<u64> {
+        match self {
+            Self::Audit | Self::Conversation => None,
+            Self::Change { target, .. } => Some(*target),
+        }
+    }
+
+    /// The reaction, and whether it begins.
+    pub fn reaction(&self) -> Option<(&'a str, bool)> {
+        match self {
+            Self::Change {
+                change: Change::React { key, on },
+                ..
+            } => Some((key, *on)),
+            _ => None,
+        }
+    }
+
+    /// The reason of a deletion.
+    pub fn reason(&self) -> Option<&'a str> {
+        match self {
+            Self::Change {
+                change: Change::Delete { reason },
+                ..
+            } => *reason,
+            _ => None,
+        }
+    }
+
+    /// Whether the entry has data.
+    pub fn has_data(&self) -> bool {
+        matches!(
+            self,
+            Self::Audit
+                | Self::Conversation
+                | Self::Change {
+                    change: Change::Edit,
+                    ..
+                }
+        )
+    }
+}
+
+/// A message that is to be changed.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its header.
+    pub header: Header,
+    /// True if its data is gone.
+    pub is_deleted: bool,
+    reactions: Reactions,
+}
+
+impl Target {
+    /// The sender.
+    pub fn user(&self) -> &str {
+        self.header.user.as_deref().unwrap_or_default()
+    }
+
+    /// Tells if a reaction with `key` is one kind too many.
+    pub fn is_full(&self, key: &str) -> bool {
+        let counts = self.reactions.counts("");
+        counts.len() >= MAX_REACTIONS && !counts.contains_key(key)
+    }
+}
+
+/// The reactions on a message, by key and user: the number of the last entry, doubled, plus 1 for "on".
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reactions(BTreeMap<(String, String), u64>);
+
+impl Reactions {
+    /// Takes the reactions out of a row.
+    pub(super) fn take(item: &mut HashMap<String, AttributeValue>) -> Self {
+        let mut reactions = BTreeMap::new();
+        item.retain(|name, value| {
+            let Some(rest) = name.strip_prefix(REACTION) else {
+                return true;
+            };
+            if let (Some((key, user)), AttributeValue::N(number)) = (rest.split_once('\n'), value)
+                && let Ok(number) = number.parse()
+            {
+                reactions.insert((key.to_owned(), user.to_owned()), number);
+            }
+            false
+        });
+        Self(reactions)
+    }
+
+    /// The number of users for each key, and whether `asker` is one of them.
+    pub(super) fn counts(&self, asker: &str) -> BTreeMap<&str, (usize, bool)> {
+        let mut counts: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
+        for ((key, user), number) in &self.0 {
+            if number % 2 == 1 {
+                let (count, mine) = counts.entry(key).or_default();
+                *count += 1;
+                *mine |= user == asker;
+            }
+        }
+        counts
+    }
+
+    fn bytes(&self) -> usize {
+        self.0
+            .keys()
+            .map(|(key, user)| key.len() + user.len() + 24)
+            .sum()
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
+        self.0.keys().map(|(key, user)| attribute(key, user))
+    }
+}
+
+fn attribute(key: &str, user: &str) -> String {
+    format!("{REACTION}{key}\n{user}")
+}
+
+impl Log {
+    /// The message that a change is about: one consistent GetItem.
+    ///
+    /// # Errors
+    ///
+    /// `no_such_message` for a number that is not that of an ordinary message, or is trimmed; and the table's.
+    pub async fn target(&self, room: &str, seq: u64, now_s: i64) -> Result<Target, Failure> {
+        const DOING: &str = "reading the message to be changed";
+        let get = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("room", AttributeValue::S(room.to_owned()))
+            .key("seq", AttributeValue::N(seq.to_string()))
+            .consistent_read(true)
+            .send();
+        let item = get.await.map_err(|error| TableError::new(DOING, &error))?;
+        let Some(mut item) = item.item else {
+            return Err(no_such_message(seq));
+        };
+        let is_ordinary = !item.contains_key("kind");
+        let is_deleted = item.contains_key("deleteSeq");
+        let reactions = Reactions::take(&mut item);
+        let header = header(DOING, item)?;
+        if !is_ordinary || header.is_genesis() || header.is_expired(now_s) {
+            return Err(no_such_message(seq));
+        }
+        Ok(Target {
+            header,
+            is_deleted,
+            reactions,
+        })
+    }
+
+    /// Brings the row of the target up to date with an entry that is in the log. Idempotent, in any order of entries.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB's, after the SDK's tries. The entry is in the log nevertheless: the same frame brings the row up to date.
+    /// Returns false if the data of the entry itself must not be shown any more: the message was deleted meanwhile.
+    pub async fn apply(
+        &self,
+        room: &str,
+        target: &Target,
+        change: Change<'_>,
+        by: &str,
+        data: &str,
+        entry: &Stored,
+    ) -> Result<bool, TableError> {
+        let number = |number: u64| AttributeValue::N(number.to_string());
+        let seq = target.header.seq;
+        let update = self
+            .row_update(room, seq)
+            .expression_attribute_values(":epoch", AttributeValue::S(entry.epoch.clone()));
+        match change {
+            Change::Edit => {
+                let update = update
+                    .update_expression("SET #data = :data, editSeq = :seq, editedAt = :at")
+                    .condition_expression(
+                        "epoch = :epoch AND attribute_not_exists(deleteSeq) AND (attribute_not_exists(editSeq) OR editSeq < :seq)",
+                    )
+                    .expression_attribute_names("#data", "data")
+                    .expression_attribute_values(":data", AttributeValue::S(data.to_owned()))
+                    .expression_attribute_values(":seq", number(entry.seq))
+                    .expression_attribute_values(":at", AttributeValue::N(entry.at.to_string()));
+                if !done(update).await? && self.is_deleted(room, seq).await? {
+                    self.empty(room, entry.seq).await?;
+                    return Ok(false);
+                }
+            }
+            Change::Delete { reason } => {
+                let mut expression =
+                    "SET deleteSeq = :seq, deletedAt = :at, deletedBy = :by".to_owned();
+                let mut update = update;
+                if let Some(reason) = reason {
+                    expression.push_str(", reason = :reason");
+                    update = update.expression_attribute_values(
+                        ":reason",
+                        AttributeValue::S(reason.to_owned()),
+                    );
+                }
+                expression.push_str(" REMOVE #data");
+                for (index, name) in target.reactions.names().enumerate() {
+                    let placeholder = format!("#r{index}");
+                    expression.push_str(&format!(", {placeholder}"));
+                    update = update.expression_attribute_names(placeholder, name);
+                }
+                let update = update
+                    .update_expression(expression)
+                    .condition_expression(
+                        "epoch = :epoch AND (attribute_not_exists(deleteSeq) OR deleteSeq > :seq)",
+                    )
+                    .expression_attribute_names("#data", "data")
+                    .expression_attribute_values(":seq", number(entry.seq))
+                    .expression_attribute_values(":at", AttributeValue::N(entry.at.to_string()))
+                    .expression_attribute_values(":by", AttributeValue::S(by.to_owned()));
+                // An earlier deletion stands. Its edits are looked for all the same: its writer may have died.
+                done(update).await?;
+                self.empty_edits(room, seq).await?;
+            }
+            Change::React { key, on } => {
+                let is_large = target.reactions.bytes() > MAX_REACTION_BYTES;
+                let is_known = target
+                    .reactions
+                    .0
+                    .contains_key(&(key.to_owned(), by.to_owned()));
+                if is_large && !is_known {
+                    return Ok(true);
+                }
+                let update = update
+                    .update_expression("SET #r = :value")
+                    .condition_expression(
+                        "epoch = :epoch AND attribute_not_exists(deleteSeq) AND (attribute_not_exists(#r) OR #r < :value)",
+                    )
+                    .expression_attribute_names("#r", attribute(key, by))
+                    .expression_attribute_values(":value", number(entry.seq * 2 + u64::from(on)));
+                done(update).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn row_update(&self, room: &str, seq: u64) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .key("room", AttributeValue::S(room.to_owned()))
+            .key("seq", AttributeValue::N(seq.to_string()))
+    }
+
+    /// Takes the data out of the entry of an edit.
+    async fn empty(&self, room: &str, seq: u64) -> Result<(), TableError> {
+        let update = self
+            .row_update(room, seq)
+            .update_expression("REMOVE #data")
+            .condition_expression("kind = :edit")
+            .expression_attribute_names("#data", "data")
+            .expression_attribute_values(":edit", AttributeValue::S("edit".to_owned()));
+        done(update).await?;
+        Ok(())
+    }
+
+    /// Takes the data out of all edits of a message: a consistent Query of the rows after it, all pages.
+    async fn empty_edits(&self, room: &str, target: u64) -> Result<(), TableError> {
+        const DOING: &str = "looking for edits";
+        let number = |number: u64| AttributeValue::N(number.to_string());
+        let edits = self
+            .from(room, target + 1)
+            .filter_expression("target = :target AND kind = :edit AND attribute_exists(#data)")
+            .expression_attribute_values(":target", number(target))
+            .expression_attribute_values(":edit", AttributeValue::S("edit".to_owned()))
+            .projection_expression("seq, epoch, #at, expiresAt")
+            .expression_attribute_names("#data", "data")
+            .expression_attribute_names("#at", "at")
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await
+            .map_err(|error| TableError::new(DOING, &error))?;
+        let edits: Vec<Header> = edits
+            .into_iter()
+            .map(|item| header(DOING, item))
+            .collect::<Result<_, _>>()?;
+        stream::iter(edits)
+            .map(|edit| self.empty(room, edit.seq))
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await
+    }
+
+    async fn is_deleted(&self, room: &str, seq: u64) -> Result<bool, TableError> {
+        const DOING: &str = "reading the changed message";
+        let get = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("room", AttributeValue::S(room.to_owned()))
+            .key("seq", AttributeValue::N(seq.to_string()))
+            .projection_expression("deleteSeq")
+            .consistent_read(true)
+            .send();
+        let item = get.await.map_err(|error| TableError::new(DOING, &error))?;
+        Ok(item.item.is_some_and(|item| item.contains_key("deleteSeq")))
+    }
+}
+
+/// Whether the condition of an update holds.
+async fn done(update: UpdateItemFluentBuilder) -> Result<bool, TableError> {
+    match update.send().await {
+        Ok(_) => Ok(true),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(TableError::new("changing a message", &error)),
+    }
+}
+
+pub(crate) fn no_such_message(seq: u64) -> Failure {
+    Failure::new(
+        ErrorName::NoSuchMessage,
+        format!(
+            "there is no message {seq} that can be changed: it is trimmed, deleted, or not an ordinary message"
+        ),
+    )
+}

@@ -35,7 +35,13 @@ locals {
     }
     disconnect = {
       route_key = "$disconnect"
-      access    = { connections = ["Query", "DeleteItem"] }
+      access = {
+        # Whether another row of a user that was present stands.
+        connections = ["Query", "GetItem", "DeleteItem"]
+        # The members that are told.
+        room_index = ["Query"]
+        clients    = ["POST"]
+      }
     }
     publish = {
       route_key = "publish"
@@ -68,11 +74,13 @@ locals {
       share     = 0.5
       access = merge({
         # Reads the user of the connection and writes its row in the room. Deletes the row again if the connection has ended
-        # or is in too many rooms. With identity also writes the head of the log, for a user without the right `history`,
-        # and reads the row of the membership of a pair room.
-        connections = concat(["Query", "PutItem", "DeleteItem"], local.identity ? ["UpdateItem", "GetItem"] : [])
+        # or is in too many rooms. Also writes its presence, looks whether another row of its user stands, writes the head
+        # of the log for a user without the right `history`, and reads the row of the membership of a pair room.
+        connections = ["Query", "GetItem", "PutItem", "UpdateItem", "DeleteItem"]
+        # The members that are told.
+        room_index = ["Query"]
         # GET finds that the connection has ended while its row was written.
-        clients = ["GET"]
+        clients = ["GET", "POST"]
         # Begins a log that is empty, or reads the messages that the client has missed.
         messages = ["Query", "PutItem", "ConditionCheckItem"]
         },
@@ -83,7 +91,11 @@ locals {
     leave = {
       route_key = "leave"
       share     = 0.5
-      access    = { connections = ["DeleteItem"] }
+      access = {
+        connections = ["GetItem", "DeleteItem"]
+        room_index  = ["Query"]
+        clients     = ["POST"]
+      }
     }
     history = {
       route_key = "history"
@@ -98,8 +110,10 @@ locals {
       route_key = "members"
       share     = 0.1 # it reads a row for each member of the room
       access = {
-        connections = ["Query", "GetItem"]
+        # The states of the members, and the rows of connections that a probe finds dead.
+        connections = ["Query", "GetItem", "BatchGetItem", "DeleteItem"]
         room_index  = ["Query"]
+        clients     = ["POST", "GET", "DELETE"]
       }
     }
     # A function of its own, since a signal must not wait behind a publish.
@@ -117,7 +131,6 @@ locals {
         # Reads the block of the other user of a pair room.
         local.identity ? { users = ["GetItem"] } : {},
       )
-      environment = { LIVE_MAX_MEMBERS = tostring(var.live_max_members) }
     }
     personal = {
       route_key = "mark"
@@ -132,8 +145,7 @@ locals {
         clients     = ["POST"]
       } : {}
       environment = local.identity ? {
-        HISTORY_DAYS     = tostring(var.history_days)
-        LIVE_MAX_MEMBERS = tostring(var.live_max_members)
+        HISTORY_DAYS = tostring(var.history_days)
       } : {}
     }
     sendmessage = { route_key = "sendmessage", function = "publish" }
@@ -144,6 +156,7 @@ locals {
     marks       = { route_key = "marks", function = "personal", share = 0.5 }
     block       = { route_key = "block", function = "personal", share = 0.1 }
     unblock     = { route_key = "unblock", function = "personal", share = 0.1 }
+    presence    = { route_key = "presence", function = "join", share = 0.1 } # it posts to each member of the room
     ping        = { route_key = "ping", mock = jsonencode({ type = "pong" }) }
     default     = { route_key = "$default", share = 0.1 } # only mistakes arrive here
   })
@@ -154,9 +167,9 @@ locals {
       route_key = "kick"
       share     = 0.1
       access = {
-        # The end of a user's row in the room, or the mute in it.
-        connections = ["DeleteItem", "UpdateItem"]
-        # The connections of the user.
+        # The end of a user's row in the room, or the mute in it; whether another row of the user stands.
+        connections = ["GetItem", "DeleteItem", "UpdateItem"]
+        # The connections of the user, and the members that are told.
         room_index = ["Query"]
         # The ban or mute, its end, and the mutes that hold.
         users = ["UpdateItem", "DeleteItem", "Query"]
@@ -194,8 +207,9 @@ locals {
     # The backend's door: no route leads there, IAM says who may invoke it.
     admin = {
       access = merge({
-        # The rows of removed, closed and dead connections; with identity also mutes.
-        connections = concat(["Query", "DeleteItem"], local.identity ? ["UpdateItem"] : [])
+        # The rows of removed, closed and dead connections, whether another row of their user stands, and the states of
+        # members; with identity also mutes.
+        connections = concat(["Query", "GetItem", "BatchGetItem", "DeleteItem"], local.identity ? ["UpdateItem"] : [])
         room_index  = ["Query"]
         clients     = ["POST", "GET", "DELETE"]
         messages    = ["Query", "PutItem", "ConditionCheckItem", "GetItem", "UpdateItem"]

@@ -308,7 +308,7 @@ variable "limits" {
 
 variable "live_max_members" {
   type        = number
-  description = "Most connections of a room that has signals, such as typing. 0 turns signals off."
+  description = "Most connections of a room that has presence and signals, such as typing. 0 turns both off."
   default     = 100
 
   validation {

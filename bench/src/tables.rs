@@ -24,7 +24,7 @@ pub(crate) fn environment() -> BTreeMap<&'static str, String> {
         ("HISTORY_DAYS", "7".to_owned()),
         (
             "ACTIONS",
-            "history,join,leave,members,ping,publish,sendmessage,signal".to_owned(),
+            "history,join,leave,members,ping,presence,publish,sendmessage,signal".to_owned(),
         ),
         ("FAN_OUT_CONCURRENCY", CONCURRENCY.to_string()),
     ])

@@ -1,6 +1,6 @@
 //! The backend's door: invoked directly, or through a Function URL. IAM says who may call, no route leads here.
 
-use chat::settings::{self, ConnectionsTable, Delivery, MessagesTable, UsersTable};
+use chat::settings::{self, ConnectionsTable, Delivery, Live, MessagesTable, UsersTable};
 use chat::{Admin, App, FrameLimit, aws, lambda};
 
 pub(crate) async fn main() -> anyhow::Result<()> {
@@ -9,6 +9,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let audit = MessagesTable::read_audit(&settings::process)?;
     let delivery = Delivery::read(&settings::process)?;
     let users = UsersTable::read(&settings::process)?;
+    let live = Live::read(&settings::process)?;
     let config = aws::config()?;
     let moderation = aws::moderation(
         &config,
@@ -16,9 +17,10 @@ pub(crate) async fn main() -> anyhow::Result<()> {
         users.clone(),
         audit,
         &delivery,
+        live,
     );
     let admin = Admin {
-        app: App::new(&config, connections, users, history, delivery)
+        app: App::new(&config, connections, users, history, delivery, live)
             .with_audit(moderation.audit.clone()),
         moderation,
         limit: FrameLimit::OFF,

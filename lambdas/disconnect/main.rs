@@ -1,10 +1,9 @@
 //! `$disconnect`: leaves every room.
 
-use chat::settings::{self, ConnectionsTable};
+use chat::settings;
 use chat::{aws, lambda};
 
 pub(crate) async fn main() -> anyhow::Result<()> {
-    let table = ConnectionsTable::read(&settings::process)?;
-    let connections = aws::connections(&aws::config()?, table);
-    lambda::serve(async |request| chat::disconnect(&connections, &request).await).await
+    let presence = aws::presence(&aws::config()?, &settings::process)?;
+    lambda::serve(async |request| chat::disconnect(&presence, &request).await).await
 }

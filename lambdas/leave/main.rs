@@ -1,12 +1,11 @@
 //! `leave`: the connection is no member of a room any more.
 
-use chat::settings::{self, ConnectionsTable};
+use chat::settings;
 use chat::{FrameLimit, aws, lambda};
 
 pub(crate) async fn main() -> anyhow::Result<()> {
-    let table = ConnectionsTable::read(&settings::process)?;
     let config = aws::config()?;
     let limit = FrameLimit::read(&settings::process, &config)?;
-    let connections = aws::connections(&config, table);
-    lambda::serve(async |request| chat::leave(&connections, &limit, &request).await).await
+    let presence = aws::presence(&config, &settings::process)?;
+    lambda::serve(async |request| chat::leave(&presence, &limit, &request).await).await
 }

@@ -50,6 +50,10 @@ mock_provider "aws" {
     values = { id = "for-publish" }
   }
   override_resource {
+    target = aws_apigatewayv2_integration.function["join"]
+    values = { id = "for-join" }
+  }
+  override_resource {
     target = aws_apigatewayv2_integration.function["default"]
     values = { id = "for-default" }
   }
@@ -121,6 +125,7 @@ run "api" {
       marks      = [500, 250]
       block      = [100, 50]
       unblock    = [100, 50]
+      presence   = [100, 50]
       "$default" = [100, 50]
     }
     error_message = "a flood of one route must leave the rest of the stage's throttle to the others"
@@ -155,6 +160,7 @@ run "routes" {
       marks       = "marks"
       block       = "block"
       unblock     = "unblock"
+      presence    = "presence"
       ping        = "ping"
       default     = "$default"
     }
@@ -164,6 +170,7 @@ run "routes" {
     condition = (
       aws_apigatewayv2_route.main["publish"].target == "integrations/for-publish" &&
       aws_apigatewayv2_route.main["sendmessage"].target == "integrations/for-publish" &&
+      aws_apigatewayv2_route.main["presence"].target == "integrations/for-join" &&
       aws_apigatewayv2_route.main["default"].target == "integrations/for-default" &&
       aws_apigatewayv2_route.main["ping"].target == "integrations/for-ping"
     )
@@ -171,7 +178,7 @@ run "routes" {
   }
   assert {
     condition = toset(keys(aws_apigatewayv2_route_response.main)) == toset([
-      "publish", "sendmessage", "edit", "delete", "react", "join", "leave", "history", "heads", "members", "personal", "marks",
+      "publish", "sendmessage", "edit", "delete", "react", "join", "presence", "leave", "history", "heads", "members", "personal", "marks",
       "block", "unblock", "ping", "default",
     ])
     error_message = "routes that answer have a route response: without it no answer reaches the client; a signal is not answered"
@@ -240,8 +247,12 @@ run "functions" {
   }
   assert {
     condition = jsonencode({ for key, function in aws_lambda_function.main : key => function.environment[0].variables }) == jsonencode({ for key, variables in {
-      connect    = { CONNECTIONS_TABLE = "roomchat-prod-connections" }
-      disconnect = { CONNECTIONS_TABLE = "roomchat-prod-connections" }
+      connect = { CONNECTIONS_TABLE = "roomchat-prod-connections" }
+      disconnect = {
+        CONNECTIONS_TABLE                        = "roomchat-prod-connections"
+        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        LIVE_MAX_MEMBERS                         = "100"
+      }
       publish = {
         CONNECTIONS_TABLE                        = "roomchat-prod-connections"
         MESSAGES_TABLE                           = "roomchat-prod-messages"
@@ -250,6 +261,7 @@ run "functions" {
         AUDIT_DAYS                               = "365"
         FAN_OUT_CONCURRENCY                      = "128"
         LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
+        LIVE_MAX_MEMBERS                         = "100"
       }
       join = {
         CONNECTIONS_TABLE                        = "roomchat-prod-connections"
@@ -257,11 +269,13 @@ run "functions" {
         HISTORY_DAYS                             = "7"
         AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
         LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
+        LIVE_MAX_MEMBERS                         = "100"
       }
       leave = {
         CONNECTIONS_TABLE                        = "roomchat-prod-connections"
-        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
         LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
+        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        LIVE_MAX_MEMBERS                         = "100"
       }
       history = {
         CONNECTIONS_TABLE                        = "roomchat-prod-connections"
@@ -272,8 +286,9 @@ run "functions" {
       }
       members = {
         CONNECTIONS_TABLE                        = "roomchat-prod-connections"
-        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
         LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
+        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        LIVE_MAX_MEMBERS                         = "100"
       }
       signal = {
         CONNECTIONS_TABLE                        = "roomchat-prod-connections"
@@ -285,7 +300,7 @@ run "functions" {
         LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
       }
       default = {
-        ACTIONS                                  = "block,delete,edit,heads,history,join,leave,mark,marks,members,ping,publish,react,sendmessage,signal,unblock"
+        ACTIONS                                  = "block,delete,edit,heads,history,join,leave,mark,marks,members,ping,presence,publish,react,sendmessage,signal,unblock"
         AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
         LIMITS                                   = jsonencode({ per_user = 10, per_room = 200, window_seconds = 5, frames_per_second = 20, burst = 50, close_after = 500 })
       }
@@ -294,6 +309,7 @@ run "functions" {
         MESSAGES_TABLE                           = "roomchat-prod-messages"
         HISTORY_DAYS                             = "7"
         AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod"
+        LIVE_MAX_MEMBERS                         = "100"
         AUDIT_DAYS                               = "365"
         FAN_OUT_CONCURRENCY                      = "128"
       }
@@ -318,6 +334,7 @@ run "permissions" {
       leave       = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/leave"
       history     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/history"
       members     = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/members"
+      presence    = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/presence"
       signal      = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/signal"
       heads       = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/heads"
       personal    = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/mark"
@@ -352,7 +369,9 @@ run "rights" {
       }
       disconnect = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
-        Connections = "dynamodb:Query,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
+        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*"
       }
       publish = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
@@ -363,21 +382,23 @@ run "rights" {
       }
       join = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
-        Connections = "dynamodb:Query,dynamodb:PutItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
-        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
+        Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:PutItem,dynamodb:UpdateItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
+        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*"
         Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
       }
       admin = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
-        Connections = "dynamodb:Query,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:BatchGetItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
         Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
         Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem,dynamodb:GetItem,dynamodb:UpdateItem on arn:aws:dynamodb:us-east-1:123456789012:table/messages"
       }
       leave = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
-        Connections = "dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
-        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
+        Connections = "dynamodb:GetItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
+        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*"
       }
       history = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
@@ -387,9 +408,9 @@ run "rights" {
       }
       members = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
-        Connections = "dynamodb:Query,dynamodb:GetItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
+        Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:BatchGetItem,dynamodb:DeleteItem on arn:aws:dynamodb:us-east-1:123456789012:table/connections"
         RoomIndex   = "dynamodb:Query on arn:aws:dynamodb:us-east-1:123456789012:table/connections/index/room-index"
-        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
+        Clients     = "execute-api:ManageConnections on arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/GET/@connections/*,arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/DELETE/@connections/*"
       }
       signal = {
         Logs        = "logs:CreateLogStream,logs:PutLogEvents on arn:aws:logs:us-east-1:123456789012:log-group:group:*"
@@ -441,7 +462,7 @@ run "tables" {
     condition = alltrue([
       for index in aws_dynamodb_table.connections.global_secondary_index :
       index.name == "room-index" && index.hash_key == "room" && index.range_key == "connectionId" &&
-      index.projection_type == "INCLUDE" && index.non_key_attributes == toset(["user", "expiresAt"])
+      index.projection_type == "INCLUDE" && index.non_key_attributes == toset(["user", "expiresAt", "presence"])
     ]) && length(aws_dynamodb_table.connections.global_secondary_index) == 1
     error_message = "room-index"
   }
@@ -977,11 +998,11 @@ run "identity_by_tokens" {
       for statement in jsondecode(aws_iam_role_policy.function[key].policy).Statement : statement.Sid => join(",", statement.Action) if statement.Sid != "Logs"
       } } == {
       moderate = {
-        Connections = "dynamodb:DeleteItem,dynamodb:UpdateItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
+        Connections = "dynamodb:GetItem,dynamodb:DeleteItem,dynamodb:UpdateItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
         Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem", Users = "dynamodb:UpdateItem,dynamodb:DeleteItem,dynamodb:Query"
       }
       admin = {
-        Connections = "dynamodb:Query,dynamodb:DeleteItem,dynamodb:UpdateItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
+        Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:BatchGetItem,dynamodb:DeleteItem,dynamodb:UpdateItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
         Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem,dynamodb:GetItem,dynamodb:UpdateItem"
         Users       = "dynamodb:Query,dynamodb:UpdateItem,dynamodb:DeleteItem,dynamodb:Scan,dynamodb:GetItem"
       }

@@ -49,6 +49,7 @@ pub(crate) fn all(world: &mut World) -> Vec<(&'static str, Usage)> {
     signals(world, &mut used);
     changes(world, &mut used);
     backend(world, &mut used);
+    presence(world, &mut used);
     used
 }
 
@@ -418,9 +419,7 @@ fn signals(world: &mut World, used: &mut Used) {
         (50, "signal, room of 50", "signal, room of 50, again"),
     ] {
         let name = format!("s-{size}");
-        let mut members: Vec<Client> = (0..size)
-            .map(|n| world.connect(&name, &format!("user-{n:02}")))
-            .collect();
+        let mut members = present(world, &name, size);
         let frame = json!({"action": "signal", "room": name, "kind": "typing"});
         let mut signal = |world: &mut World| {
             world.measure(|world| {
@@ -444,4 +443,72 @@ fn signals(world: &mut World, used: &mut Used) {
         used.push((again, known));
         world.keep(members);
     }
+}
+
+/// A room of `size` members that want presence. Each has heard of those that came later.
+fn present(world: &mut World, name: &str, size: usize) -> Vec<Client> {
+    let mut members: Vec<Client> = Vec::new();
+    for n in 0..size {
+        let mut member = world.connect(name, &format!("user-{n:02}"));
+        enter(world, &mut member, name);
+        for earlier in &mut members {
+            world.receive(earlier, "presence");
+        }
+        members.push(member);
+    }
+    members
+}
+
+fn enter(world: &mut World, member: &mut Client, name: &str) {
+    let frame = json!({"action": "join", "room": name, "presence": {"state": {"status": "away"}}});
+    assert_eq!(world.ask(member, &frame, "joined")["presence"], "live");
+}
+
+fn presence(world: &mut World, used: &mut Used) {
+    let mut members = present(world, "a-50", 49);
+    let hear = |world: &mut World, members: &mut [Client]| {
+        for member in members {
+            world.receive(member, "presence");
+        }
+    };
+    let mut alice = world.connect("a-50", "alice");
+    let usage = world.measure(|world| {
+        enter(world, &mut alice, "a-50");
+        hear(world, &mut members);
+    });
+    used.push(("join with presence, room of 50", usage));
+    let mut second = world.connect("a-50", "alice");
+    let usage = world.measure(|world| enter(world, &mut second, "a-50"));
+    used.push(("join with presence, second connection of a user", usage));
+    let usage = world.measure(|world| world.leave(second));
+    used.push(("disconnect, second connection of a user", usage));
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "presence", "room": "a-50", "state": null});
+        world.ask(&mut alice, &frame, "ack");
+        hear(world, &mut members);
+    });
+    used.push(("presence, room of 50", usage));
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "members", "room": "a-50", "state": true, "probe": true});
+        world.ask(&mut alice, &frame, "members");
+    });
+    used.push(("members with states and probe, room of 50", usage));
+    let mut elsewhere = world.connect("a-50", "elsewhere");
+    enter(world, &mut elsewhere, "a-50");
+    hear(world, &mut members);
+    world.receive(&mut alice, "presence");
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "leave", "room": "a-50"});
+        world.ask(&mut elsewhere, &frame, "left");
+        hear(world, &mut members);
+        world.receive(&mut alice, "presence");
+    });
+    used.push(("leave with presence, room of 51", usage));
+    let usage = world.measure(|world| {
+        world.leave(alice);
+        hear(world, &mut members);
+    });
+    used.push(("disconnect with presence, room of 50", usage));
+    members.push(elsewhere);
+    world.keep(members);
 }

@@ -44,7 +44,7 @@ impl Usage {
         }
         *self.dynamodb.entry(exchange.operation.clone()).or_default() += 1;
         match exchange.operation.as_str() {
-            "GetItem" | "Query" => self.read_units += consumed(exchange),
+            "GetItem" | "BatchGetItem" | "Query" => self.read_units += consumed(exchange),
             _ => self.write_units += consumed(exchange),
         }
     }
@@ -63,9 +63,10 @@ impl Usage {
 /// The units that the engine reports. A test below compares the engine with the pricing page.
 fn consumed(exchange: &Exchange) -> f64 {
     if exchange.status == 200 {
-        return exchange.answer["ConsumedCapacity"]["CapacityUnits"]
-            .as_f64()
-            .unwrap();
+        // A batch reports each table.
+        let consumed = &exchange.answer["ConsumedCapacity"];
+        let consumed = consumed.get(0).unwrap_or(consumed);
+        return consumed["CapacityUnits"].as_f64().unwrap();
     }
     let is_condition = exchange.answer["__type"]
         .as_str()

@@ -35,6 +35,9 @@ impl World {
         let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         // The limits are counted and never reached. The window is long, so that a slow machine reads the same rows.
         flags.extend([
+            // Young connections are probed.
+            "--env",
+            "PRUNE_GRACE_SECONDS=0",
             "--var",
             "limits={ per_user = 200, per_room = 0, frames_per_second = 10000, burst = 10000, window_seconds = 60 }",
         ]);

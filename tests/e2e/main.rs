@@ -12,6 +12,7 @@ mod crowd;
 mod delivery;
 mod identity;
 mod metrics;
+mod presence;
 mod protocol;
 mod table_faults;
 mod waits;

@@ -61,14 +61,14 @@ class Chat:
         items = self.dynamodb.scan(TableName=self.table, ConsistentRead=True)["Items"]
         return {item["connectionId"]["S"]: item["user"]["S"] for item in items if item["room"]["S"] == room}
 
-    def leave_a_row_behind(self, room):
+    def leave_a_row_behind(self, room, user="ghost"):
         """A row as a connection leaves it whose $disconnect never came: API Gateway answers 410 for it."""
         gone = "AAAAAAAAAAAAAAA="
         now = int(time.time())
         item = {
             "connectionId": {"S": gone},
             "room": {"S": room},
-            "user": {"S": "ghost"},
+            "user": {"S": user},
             "connectedAt": {"N": str((now - 600) * 1000)},
             "expiresAt": {"N": str(now + 600)},
         }
@@ -232,7 +232,7 @@ def test_a_conversation_by_wscat(chat):
     eve.type("hello?")
     eve.sees('"type":"error"')
     eve.type('{"action":"dance"}')
-    eve.sees('"name":"unknown_action"').sees("block, delete, edit, heads, history, join, leave, mark, marks, members, ping, publish, react, sendmessage, signal, unblock")
+    eve.sees('"name":"unknown_action"').sees("block, delete, edit, heads, history, join, leave, mark, marks, members, ping, presence, publish, react, sendmessage, signal, unblock")
     eve.type('{"action":"ping"}')
     eve.sees('{"type":"pong"}')
 
@@ -269,12 +269,14 @@ def backend(chat, room, bob, expected):
     gone = chat.leave_a_row_behind(own)
     old = room + "-backend-old"
     chat.leave_an_expired_log(old)
+    chat.want_presence(own, "ghost")
     for case, call in {
         "backend publish": {"action": "publish", "room": room, "data": 1},
         "backend publish to an expired room": {"action": "publish", "room": old, "data": 1},
         "backend edit": {"action": "edit", "as": "system", "room": own, "target": 1, "data": 2},
         "backend history": {"action": "history", "room": own},
         "backend members": {"action": "members", "room": own},
+        "backend members with states": {"action": "members", "room": own, "state": True},
         "backend kick": {"action": "kick", "room": own, "user": "ghost"},
         "backend disconnect": {"action": "disconnect", "connectionId": gone},
     }.items():
@@ -447,11 +449,13 @@ NEEDED = {
     ("members", "RoomIndex", "dynamodb:Query"): {"members of the only room", "members of a named room"},
     ("members", "Clients", "DELETE/@connections/*"): {"close by members"},
     ("admin", "Connections", "dynamodb:Query"): {"backend prune", "backend disconnect"},
+    ("admin", "Connections", "dynamodb:GetItem"): {"backend silently"},
+    ("admin", "Connections", "dynamodb:BatchGetItem"): {"backend members with states"},
     ("admin", "Connections", "dynamodb:DeleteItem"): {"backend prune", "backend kick", "backend disconnect"},
     ("admin", "RoomIndex", "dynamodb:Query"): {
         "backend publish", "backend publish to an expired room", "backend prune", "backend deliver",
         "backend edit",
-        "backend members", "backend kick",
+        "backend members", "backend members with states", "backend kick",
     },
     ("admin", "Clients", "POST/@connections/*"): {"backend prune", "backend deliver"},
     ("admin", "Clients", "GET/@connections/*"): {"backend prune"},

@@ -74,6 +74,7 @@ ROUTES = {
     "leave": ("AWS_PROXY", ["$default"]),
     "history": ("AWS_PROXY", ["$default"]),
     "members": ("AWS_PROXY", ["$default"]),
+    "presence": ("AWS_PROXY", ["$default"]),
     "signal": ("AWS_PROXY", []),
     "heads": ("AWS_PROXY", ["$default"]),
     "mark": ("AWS_PROXY", ["$default"]),
@@ -204,7 +205,7 @@ def test_one_line_adds_a_route_with_all_it_needs(stack, moto):
     default = moto.client("lambda").get_function(FunctionName="roomchat-prod-default")["Configuration"]
     assert default["Environment"]["Variables"] == {
         "METRICS_STACK": "roomchat-prod",
-        "ACTIONS": "block,delete,echo,edit,heads,history,join,leave,mark,marks,members,ping,publish,react,sendmessage,signal,unblock",
+        "ACTIONS": "block,delete,echo,edit,heads,history,join,leave,mark,marks,members,ping,presence,publish,react,sendmessage,signal,unblock",
         "LIMITS": '{"burst":50,"close_after":500,"frames_per_second":20,"per_room":200,"per_user":10,"window_seconds":5}',
     }
     stack.assert_no_drift()

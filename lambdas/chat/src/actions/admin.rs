@@ -243,7 +243,7 @@ async fn dispatch(admin: &Admin, request: &Request) -> String {
     let reply: Reply = match action.as_str() {
         "publish" | "sendmessage" | "edit" | "delete" | "react" => publish(app, request).await,
         "history" | "heads" => history(&app.connections, &app.log, limit, request).await,
-        "members" => members(&app.connections, limit, request).await,
+        "members" => members(&app.presence, limit, request).await,
         "kick" | "ban" | "unban" | "mute" | "unmute" => moderated(moderation, limit, request).await,
         _ => {
             super::answer::answer(limit, request, async |frame| {
@@ -314,7 +314,7 @@ async fn own(
             };
             if let Some(connection) = frame.text_of("connectionId")? {
                 moderation.record(request, id, &entry).await?;
-                moderation.close(&connection, &bye).await?;
+                moderation.close(request, &connection, &bye).await?;
                 return Ok(done(id, action, None, 1));
             }
             let user = user(frame)?;

@@ -194,10 +194,7 @@ pub(crate) async fn membership(
                 _ => room.to_string(),
             };
             let own = connections.membership(sender, &row, now_s).await?;
-            let own = own.ok_or_else(|| {
-                let message = format!("this connection is not in the room {room}");
-                Failure::new(ErrorName::NotAMember, message)
-            })?;
+            let own = own.ok_or_else(|| not_in(room.as_str()))?;
             Membership {
                 room: room.to_string(),
                 ..own
@@ -219,6 +216,9 @@ pub(crate) fn everywhere(name: &str, room: &str) -> Membership {
         expires_at: i64::MAX,
         floor: None,
         muted: None,
+        presence: false,
+        state: None,
+        state_at: 0,
     }
 }
 
@@ -232,6 +232,12 @@ fn muted(mute: &Mute, room: &str) -> Failure {
             format!("this user is muted in the room {room}"),
         )
     }
+}
+
+/// The failure for a connection that is not in a room.
+pub(crate) fn not_in(room: &str) -> Failure {
+    let message = format!("this connection is not in the room {room}");
+    Failure::new(ErrorName::NotAMember, message)
 }
 
 /// Refuses a frame in a pair room whose other user wants nothing from the sender: one consistent GetItem, in pair rooms

@@ -112,7 +112,7 @@ async fn enter(
         })
         .collect();
     let checked = async {
-        try_join_all(rows.iter().map(|row| connections.put(row))).await?;
+        try_join_all(rows.iter().map(|row| connections.put(row, None))).await?;
         let (Some(identity), Some(inbox)) = (request.caller.identity(), &inbox) else {
             return Ok(());
         };

@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 use futures::future::{join as both, join3};
+use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::answer::{answer, in_no_room, membership};
+use super::answer::{answer, in_no_room, membership, not_in};
 use super::frame_limit::FrameLimit;
 use crate::delivery::ManagementApi;
 use crate::lambda::{Reply, Request};
 use crate::log::{Bounds, Direction, Log, Page};
-use crate::members::{Connection, Connections, LIFETIME_S, Membership, Users};
+use crate::members::{
+    Announced, Connection, Connections, Here, LIFETIME_S, Membership, Mode, Presence, Users,
+};
 use crate::metrics::{self, Metric};
 use crate::protocol::{
-    ErrorName, Failure, Frame, Joined, Name, NameError, Position, Private, Right, render,
+    Done, ErrorName, Failure, Frame, Joined, Name, NameError, Position, PresenceEvent, Private,
+    Right, Stated, render,
 };
 
 /// The most rooms of a connection: `$disconnect` must delete all its rows within seconds.
@@ -25,31 +29,37 @@ const MAX_MESSAGES: usize = 100;
 /// The longest wait for GetConnection. If it does not answer in time, the row stays.
 const ASK_FOR: Duration = Duration::from_secs(1);
 
+/// A join that repeats an earlier one tells others again for this time, in milliseconds: it may be a retry.
+const TOLD_AGAIN_WITHIN_MS: i64 = 60_000;
+
 /// Answers `join`, always with a frame: `joined` or an `error`.
 pub async fn join(
-    connections: &Connections,
+    presence: &Presence,
     log: &Log,
-    management: &ManagementApi,
     users: &Users,
     limit: &FrameLimit,
     request: &Request,
 ) -> Reply {
     answer(limit, request, async |frame| {
-        handle(connections, log, management, users, request, frame).await
+        match frame.action()?.as_deref() {
+            Some("presence") => change_state(presence, request, frame).await,
+            _ => handle(presence, log, users, request, frame).await,
+        }
     })
     .await
 }
 
 async fn handle(
-    connections: &Connections,
+    presence: &Presence,
     log: &Log,
-    management: &ManagementApi,
     users: &Users,
     request: &Request,
     frame: &Frame<'_>,
 ) -> Result<String, Failure> {
+    let connections = &presence.connections;
     let (id, room) = (frame.id()?, frame.this_room()?);
     let (since, history) = (frame.since()?, frame.count("history", 0, MAX_MESSAGES)?);
+    let wanted = frame.presence()?.filter(|_| presence.is_on());
     if let Some(Private::Inbox(_)) = Private::of(room.as_str()) {
         // The service alone writes there, and the owner reads it with history.
         return Err(Failure::bad_request(format!(
@@ -60,28 +70,51 @@ async fn handle(
     request.caller.check(Right::Join, room.as_str())?;
 
     // The row is written before the log is read: a publish that appends after the head finds the row.
-    let Member { own, is_new } = if room.is_private() {
+    let member = if room.is_private() {
         // The name says who is in it, so there is no row to write.
         let own = membership(connections, request, Some(&room), Right::Join).await?;
-        Member { own, is_new: false }
+        Member {
+            own,
+            is_new: false,
+            news: None,
+        }
     } else {
         let own = connections
             .memberships(&request.connection_id, request.now_s())
             .await?;
-        become_member(connections, request, &room, own).await?
+        become_member(connections, request, &room, own, wanted).await?
     };
+    // Nobody comes to a room of two or leaves it.
+    let wanted = wanted.filter(|_| !room.is_private());
+    let Member { own, is_new, .. } = &member;
 
     let room = room.as_str();
     let checked = async {
-        if is_new {
-            check_row(connections, management, users, request, room).await?;
+        if *is_new {
+            check_row(connections, &presence.management, users, request, room).await?;
         }
-        Ok(())
+        let Some(Stated(state)) = wanted else {
+            return Ok(None);
+        };
+        let here = Here {
+            room,
+            connection_id: &request.connection_id,
+            user: &own.user,
+            connected_at: own.connected_at,
+            name: shown_name(request),
+            state,
+        };
+        let mode = match member.news {
+            Some(PresenceEvent::Join) => presence.joined(request, &here).await?,
+            Some(_) => presence.updated(request, &here).await?,
+            None => presence.mode(request, &here).await?,
+        };
+        Ok(Some(mode))
     };
     let read = async {
         let mut bounds = log.begun(room, request.now_ms).await?;
         if !request.caller.may(Right::History, room) {
-            let floor = floor(connections, request, &own, &bounds).await?;
+            let floor = floor(connections, request, own, &bounds).await?;
             bounds.cut(&floor);
         }
         let history = history.unwrap_or(0);
@@ -97,8 +130,9 @@ async fn handle(
         Ok::<_, Failure>((bounds, recovered, page))
     };
     // In parallel, and both to their end: the row of a refused join is deleted even if reading the log fails.
-    let (checked, read): (Result<(), Failure>, _) = both(Box::pin(checked), Box::pin(read)).await;
-    checked?;
+    let (checked, read): (Result<Option<Mode>, Failure>, _) =
+        both(Box::pin(checked), Box::pin(read)).await;
+    let mode = checked?;
     let (bounds, recovered, page) = read?;
     tracing::info!(
         connection_id = request.connection_id,
@@ -127,6 +161,8 @@ async fn handle(
         recovered,
         messages: page.messages,
         more: recovered == Some(true) && page.more,
+        presence: mode.map(Mode::as_str),
+        count: mode.map(Mode::count),
     }))
 }
 
@@ -135,6 +171,8 @@ struct Member {
     own: Membership,
     /// True if this join has written the row.
     is_new: bool,
+    /// What others are told of it, if it wants presence.
+    news: Option<PresenceEvent>,
 }
 
 /// Writes the row, unless it is there.
@@ -143,13 +181,22 @@ async fn become_member(
     request: &Request,
     room: &Name,
     own: Vec<Membership>,
+    wanted: Option<Stated<'_>>,
 ) -> Result<Member, Failure> {
     let rooms = own.len();
     let here = own.iter().position(|own| own.room == room.as_str());
     let any = own.into_iter().nth(here.unwrap_or(0));
     let any = match (any, request.caller.user()) {
         (Some(own), _) if here.is_some() => {
-            return Ok(Member { own, is_new: false });
+            let news = match wanted {
+                Some(stated) => be_present(connections, request, &own, stated).await?,
+                None => None,
+            };
+            return Ok(Member {
+                own,
+                is_new: false,
+                news,
+            });
         }
         (Some(any), _) => any,
         // A verified user keeps its name without any row.
@@ -162,6 +209,9 @@ async fn become_member(
                 expires_at: request.caller.row_end(ends_s),
                 floor: None,
                 muted: None,
+                presence: false,
+                state: None,
+                state_at: 0,
             }
         }
         (None, None) => return Err(in_no_room()),
@@ -179,7 +229,8 @@ async fn become_member(
         expires_at: any.expires_at,
         floor: None,
     };
-    connections.put(&row).await?;
+    let announced = wanted.map(|Stated(state)| announced(request, state));
+    connections.put(&row, announced.as_ref()).await?;
     let own = Membership {
         room: row.room,
         user: row.user,
@@ -187,8 +238,108 @@ async fn become_member(
         expires_at: row.expires_at,
         floor: None,
         muted: None,
+        presence: wanted.is_some(),
+        state: None,
+        state_at: 0,
     };
-    Ok(Member { own, is_new: true })
+    Ok(Member {
+        own,
+        is_new: true,
+        news: wanted.map(|_| PresenceEvent::Join),
+    })
+}
+
+/// Writes presence into a row that stands, unless it has the same already, and returns what is news to others.
+async fn be_present(
+    connections: &Connections,
+    request: &Request,
+    own: &Membership,
+    Stated(state): Stated<'_>,
+) -> Result<Option<PresenceEvent>, Failure> {
+    let is_same = own.presence && own.state.as_deref() == state.map(RawValue::get);
+    // The answer of the join before may have been lost, and what it was to tell others with it.
+    let is_retry = request.now_ms.saturating_sub(own.state_at) < TOLD_AGAIN_WITHIN_MS;
+    if is_same && !is_retry {
+        return Ok(None);
+    }
+    let (connection_id, room) = (&request.connection_id, &own.room);
+    let announced = announced(request, state);
+    let written = connections.announce(connection_id, room, &announced, request.now_s());
+    // The connection has ended, or has left the room again.
+    written.await?.ok_or_else(in_no_room)?;
+    Ok(Some(if own.presence && !is_same {
+        PresenceEvent::Update
+    } else {
+        PresenceEvent::Join
+    }))
+}
+
+fn announced<'a>(request: &'a Request, state: Option<&'a RawValue>) -> Announced<'a> {
+    Announced {
+        state,
+        name: shown_name(request),
+        at: request.now_ms,
+    }
+}
+
+/// The name that the token gives the user, to be shown to people.
+fn shown_name(request: &Request) -> Option<&str> {
+    request.caller.identity()?.name.as_deref()
+}
+
+/// Answers `presence`: writes the state of a connection and tells it the others.
+async fn change_state(
+    presence: &Presence,
+    request: &Request,
+    frame: &Frame<'_>,
+) -> Result<String, Failure> {
+    let (id, room, state) = (frame.id()?, frame.this_room()?, frame.state()?);
+    if room.is_private() {
+        return Err(Failure::bad_request("a room of two has no states"));
+    }
+    let room = room.as_str();
+    request.caller.check(Right::Join, room)?;
+    if !presence.is_on() {
+        return Err(Failure::new(
+            ErrorName::RoomTooLarge,
+            "this service has no presence: it is turned off",
+        ));
+    }
+    let (connection_id, announced) = (&request.connection_id, announced(request, state));
+    let before = presence
+        .connections
+        .announce(connection_id, room, &announced, request.now_s())
+        .await?
+        .ok_or_else(|| not_in(room))?;
+    let here = Here {
+        room,
+        connection_id,
+        user: &before.user,
+        connected_at: before.connected_at,
+        name: announced.name,
+        state,
+    };
+    // A connection that did not want presence does from now on.
+    let mode = if before.presence {
+        presence.updated(request, &here).await?
+    } else {
+        presence.joined(request, &here).await?
+    };
+    if let Mode::Count(_) = mode {
+        return Err(Failure::new(
+            ErrorName::RoomTooLarge,
+            format!(
+                "the room has more than {} connections: nobody is told of states",
+                presence.max_members()
+            ),
+        ));
+    }
+    Ok(render(&Done {
+        id: id.as_deref(),
+        room: Some(room),
+        user: None,
+        at: request.now_ms,
+    }))
 }
 
 /// The end of the log when this connection joined. The connection may read everything after it, to fill gaps.

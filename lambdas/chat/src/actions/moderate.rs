@@ -18,7 +18,7 @@ use crate::delivery::{ManagementApi, Posted};
 use crate::lambda::{Reply, Request, before};
 use crate::log::append::Range;
 use crate::log::{AUDIT, AuditEntry, Draft, Kind, Log};
-use crate::members::{ANY_ROOM, Connections, Penalty, PenaltyKind, Users};
+use crate::members::{ANY_ROOM, Connections, Penalty, PenaltyKind, Presence, Users};
 use crate::protocol::{Bye, Failure, Frame, Moderated, Removed, Right, check_user, inbox, render};
 
 /// The longest ban or mute with an end, in seconds: ten years.
@@ -46,6 +46,8 @@ pub struct Moderation {
     pub users: Users,
     /// Tells the removed.
     pub management: ManagementApi,
+    /// Tells the others of them.
+    pub presence: Presence,
     /// The log, with the time for which the audit is kept.
     pub audit: Log,
 }
@@ -308,9 +310,9 @@ impl Moderation {
             .map(|id| async move {
                 match change {
                     Change::None => Ok(()),
-                    Change::Remove(frame) => self.remove(&id, room, frame).await,
+                    Change::Remove(frame) => self.remove(request, &id, room, frame).await,
                     Change::Mute => self.mute(&id, room, user, now_s).await,
-                    Change::Close(bye) => self.close(&id, bye).await,
+                    Change::Close(bye) => self.close(request, &id, bye).await,
                 }
             })
             .buffer_unordered(CONCURRENCY);
@@ -322,9 +324,16 @@ impl Moderation {
     }
 
     /// Deletes the row first: a connection that knows of its removal gets no further message.
-    async fn remove(&self, id: &str, room: &str, frame: &str) -> Result<(), Failure> {
-        self.connections.delete(id, room).await?;
+    async fn remove(
+        &self,
+        request: &Request,
+        id: &str,
+        room: &str,
+        frame: &str,
+    ) -> Result<(), Failure> {
+        let departed = self.connections.delete(id, room).await?;
         self.tell(id, frame).await;
+        self.presence.left(request, departed.as_slice()).await;
         Ok(())
     }
 
@@ -343,10 +352,17 @@ impl Moderation {
     }
 
     /// Deletes all rows of a connection and closes it.
-    pub(super) async fn close(&self, id: &str, bye: &Bye) -> Result<(), Failure> {
+    pub(super) async fn close(
+        &self,
+        request: &Request,
+        id: &str,
+        bye: &Bye,
+    ) -> Result<(), Failure> {
+        let mut departed = Vec::new();
         for row in self.connections.rows(id).await? {
-            self.connections.delete(id, &row.room).await?;
+            departed.extend(self.connections.delete(id, &row.room).await?);
         }
+        self.presence.left(request, &departed).await;
         self.tell(id, &render(bye)).await;
         let closed = self.management.close(id).await;
         closed.map_err(|cause| {

@@ -20,7 +20,7 @@ use crate::identity::{Auth, no_identity};
 use crate::lambda::{Reply, Request};
 use crate::members::{Connections, Personal};
 use crate::protocol::{
-    self, Done, Failure, Frame, ReadUpTo, Right, Signal, check_user, inbox, render,
+    self, Done, Failure, Frame, Private, ReadUpTo, Right, Signal, check_user, inbox, render,
 };
 use crate::settings::{self, ConnectionsTable, Delivery, Live, Lookup, Retention, UsersTable};
 
@@ -114,7 +114,7 @@ async fn mark(
 ) -> Result<String, Failure> {
     let (id, named) = (frame.id()?, frame.this_room()?);
     let (position, n) = frame.read_up_to()?;
-    let public = frame.public()?;
+    let public = frame.flag("public")?;
     let room = named.as_str();
     request.caller.check(Right::Join, room)?;
     if public {
@@ -177,14 +177,21 @@ async fn tell(
 ) -> usize {
     let listeners = async {
         let now_s = request.now_s();
-        let of_room = async |room: &str, most: usize| {
+        // The members that want presence are told, as of any signal; the user's own devices and the two of a pair room
+        // in any case.
+        let of_room = async |room: &str, most: usize, all: bool| {
             let listed = desk.connections.listed(room, now_s, most).await?;
-            let ids = listed.into_iter().flatten().map(|one| one.connection_id);
+            let told = listed
+                .into_iter()
+                .flatten()
+                .filter(|one| all || one.presence);
+            let ids = told.map(|one| one.connection_id);
             Ok::<HashSet<String>, TableError>(ids.collect())
         };
-        let mut ids = of_room(&inbox(user), MOST_DEVICES).await?;
+        let mut ids = of_room(&inbox(user), MOST_DEVICES, true).await?;
         if public {
-            ids.extend(of_room(room, desk.live.max_members).await?);
+            let is_pair = Private::of(room).is_some();
+            ids.extend(of_room(room, desk.live.max_members, is_pair).await?);
         }
         Ok::<_, Failure>(ids.into_iter().collect())
     };

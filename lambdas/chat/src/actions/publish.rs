@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::future::ready;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -26,13 +27,13 @@ use crate::log::append::{Range, Stored};
 use crate::log::{
     AuditEntry, Change, Draft, Kind, Log, MAX_REACTIONS, Tail, Target, no_such_message,
 };
-use crate::members::{Connections, Membership, Personal, confirm_and_prune};
+use crate::members::{Connections, Membership, Personal, Presence, confirm_and_prune};
 use crate::metrics::{self, Metric};
 use crate::protocol::{
     Ack, ErrorName, Failure, Frame, MAX_MESSAGE_BYTES, Message, Name, Right, render,
 };
 use crate::recent::Recent;
-use crate::settings::{ConnectionsTable, Delivery, MessagesTable, UsersTable};
+use crate::settings::{ConnectionsTable, Delivery, Live, MessagesTable, UsersTable};
 use crate::ulid;
 
 /// Connections whose rooms a process remembers: some 100 bytes each.
@@ -40,6 +41,12 @@ const SENDERS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 /// Rooms that a process remembers of one connection.
 const ROOMS_OF_A_SENDER: usize = 8;
+
+/// Rooms whose number of connections a process remembers: some 100 bytes each.
+const ROOMS_COUNTED: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+
+/// A number of connections is told for this time, in milliseconds.
+const COUNTED_FOR_MS: i64 = 1_000;
 
 /// Duplicates whose delivery a process remembers: some 100 bytes each.
 const DUPLICATES_REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
@@ -62,6 +69,8 @@ pub struct App {
     pub log: Log,
     /// Posts to members.
     pub management: ManagementApi,
+    /// Tells members who is gone.
+    pub presence: Presence,
     /// The bounds of a delivery.
     pub delivery: Delivery,
     /// Closes connections that send far more frames than their limit.
@@ -72,6 +81,8 @@ pub struct App {
     rooms: Recent<Vec<String>>,
     /// The last time this process has delivered a duplicate again, in milliseconds since 1970.
     delivered_again: Recent<i64>,
+    /// The connections that this process has counted in rooms, with the time in milliseconds since 1970.
+    counts: Recent<(i64, usize)>,
 }
 
 impl App {
@@ -82,17 +93,28 @@ impl App {
         users: UsersTable,
         history: MessagesTable,
         delivery: Delivery,
+        live: Live,
     ) -> Self {
+        let connections = aws::connections(config, table);
+        let management = aws::management_api(config, &delivery);
+        let presence = Presence::new(
+            connections.clone(),
+            management.clone(),
+            delivery.clone(),
+            live,
+        );
         Self {
-            connections: aws::connections(config, table),
+            connections,
             personal: aws::personal(config, users),
             log: aws::log(config, history),
-            management: aws::management_api(config, &delivery),
+            management,
+            presence,
             delivery,
             frames: FrameLimit::OFF,
             audit: None,
             rooms: Recent::new(SENDERS_REMEMBERED),
             delivered_again: Recent::new(DUPLICATES_REMEMBERED),
+            counts: Recent::new(ROOMS_COUNTED),
         }
     }
 
@@ -128,6 +150,16 @@ impl App {
             rooms.insert(0, room.to_owned());
             rooms.truncate(ROOMS_OF_A_SENDER);
         });
+    }
+
+    /// Returns the number of connections in a room that has too many for presence: those read before the put, or those
+    /// counted within the last second, since a large room has several pages.
+    fn count(&self, room: &str, read: usize, now_ms: i64) -> Option<usize> {
+        let most = self.presence.max_members();
+        let (at, counted) = self.counts.change(room, || (0, 0), |last| *last);
+        let is_fresh = now_ms.saturating_sub(at) <= COUNTED_FOR_MS;
+        let count = if is_fresh { counted.max(read) } else { read };
+        (most > 0 && count > most).then_some(count)
     }
 
     /// True if the duplicate may be delivered again at `now_ms`. Then remembers this time.
@@ -457,7 +489,7 @@ fn check_size(draft: &Draft<'_>, data: &RawValue) -> Result<(), Failure> {
         at: draft.at,
         duplicate: false,
     };
-    let bytes = message(draft, &longest, data).len();
+    let bytes = message(draft, &longest, data, None).len();
     if bytes > MAX_MESSAGE_BYTES {
         return Err(Failure::new(
             ErrorName::PayloadTooLarge,
@@ -469,7 +501,8 @@ fn check_size(draft: &Draft<'_>, data: &RawValue) -> Result<(), Failure> {
     Ok(())
 }
 
-fn message(draft: &Draft<'_>, stored: &Stored, data: &RawValue) -> String {
+/// A `count` makes the frame a little longer than [`MAX_MESSAGE_BYTES`], and not longer than API Gateway allows.
+fn message(draft: &Draft<'_>, stored: &Stored, data: &RawValue, count: Option<usize>) -> String {
     let reaction = draft.kind.and_then(|kind| kind.reaction());
     render(&Message {
         room: draft.room,
@@ -486,6 +519,7 @@ fn message(draft: &Draft<'_>, stored: &Stored, data: &RawValue) -> String {
         data: Some(data),
         received: stored.at / 1000,
         at: stored.at,
+        count,
         ..Message::PLAIN
     })
 }
@@ -515,6 +549,7 @@ async fn deliver(
     data: &RawValue,
     first_page: Vec<String>,
 ) -> Counts {
+    let count = app.count(draft.room, first_page.len(), request.now_ms);
     let body = if stored.duplicate {
         if !app.delivers_again(draft.room, stored, request.now_ms) {
             return Counts::default();
@@ -537,12 +572,14 @@ async fn deliver(
             }
         }
     } else {
-        message(draft, stored, data)
+        message(draft, stored, data, count)
     };
     let known: HashSet<String> = first_page.iter().cloned().collect();
     let all = app.connections.members(draft.room, request.now_s());
-    let joined_since = all.map(move |page: Result<Vec<String>, TableError>| {
+    let counted = AtomicUsize::new(0);
+    let joined_since = all.map(|page: Result<Vec<String>, TableError>| {
         page.map(|mut page| {
+            counted.fetch_add(page.len(), Ordering::Relaxed);
             page.retain(|id| !known.contains(id));
             page
         })
@@ -556,15 +593,20 @@ async fn deliver(
         request.deadline,
     )
     .await;
-    let grace_ms = i64::try_from(app.delivery.prune_grace.as_millis()).unwrap_or(i64::MAX);
+    if outcome.unread.is_none() && !outcome.partial {
+        let counted = (request.now_ms, counted.into_inner());
+        app.counts
+            .change(draft.room, || counted, |last| *last = counted);
+    }
     let pruned = confirm_and_prune(
         &app.management,
         &app.connections,
         &outcome.gone,
-        request.now_ms.saturating_sub(grace_ms),
+        app.presence.born_before_ms(request),
         before(request.deadline, STOP_BEFORE_DEADLINE),
     )
     .await;
+    app.presence.left(request, &pruned.rows).await;
     let unread = outcome.unread.map(|error| error.to_string());
     Counts {
         delivered: outcome.delivered,
@@ -572,7 +614,7 @@ async fn deliver(
         // A member that answered 410 and may still be connected did not get the message either.
         failed: outcome.failed + outcome.gone.len() - pruned.gone,
         partial: outcome.partial || unread.is_some(),
-        pruned_rows: pruned.rows,
+        pruned_rows: pruned.rows.len(),
         falsely_gone: pruned.alive,
         failure: unread.or(outcome.first_failure).or(pruned.failure),
     }

@@ -16,7 +16,7 @@ use crate::aws;
 use crate::delivery::{ManagementApi, Posted, fan_out};
 use crate::lambda::{Reply, Request};
 use crate::members::{Connections, Listed, Personal};
-use crate::protocol::{self, ErrorName, Failure, Frame, Right, render};
+use crate::protocol::{self, ErrorName, Failure, Frame, Private, Right, render};
 use crate::recent::Recent;
 use crate::settings::{ConnectionsTable, Delivery, Live, UsersTable};
 
@@ -124,8 +124,11 @@ async fn handle(app: &Signals, request: &Request, frame: &Frame<'_>) -> Result<(
     let sender = membership(&app.connections, request, room.as_ref(), Right::Publish);
     let (sender, ()) = try_join(sender, wanted(&app.personal, request, room.as_ref())).await?;
     let members = app.members(request, &sender.room).await?;
+    let is_pair = Private::of(&sender.room).is_some();
     let wanted = members
         .into_iter()
+        // The two of a pair room want to hear of each other.
+        .filter(|member| member.presence || is_pair)
         .filter(|member| to.as_ref().is_none_or(|to| *to == member.user))
         .map(|member| member.connection_id)
         .collect();

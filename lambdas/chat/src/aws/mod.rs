@@ -22,8 +22,8 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use crate::actions::Moderation;
 use crate::delivery::ManagementApi;
 use crate::log::Log;
-use crate::members::{Connections, Personal, Users};
-use crate::settings::{self, ConnectionsTable, Delivery, MessagesTable, UsersTable};
+use crate::members::{Connections, Personal, Presence, Users};
+use crate::settings::{self, ConnectionsTable, Delivery, Live, MessagesTable, UsersTable};
 
 mod roots;
 
@@ -81,6 +81,23 @@ pub fn connections(config: &SdkConfig, table: ConnectionsTable) -> Connections {
     Connections::new(dynamodb(config), table)
 }
 
+/// Presence, with the settings of `env`.
+///
+/// # Errors
+///
+/// Names the missing or invalid variable.
+pub fn presence(config: &SdkConfig, env: settings::Lookup<'_>) -> anyhow::Result<Presence> {
+    let delivery = Delivery::read(env)?;
+    let connections = connections(config, ConnectionsTable::read(env)?);
+    let management = management_api(config, &delivery);
+    Ok(Presence::new(
+        connections,
+        management,
+        delivery,
+        Live::read(env)?,
+    ))
+}
+
 /// The table of users.
 pub fn users(config: &SdkConfig, table: UsersTable) -> Users {
     Users::new(dynamodb(config), table)
@@ -98,11 +115,20 @@ pub fn moderation(
     users: UsersTable,
     audit: MessagesTable,
     delivery: &Delivery,
+    live: Live,
 ) -> Moderation {
+    let connections = self::connections(config, connections);
+    let management = management_api(config, delivery);
     Moderation {
-        connections: self::connections(config, connections),
+        presence: Presence::new(
+            connections.clone(),
+            management.clone(),
+            delivery.clone(),
+            live,
+        ),
+        connections,
         users: self::users(config, users),
-        management: management_api(config, delivery),
+        management,
         audit: log(config, audit),
     }
 }

@@ -9,14 +9,15 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::delete_item::{DeleteItemError, DeleteItemOutput};
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, Select};
 use futures::stream::{self, Stream, TryStreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::errors::TableError;
 use crate::protocol::{Position, Private, inbox};
@@ -30,6 +31,13 @@ const INBOX: char = '@';
 /// The lifetime of a row, in seconds: API Gateway ends every connection after 2 hours (WebSocket quotas), and ten
 /// minutes more cover clocks and the handshake.
 pub const LIFETIME_S: i64 = 2 * 3600 + 600;
+
+/// The most connections of a room that are counted: about 2 MB of the index, a few hundred milliseconds.
+pub const MOST_COUNTED: usize = 20_000;
+
+/// The attributes of [`Membership`].
+const OWN_ROW: &str =
+    "room, #user, connectedAt, expiresAt, floor, muted, presence, #state, stateAt";
 
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +77,15 @@ pub struct Membership {
     /// Set while the user may read in the room and not write.
     #[serde(default)]
     pub muted: Option<Mute>,
+    /// Whether others in the room are told of the connection, and it of them.
+    #[serde(default)]
+    pub presence: bool,
+    /// The state that others see, as JSON text.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// When presence or state was set, in milliseconds since 1970.
+    #[serde(default)]
+    pub state_at: i64,
 }
 
 /// A mute, as it stands in the rows of the muted user's connections.
@@ -89,6 +106,55 @@ impl Mute {
     }
 }
 
+/// The presence of a connection in a room, as its row keeps it.
+#[derive(Debug, Clone, Copy)]
+pub struct Announced<'a> {
+    /// The state that others see, if any.
+    pub state: Option<&'a RawValue>,
+    /// The name to show to people.
+    pub name: Option<&'a str>,
+    /// The time, in milliseconds since 1970.
+    pub at: i64,
+}
+
+/// A row that was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Departed {
+    /// API Gateway's id of the connection.
+    pub connection_id: String,
+    /// The room.
+    pub room: String,
+    /// The user of the connection.
+    pub user: String,
+    /// The name to show to people.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Whether others were told that it was there.
+    #[serde(default)]
+    pub presence: bool,
+}
+
+/// The presence of a connection, for a list of members.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    /// API Gateway's id of the connection.
+    pub connection_id: String,
+    /// When it connected, in milliseconds since 1970.
+    #[serde(default)]
+    pub connected_at: i64,
+    /// The name to show to people.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The state, as JSON text.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// When the state was set, in milliseconds since 1970.
+    #[serde(default)]
+    pub state_at: i64,
+}
+
 /// A row about to be deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -101,13 +167,34 @@ pub struct Row {
 }
 
 /// A connection in a room, as the room's index shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// API Gateway's id of the connection.
     pub connection_id: String,
     /// Its user.
     pub user: String,
+    /// Whether it is told who comes and goes, and gets signals.
+    pub presence: bool,
+    /// The expiry time of the row, in seconds since 1970.
+    pub expires_at: i64,
+}
+
+impl Listed {
+    /// A room can hold many thousands: the attributes are taken out of the items without going through serde.
+    fn of(mut row: HashMap<String, AttributeValue>) -> Option<Self> {
+        let mut text = |name: &str| match row.remove(name) {
+            Some(AttributeValue::S(text) | AttributeValue::N(text)) => Some(text),
+            _ => None,
+        };
+        let (connection_id, user) = (text("connectionId")?, text("user")?);
+        let expires_at = text("expiresAt")?.parse().ok()?;
+        Some(Self {
+            connection_id,
+            user,
+            presence: matches!(row.get("presence"), Some(AttributeValue::Bool(true))),
+            expires_at,
+        })
+    }
 }
 
 /// The table. Cheap to clone.
@@ -133,10 +220,25 @@ impl Connections {
     /// # Errors
     ///
     /// An error of DynamoDB, after the SDK's tries. The same holds for every method.
-    pub async fn put(&self, row: &Connection) -> Result<(), TableError> {
+    pub async fn put(
+        &self,
+        row: &Connection,
+        presence: Option<&Announced<'_>>,
+    ) -> Result<(), TableError> {
         const DOING: &str = "writing the connection's row";
-        let item: HashMap<String, AttributeValue> =
+        let mut item: HashMap<String, AttributeValue> =
             serde_dynamo::to_item(row).map_err(|error| TableError::unreadable(DOING, &error))?;
+        if let Some(presence) = presence {
+            let text = |text: &str| AttributeValue::S(text.to_owned());
+            item.insert("presence".to_owned(), AttributeValue::Bool(true));
+            item.insert(
+                "stateAt".to_owned(),
+                AttributeValue::N(presence.at.to_string()),
+            );
+            item.extend(presence.name.map(|name| ("name".to_owned(), text(name))));
+            let state = presence.state.map(|state| text(state.get()));
+            item.extend(state.map(|state| ("state".to_owned(), state)));
+        }
         let put = self
             .client
             .put_item()
@@ -145,6 +247,109 @@ impl Connections {
             .send();
         put.await.map_err(|error| TableError::new(DOING, &error))?;
         Ok(())
+    }
+
+    /// Writes the presence of a connection into its row: one UpdateItem, on condition that the row exists. Returns the row
+    /// as it was before, or none if there is no row.
+    pub async fn announce(
+        &self,
+        connection_id: &str,
+        room: &str,
+        presence: &Announced<'_>,
+        now_s: i64,
+    ) -> Result<Option<Membership>, TableError> {
+        const DOING: &str = "writing the connection's presence";
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let (mut set, mut remove) = ("SET presence = :true, stateAt = :at".to_owned(), Vec::new());
+        let mut values = HashMap::from([
+            (":true".to_owned(), AttributeValue::Bool(true)),
+            (":at".to_owned(), AttributeValue::N(presence.at.to_string())),
+            (":now".to_owned(), AttributeValue::N(now_s.to_string())),
+        ]);
+        // Both names are reserved words of DynamoDB's expressions.
+        for (field, value) in [
+            ("state", presence.state.map(RawValue::get)),
+            ("name", presence.name),
+        ] {
+            match value {
+                Some(value) => {
+                    set.push_str(&format!(", #{field} = :{field}"));
+                    values.insert(format!(":{field}"), text(value));
+                }
+                None => remove.push(format!("#{field}")),
+            }
+        }
+        if !remove.is_empty() {
+            set.push_str(&format!(" REMOVE {}", remove.join(", ")));
+        }
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(connection_id, room)))
+            .update_expression(set)
+            .condition_expression("attribute_exists(connectionId) AND expiresAt > :now")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#name", "name")
+            .set_expression_attribute_values(Some(values))
+            .return_values(ReturnValue::AllOld)
+            .send();
+        match update.await {
+            Ok(updated) => updated
+                .attributes
+                .map(serde_dynamo::from_item)
+                .transpose()
+                .map_err(|error| TableError::unreadable(DOING, &error)),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(TableError::new(DOING, &error)),
+        }
+    }
+
+    /// Reads the presence of connections in a room: a BatchGetItem for each hundred, eventually consistent. A connection
+    /// that has no row any more is left out.
+    pub async fn shown(
+        &self,
+        room: &str,
+        connection_ids: &[&str],
+    ) -> Result<Vec<Shown>, TableError> {
+        const DOING: &str = "reading the members' states";
+        let mut shown = Vec::new();
+        for ids in connection_ids.chunks(100) {
+            let keys = ids.iter().map(|id| key(id, room)).collect();
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(keys))
+                .projection_expression("connectionId, connectedAt, #name, #state, stateAt")
+                .expression_attribute_names("#name", "name")
+                .expression_attribute_names("#state", "state")
+                .build()
+                .map_err(|error| TableError::odd(DOING, &error))?;
+            let mut asked = Some(HashMap::from([(self.table.clone(), wanted)]));
+            // DynamoDB may leave some keys out of an answer.
+            while let Some(keys) = asked.filter(|keys| !keys.is_empty()) {
+                let get = self.client.batch_get_item().set_request_items(Some(keys));
+                let got = get
+                    .send()
+                    .await
+                    .map_err(|error| TableError::new(DOING, &error))?;
+                for item in got
+                    .responses
+                    .into_iter()
+                    .flat_map(HashMap::into_values)
+                    .flatten()
+                {
+                    let row = serde_dynamo::from_item(item);
+                    shown.push(row.map_err(|error| TableError::unreadable(DOING, &error))?);
+                }
+                asked = got.unprocessed_keys;
+            }
+        }
+        Ok(shown)
     }
 
     /// Writes the log's position at the join into the connection's row, unless the row has one: one UpdateItem, on
@@ -212,8 +417,9 @@ impl Connections {
             .table_name(&self.table)
             .set_key(Some(key(connection_id, room)))
             .consistent_read(true)
-            .projection_expression("room, #user, connectedAt, expiresAt, floor, muted")
+            .projection_expression(OWN_ROW)
             .expression_attribute_names("#user", "user")
+            .expression_attribute_names("#state", "state")
             .send();
         let item = get
             .await
@@ -238,8 +444,9 @@ impl Connections {
             .own_rows(connection_id)
             .filter_expression("expiresAt > :now")
             .expression_attribute_values(":now", AttributeValue::N(now_s.to_string()))
-            .projection_expression("room, #user, connectedAt, expiresAt, floor, muted")
-            .expression_attribute_names("#user", "user");
+            .projection_expression(OWN_ROW)
+            .expression_attribute_names("#user", "user")
+            .expression_attribute_names("#state", "state");
         let mut own: Vec<Membership> = all(DOING, query).await?;
         own.retain(|own| !own.room.starts_with(INBOX));
         Ok(own)
@@ -287,36 +494,76 @@ impl Connections {
         self.room_index(room, now_s, "user", None)
     }
 
-    /// The connections in a room, or none if there are more than `most`: a Query of [`ROOM_INDEX`] that reads one row
-    /// beyond them.
+    /// Returns the connections in a room, or none if there are more than `most`: a Query of [`ROOM_INDEX`] that reads one
+    /// row beyond them.
     pub async fn listed(
         &self,
         room: &str,
         now_s: i64,
         most: usize,
     ) -> Result<Option<Vec<Listed>>, TableError> {
-        const DOING: &str = "reading the room's members";
         let enough = i32::try_from(most.saturating_add(1)).unwrap_or(i32::MAX);
+        let size = self.page_size.map_or(enough, |size| size.min(enough));
+        let (listed, more) = self.list(room, now_s, most, Some(size)).await?;
+        Ok((!more).then_some(listed))
+    }
+
+    /// Returns the connections in a room, up to [`MOST_COUNTED`], and whether there are more: a Query of [`ROOM_INDEX`]
+    /// per page.
+    pub async fn most_listed(
+        &self,
+        room: &str,
+        now_s: i64,
+    ) -> Result<(Vec<Listed>, bool), TableError> {
+        self.list(room, now_s, MOST_COUNTED, self.page_size).await
+    }
+
+    async fn list(
+        &self,
+        room: &str,
+        now_s: i64,
+        most: usize,
+        page_size: Option<i32>,
+    ) -> Result<(Vec<Listed>, bool), TableError> {
+        const DOING: &str = "reading the room's members";
         let mut listed = Vec::new();
         for partition in partitions(room) {
             let mut rows = self
                 .index(&partition, now_s)
-                .projection_expression("connectionId, #user")
+                .projection_expression("connectionId, #user, presence, expiresAt")
                 .expression_attribute_names("#user", "user")
-                .limit(self.page_size.map_or(enough, |size| size.min(enough)))
+                .set_limit(page_size)
                 .into_paginator()
                 .items()
                 .send();
             while let Some(row) = rows.next().await {
-                if listed.len() == most {
-                    return Ok(None);
-                }
                 let row = row.map_err(|error| TableError::new(DOING, &error))?;
-                let row = serde_dynamo::from_item(row);
-                listed.push(row.map_err(|error| TableError::unreadable(DOING, &error))?);
+                if listed.len() == most {
+                    return Ok((listed, true));
+                }
+                listed.extend(Listed::of(row));
             }
         }
-        Ok(Some(listed))
+        Ok((listed, false))
+    }
+
+    /// Counts the connections in a room, up to [`MOST_COUNTED`]: a Query of [`ROOM_INDEX`] per page.
+    pub async fn count(&self, room: &str, now_s: i64) -> Result<usize, TableError> {
+        let mut pages = self
+            .index(room, now_s)
+            .select(Select::Count)
+            .set_limit(self.page_size)
+            .into_paginator()
+            .send();
+        let mut count = 0;
+        while count < MOST_COUNTED
+            && let Some(page) = pages.next().await
+        {
+            let page =
+                page.map_err(|error| TableError::new("counting the room's members", &error))?;
+            count += usize::try_from(page.count).unwrap_or(0);
+        }
+        Ok(count.min(MOST_COUNTED))
     }
 
     /// The rows of a room that have not expired.
@@ -381,28 +628,35 @@ impl Connections {
         })
     }
 
-    /// Deletes a row: one DeleteItem. A missing row is not an error.
-    pub async fn delete(&self, connection_id: &str, room: &str) -> Result<(), TableError> {
+    /// Deletes a row: one DeleteItem. Returns the row, or none if it was missing.
+    pub async fn delete(
+        &self,
+        connection_id: &str,
+        room: &str,
+    ) -> Result<Option<Departed>, TableError> {
+        const DOING: &str = "deleting the connection's row";
         let delete = self
             .client
             .delete_item()
             .table_name(&self.table)
             .set_key(Some(key(connection_id, room)))
+            .return_values(ReturnValue::AllOld)
             .send();
-        delete
+        let deleted = delete
             .await
-            .map_err(|error| TableError::new("deleting the connection's row", &error))?;
-        Ok(())
+            .map_err(|error| TableError::new(DOING, &error))?;
+        departed(DOING, deleted)
     }
 
     /// Deletes a row unless it has been written anew since: one DeleteItem, on condition that the row is no younger
-    /// than `born_before_ms`. A younger row stays, which is not an error.
+    /// than `born_before_ms`. A younger row stays, which is not an error. Returns the row that was deleted, if any.
     pub async fn delete_if_old(
         &self,
         connection_id: &str,
         room: &str,
         born_before_ms: i64,
-    ) -> Result<(), TableError> {
+    ) -> Result<Option<Departed>, TableError> {
+        const DOING: &str = "deleting a dead connection's row";
         let delete = self
             .client
             .delete_item()
@@ -410,17 +664,18 @@ impl Connections {
             .set_key(Some(key(connection_id, room)))
             .condition_expression("attribute_not_exists(connectedAt) OR connectedAt <= :born")
             .expression_attribute_values(":born", AttributeValue::N(born_before_ms.to_string()))
+            .return_values(ReturnValue::AllOld)
             .send();
         match delete.await {
-            Ok(_) => Ok(()),
+            Ok(deleted) => departed(DOING, deleted),
             Err(error)
                 if error
                     .as_service_error()
                     .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
             {
-                Ok(())
+                Ok(None)
             }
-            Err(error) => Err(TableError::new("deleting a dead connection's row", &error)),
+            Err(error) => Err(TableError::new(DOING, &error)),
         }
     }
 
@@ -488,6 +743,15 @@ fn texts(page: QueryOutput, attribute: &str) -> Vec<String> {
             _ => None,
         })
         .collect()
+}
+
+/// The row that a DeleteItem has deleted.
+fn departed(
+    doing: &'static str,
+    deleted: DeleteItemOutput,
+) -> Result<Option<Departed>, TableError> {
+    let row = deleted.attributes.map(serde_dynamo::from_item).transpose();
+    row.map_err(|error| TableError::unreadable(doing, &error))
 }
 
 fn key(connection_id: &str, room: &str) -> HashMap<String, AttributeValue> {

@@ -2,12 +2,15 @@
 
 mod connections;
 mod personal;
+mod presence;
 mod prune;
 mod users;
 
 pub use connections::{
-    Connection, Connections, LIFETIME_S, Listed, Membership, Mute, ROOM_INDEX, Row,
+    Announced, Connection, Connections, Departed, LIFETIME_S, Listed, MOST_COUNTED, Membership,
+    Mute, ROOM_INDEX, Row, Shown,
 };
 pub use personal::{Mark, Marks, Personal};
+pub use presence::{Here, Mode, Presence};
 pub use prune::{Pruned, confirm_and_prune};
 pub use users::{ANY_ROOM, Ban, Penalty, PenaltyKind, Users};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::Connections;
+use super::{Connections, Departed};
 use crate::delivery::ManagementApi;
 
 /// Connections that are checked in parallel: each takes one call of API Gateway and a few of DynamoDB.
@@ -26,8 +26,8 @@ pub struct Pruned {
     pub gone: usize,
     /// Connections that are there after all.
     pub alive: usize,
-    /// Rows deleted.
-    pub rows: usize,
+    /// The rows that were deleted.
+    pub rows: Vec<Departed>,
     /// The first failure's cause, for the log.
     pub failure: Option<String>,
 }
@@ -50,7 +50,7 @@ pub async fn confirm_and_prune(
     let mut pruned = Pruned::default();
     let mut each = stream::iter(suspects)
         .map(async |id| match management.is_alive(id).await {
-            Ok(true) => (Some(true), Ok(0)),
+            Ok(true) => (Some(true), Ok(Vec::new())),
             Ok(false) => (
                 Some(false),
                 forget(management, connections, id, born_before_ms).await,
@@ -62,7 +62,7 @@ pub async fn confirm_and_prune(
         pruned.gone += usize::from(alive == Some(false));
         pruned.alive += usize::from(alive == Some(true));
         match rows {
-            Ok(rows) => pruned.rows += rows,
+            Ok(rows) => pruned.rows.extend(rows),
             Err(cause) => {
                 pruned.failure.get_or_insert(cause);
             }
@@ -71,27 +71,26 @@ pub async fn confirm_and_prune(
     pruned
 }
 
-/// Closes a connection that has old rows and deletes them. Returns how many.
+/// Closes a connection that has old rows, deletes them and returns them.
 async fn forget(
     management: &ManagementApi,
     connections: &Connections,
     id: &str,
     born_before_ms: i64,
-) -> Result<usize, String> {
+) -> Result<Vec<Departed>, String> {
     let mut rows = connections
         .rows(id)
         .await
         .map_err(|error| error.to_string())?;
     rows.retain(|row| row.connected_at <= born_before_ms);
     if rows.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     management.close(id).await?;
+    let mut deleted = Vec::new();
     for row in &rows {
-        connections
-            .delete_if_old(id, &row.room, born_before_ms)
-            .await
-            .map_err(|error| error.to_string())?;
+        let row = connections.delete_if_old(id, &row.room, born_before_ms);
+        deleted.extend(row.await.map_err(|error| error.to_string())?);
     }
-    Ok(rows.len())
+    Ok(deleted)
 }

@@ -129,6 +129,64 @@ impl<'a> Frame<'a> {
         data.map(|data| small("data", data)).transpose()
     }
 
+    /// The field `state`: any I-JSON of at most [`MAX_SMALL_BYTES`]. `null` is no state.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when there is none, when it is larger, or not I-JSON.
+    pub fn state(&self) -> Result<Option<&'a RawValue>, Failure> {
+        let state = self
+            .fields
+            .get("state")
+            .copied()
+            .ok_or_else(|| Failure::bad_request("state is missing; null clears it"))?;
+        stated("state", state)
+    }
+
+    /// The field `presence`: `true`, or an object that may have a `state`. `false` and `null` count as absent.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is anything else, or when the state breaks the rules of [`Self::state`].
+    pub fn presence(&self) -> Result<Option<Stated<'a>>, Failure> {
+        #[derive(Deserialize)]
+        struct Fields<'a> {
+            #[serde(borrow, default)]
+            state: Option<&'a RawValue>,
+        }
+        let Some(raw) = self.fields.get("presence").copied() else {
+            return Ok(None);
+        };
+        match raw.get() {
+            "true" => Ok(Some(Stated(None))),
+            "false" | "null" => Ok(None),
+            text if text.starts_with('{') => {
+                let fields: Fields<'a> = serde_json::from_str(text)
+                    .map_err(|_| Failure::bad_request("presence must have one state"))?;
+                let state = fields.state.map(|state| stated("presence.state", state));
+                Ok(Some(Stated(state.transpose()?.flatten())))
+            }
+            _ => Err(Failure::bad_request(
+                r#"presence must be true or an object, such as {"state":…}"#,
+            )),
+        }
+    }
+
+    /// A field that is `true` or `false`; `null` and no field are `false`.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` when it is anything else.
+    pub fn flag(&self, field: &str) -> Result<bool, Failure> {
+        match self.fields.get(field).map(|raw| raw.get()) {
+            None | Some("null" | "false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Failure::bad_request(format!(
+                "{field} must be true or false"
+            ))),
+        }
+    }
+
     /// The field `kind`.
     ///
     /// # Errors
@@ -214,20 +272,6 @@ impl<'a> Frame<'a> {
             return Err(wrong("n must be at most seq"));
         }
         Ok((Position { epoch, seq }, n))
-    }
-
-    /// The field `public` of a mark.
-    ///
-    /// # Errors
-    ///
-    /// `bad_request` when it is not true or false.
-    pub fn public(&self) -> Result<bool, Failure> {
-        let Some(raw) = self.fields.get("public") else {
-            return Ok(false);
-        };
-        serde_json::from_str::<Option<bool>>(raw.get())
-            .map(|public| public.unwrap_or(false))
-            .map_err(|_| Failure::bad_request("public must be true or false"))
     }
 
     /// The field `after`: the client has seen every message up to this number.
@@ -419,6 +463,16 @@ impl<'a> Frame<'a> {
             })
         })
     }
+}
+
+/// A client that wants presence, with its state if it has one.
+#[derive(Debug, Clone, Copy)]
+pub struct Stated<'a>(pub Option<&'a RawValue>);
+
+/// A state; `null` is none.
+fn stated<'a>(field: &str, raw: &'a RawValue) -> Result<Option<&'a RawValue>, Failure> {
+    let state = small(field, raw)?;
+    Ok((state.get() != "null").then_some(state))
 }
 
 /// Checks the size of a small field, and that it is I-JSON.

@@ -16,14 +16,16 @@ use serde::Serialize;
 pub use failure::{ErrorName, Failure};
 pub use frame::{
     Correlation, Frame, MAX_ID_CHARS, MAX_KIND_CHARS, MAX_REASON_CHARS, MAX_SMALL_BYTES, Position,
+    Stated,
 };
 pub use names::{
     DEFAULT_ROOM, MAX_BYTES, MAX_CHARS, MAX_MARKS, Name, NameError, UserError, check_user,
 };
 pub use private::{Private, inbox, pair};
 pub use reply::{
-    Ack, Bans, Bye, Closed, Deleted, Done, Edited, Epoch, Head, Heads, History, Joined, Left,
-    Marks, Member, Members, Message, Moderated, Reaction, ReadUpTo, Removed, Signal,
+    Ack, Bans, Bye, Closed, Deleted, Done, Edited, Epoch, HOLD_MS, Head, Heads, History, Joined,
+    Left, Marks, Member, Members, Message, Moderated, Presence, PresenceEvent, Present, Reaction,
+    ReadUpTo, Removed, Signal,
 };
 pub use rights::{Grants, GrantsError, MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_STARS, Right};
 

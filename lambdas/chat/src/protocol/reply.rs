@@ -53,6 +53,9 @@ pub struct Message<'a> {
     pub received: i64,
     /// The same moment in milliseconds.
     pub at: i64,
+    /// The number of connections in a room that has too many for presence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
 }
 
 impl Message<'_> {
@@ -75,6 +78,7 @@ impl Message<'_> {
         reactions: BTreeMap::new(),
         received: 0,
         at: 0,
+        count: None,
     };
 }
 
@@ -138,6 +142,60 @@ pub struct Ack<'a> {
     /// counted did not get it. Absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+}
+
+/// A receiver of a `leave` waits so long, in milliseconds, before it shows it: a `join` or `update` of the user that comes
+/// meanwhile makes it void.
+pub const HOLD_MS: u64 = 10_000;
+
+/// The event of a [`Presence`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PresenceEvent {
+    /// The user is in the room now.
+    Join,
+    /// The user is in the room, with this state.
+    Update,
+    /// The user has left the room.
+    Leave,
+}
+
+impl PresenceEvent {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Update => "update",
+            Self::Leave => "leave",
+        }
+    }
+}
+
+/// An event of presence, for the members that want it.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "presence", rename_all = "camelCase")]
+pub struct Presence<'a> {
+    /// The room.
+    pub room: &'a str,
+    /// The event.
+    pub event: PresenceEvent,
+    /// The user that it is about.
+    pub user: &'a str,
+    /// The name to show to people, if the user has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'a str>,
+    /// The user's connections that are present.
+    pub connections: usize,
+    /// The state, byte for byte as it was sent, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'a RawValue>,
+    /// The time of the event, in milliseconds since 1970.
+    pub at: i64,
+    /// How long a `leave` is to be held back, in milliseconds. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<u64>,
+    /// The number of connections in the room.
+    pub count: usize,
 }
 
 /// A signal for a member. It is not stored, and has no number.
@@ -248,6 +306,12 @@ pub struct Joined<'a> {
     /// True if more messages came after the client's position than fit. Absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
+    /// Where presence was asked for: `live`, or `count` in a room with too many connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence: Option<&'static str>,
+    /// The number of connections in the room, where presence was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
 }
 
 /// The connection is not in the room.
@@ -304,15 +368,39 @@ pub struct Members<'a> {
     /// otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+    /// Where states or a probe were asked for: `live`, or `count` in a room with too many connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<&'static str>,
+    /// The time of the list, in milliseconds since 1970, where `mode` is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<i64>,
 }
 
 /// A user in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Member<'a> {
     /// The name.
     pub user: &'a str,
     /// The number of connections with this name.
     pub connections: usize,
+    /// The presence of the user, in a list with states.
+    #[serde(flatten)]
+    pub present: Option<Present<'a>>,
+}
+
+/// A user that the others are told of.
+#[derive(Debug, Serialize)]
+pub struct Present<'a> {
+    /// True.
+    pub presence: bool,
+    /// The name to show to people, if the user has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'a str>,
+    /// The state that was set last, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'a RawValue>,
+    /// When the oldest of the user's connections that are present has connected, in milliseconds since 1970.
+    pub since: i64,
 }
 
 /// The answer to a moderator: what was asked for holds.

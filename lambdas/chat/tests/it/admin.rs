@@ -52,10 +52,9 @@ async fn bob_joins(world: &World, id: &str, room: &str, iat: i64) -> Value {
         caller,
         ..request(id, &frame)
     };
-    let (connections, log) = (&world.app.connections, &world.app.log);
-    let management = &world.app.management;
+    let (presence, log) = (&world.app.presence, &world.app.log);
     let (users, frames) = (&world.users, &world.frames);
-    body(&join(connections, log, management, users, frames, &request).await)
+    body(&join(presence, log, users, frames, &request).await)
 }
 
 async fn audited(world: &World) -> Vec<Value> {

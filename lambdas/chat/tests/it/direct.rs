@@ -59,16 +59,14 @@ async fn say(app: &App, caller: &Caller, device: &str, frame: &Value) -> Value {
 /// Returns the answer of the function that serves the frame's action. A signal's error is posted.
 async fn ask(world: &World, caller: &Caller, device: &str, frame: &Value) -> Value {
     let (connections, log) = (&world.app.connections, &world.app.log);
+    let presence = &world.app.presence;
     let request = says(caller, device, frame);
     let reply = match frame["action"].as_str().unwrap() {
         "publish" | "sendmessage" => publish(&world.app, &request).await,
-        "join" => {
-            let (management, users) = (&world.app.management, &world.users);
-            join(connections, log, management, users, &world.frames, &request).await
-        }
-        "leave" => leave(connections, &world.frames, &request).await,
+        "join" => join(presence, log, &world.users, &world.frames, &request).await,
+        "leave" => leave(presence, &world.frames, &request).await,
         "history" | "heads" => history(connections, log, &world.frames, &request).await,
-        "members" => members(connections, &world.frames, &request).await,
+        "members" => members(presence, &world.frames, &request).await,
         "mark" | "marks" | "block" | "unblock" => {
             personal(Some(&world.desk(100)), &world.frames, &request).await
         }

@@ -38,28 +38,19 @@ fn says(caller: &Caller, id: &str, frame: &Value) -> Request {
 /// Returns the answer of the function that serves the frame's action.
 async fn ask(world: &World, request: &Request) -> Value {
     let (connections, log) = (&world.app.connections, &world.app.log);
+    let presence = &world.app.presence;
     let frame: Value = serde_json::from_str(&request.body).unwrap();
     let reply = match frame["action"].as_str().unwrap() {
         "publish" | "sendmessage" | "edit" | "delete" | "react" => {
             publish(&world.app, request).await
         }
-        "join" => {
-            join(
-                connections,
-                log,
-                &world.app.management,
-                &world.users,
-                &world.frames,
-                request,
-            )
-            .await
-        }
-        "leave" => leave(connections, &world.frames, request).await,
+        "join" | "presence" => join(presence, log, &world.users, &world.frames, request).await,
+        "leave" => leave(presence, &world.frames, request).await,
         "history" | "heads" => history(connections, log, &world.frames, request).await,
         "mark" | "marks" | "block" | "unblock" => {
             personal(Some(&world.desk(100)), &world.frames, request).await
         }
-        "members" => members(connections, &world.frames, request).await,
+        "members" => members(presence, &world.frames, request).await,
         "signal" => {
             let reply = signal(&world.signals(100), request).await;
             assert_eq!(reply, Reply::ok());
@@ -142,6 +133,10 @@ fn frames(room: &str) -> Vec<(&'static str, Value)> {
         ("marks", json!({"action": "marks"})),
         ("block", json!({"action": "block", "user": "bob"})),
         ("unblock", json!({"action": "unblock", "user": "bob"})),
+        (
+            "presence",
+            json!({"action": "presence", "room": room, "state": 1}),
+        ),
         (
             "signal",
             json!({"action": "signal", "room": room, "kind": "typing"}),

@@ -149,7 +149,6 @@ fn frames(frames_per_second: u32, burst: u32) -> FrameLimit {
 async fn a_connection_that_floods_is_told_once_and_then_costs_no_request() {
     let world = World::lobby().await;
     let frames = frames(2, 4);
-    let connections = &world.app.connections;
     let now = request("a", "").now_ms;
     let ask = async |connection: &str, later_ms: i64| {
         let request = Request {
@@ -159,7 +158,7 @@ async fn a_connection_that_floods_is_told_once_and_then_costs_no_request() {
                 r#"{"action":"members","id":"w","room":"lobby"}"#,
             )
         };
-        chat::members(connections, &frames, &request).await
+        chat::members(&world.app.presence, &frames, &request).await
     };
     for _ in 0..4 {
         assert_eq!(body(&ask("a", 0).await)["type"], "members");
@@ -197,7 +196,7 @@ async fn every_action_but_publish_keeps_to_the_limit_of_frames() {
     let App {
         connections,
         log,
-        management,
+        presence,
         ..
     } = &world.app;
     let users = &world.users;
@@ -212,10 +211,10 @@ async fn every_action_but_publish_keeps_to_the_limit_of_frames() {
                 ..request("a", &frame)
             };
             let reply = match action {
-                "join" => chat::join(connections, log, management, users, &frames, request).await,
-                "leave" => chat::leave(connections, &frames, request).await,
+                "join" => chat::join(presence, log, users, &frames, request).await,
+                "leave" => chat::leave(presence, &frames, request).await,
                 "history" => chat::history(connections, log, &frames, request).await,
-                "members" => chat::members(connections, &frames, request).await,
+                "members" => chat::members(presence, &frames, request).await,
                 _ => chat::default(&["publish".to_owned()], &frames, request).await,
             };
             names.push(reply.body.is_some().then(|| body(&reply)["name"].clone()));

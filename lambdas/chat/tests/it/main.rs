@@ -18,6 +18,7 @@ mod log;
 mod membership;
 mod moderation;
 mod personal;
+mod presence;
 mod pruning;
 mod remembered;
 mod rooms;

@@ -142,7 +142,7 @@ async fn disconnect_removes_every_row_of_the_connection_over_all_pages() {
     world.join_since("c1", "expired", 9_000).await;
     world.join("c2", "room-1").await;
 
-    let reply = disconnect(&world.app.connections, &request("c1", "")).await;
+    let reply = disconnect(&world.app.presence, &request("c1", "")).await;
     assert_eq!((reply.status, reply.body), (200, None));
     assert_eq!(world.rows().await, [("c2".to_owned(), "room-1".to_owned())]);
     let counts = world.tap.counts();
@@ -154,7 +154,7 @@ async fn disconnect_removes_every_row_of_the_connection_over_all_pages() {
     // Again, and for a connection that never was.
     for id in ["c1", "c3"] {
         assert_eq!(
-            disconnect(&world.app.connections, &request(id, ""))
+            disconnect(&world.app.presence, &request(id, ""))
                 .await
                 .status,
             200
@@ -170,7 +170,7 @@ async fn disconnect_answers_200_even_when_it_fails_and_deletes_what_it_can() {
     world.join("c1", "b").await;
     world.tap.fail("DeleteItem", 1, "ResourceNotFoundException");
     assert_eq!(
-        disconnect(&world.app.connections, &request("c1", ""))
+        disconnect(&world.app.presence, &request("c1", ""))
             .await
             .status,
         200
@@ -178,7 +178,7 @@ async fn disconnect_answers_200_even_when_it_fails_and_deletes_what_it_can() {
     assert_eq!(world.rows().await.len(), 1);
     world.tap.fail("Query", 0, "ResourceNotFoundException");
     assert_eq!(
-        disconnect(&world.app.connections, &request("c1", ""))
+        disconnect(&world.app.presence, &request("c1", ""))
             .await
             .status,
         200

@@ -45,10 +45,9 @@ async fn act(world: &World, frame_text: Value) -> Value {
 
 async fn joins(world: &World, id: &str, room: &str) -> Value {
     let request = frame(bob(), id, &json!({"action": "join", "room": room}));
-    let (connections, log) = (&world.app.connections, &world.app.log);
-    let management = &world.app.management;
+    let (presence, log) = (&world.app.presence, &world.app.log);
     let (users, frames) = (&world.users, &world.frames);
-    body(&join(connections, log, management, users, frames, &request).await)
+    body(&join(presence, log, users, frames, &request).await)
 }
 
 async fn shakes(world: &World, id: &str, room: &str) -> Reply {
@@ -217,15 +216,7 @@ async fn a_join_within_a_ban_loses() {
             let text = json!({"action": "join", "room": "lobby"});
             let request = frame(bob(), "b1", &text);
             let (app, users) = &other;
-            let reply = join(
-                &app.connections,
-                &app.log,
-                &app.management,
-                users,
-                &world.frames,
-                &request,
-            )
-            .await;
+            let reply = join(&app.presence, &app.log, users, &world.frames, &request).await;
             held.release_all();
             body(&reply)
         };

@@ -183,10 +183,10 @@ async fn a_public_mark_is_heard_by_a_small_room() {
     ] {
         let world = three_devices().await;
         for (id, user) in [("a", "alice"), ("b", "bob"), ("c", "carol")] {
-            world
-                .join_as(id, "lobby", user, now_ms() / 1000 + 600)
-                .await;
+            world.present(id, "lobby", user).await;
         }
+        // It has not asked for presence, and so for no signals.
+        world.join("plain", "lobby").await;
         let mut frame = mark("lobby", "E", 1, 1);
         frame["public"] = members.into();
         let ack = ask(&world, &world.desk(most), &user("alice"), "a", &frame).await;

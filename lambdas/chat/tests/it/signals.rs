@@ -16,12 +16,11 @@ fn typing() -> Value {
     json!({"action": "signal", "room": "lobby", "kind": "typing"})
 }
 
+/// A lobby of connections that want presence, and so signals.
 async fn lobby(users: &[(&str, &str)]) -> World {
     let world = World::new().await;
     for (id, user) in users {
-        world
-            .join_as(id, "lobby", user, now_ms() / 1000 + 600)
-            .await;
+        world.present(id, "lobby", user).await;
     }
     world
 }
@@ -30,6 +29,8 @@ async fn lobby(users: &[(&str, &str)]) -> World {
 async fn all_others_get_a_signal_and_nothing_is_stored() {
     let world = lobby(&[("a", "alice"), ("phone", "alice"), ("b", "bob")]).await;
     world.join("elsewhere", "garden").await;
+    // It has not asked for presence.
+    world.join("plain", "lobby").await;
     let before = world.items().await;
     let data = r#"{"x": 1.50,"y":[]}"#;
     let frame = format!(r#"{{"action":"signal","room":"lobby","kind":"cursor","data":{data}}}"#);
@@ -54,9 +55,7 @@ async fn all_others_get_a_signal_and_nothing_is_stored() {
 #[tokio::test]
 async fn a_signal_to_a_user_goes_to_this_users_connections_in_the_room() {
     let world = lobby(&[("a", "alice"), ("b", "bob"), ("b2", "bob"), ("c", "carol")]).await;
-    world
-        .join_as("b3", "garden", "bob", now_ms() / 1000 + 600)
-        .await;
+    world.present("b3", "garden", "bob").await;
     let signals = world.signals(100);
     for (to, got) in [("bob", &["b", "b2"][..]), ("alice", &[]), ("nobody", &[])] {
         let mut frame = typing();

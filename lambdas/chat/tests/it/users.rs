@@ -42,9 +42,8 @@ async fn joins(world: &World, caller: Caller, id: &str, room: &str) -> Value {
     };
     let app = &world.app;
     let reply = chat::join(
-        &app.connections,
+        &app.presence,
         &app.log,
-        &app.management,
         &world.users,
         &world.frames,
         &request,
@@ -145,7 +144,7 @@ async fn a_user_has_so_many_connections_at_a_time() {
 
     // The last to leave makes room.
     let gone = request("c00", "");
-    chat::disconnect(&world.app.connections, &gone).await;
+    chat::disconnect(&world.app.presence, &gone).await;
     assert_eq!(shakes(&world, alice(), "c20", "lobby").await.status, 200);
 }
 
@@ -195,7 +194,7 @@ async fn a_ban_holds_at_the_handshake_and_at_a_join() {
                 assert_eq!(reply.status, 403);
                 assert!(!is_in("in", room) && !is_in("new", room) && !is_in("new", "@alice"));
             }
-            chat::disconnect(&world.app.connections, &request("new", "")).await;
+            chat::disconnect(&world.app.presence, &request("new", "")).await;
         }
     }
     let world = World::new().await;

@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -106,6 +107,7 @@ pub(crate) async fn create_tables(client: &aws_sdk_dynamodb::Client) {
                 .projection_type(ProjectionType::Include)
                 .non_key_attributes("user")
                 .non_key_attributes("expiresAt")
+                .non_key_attributes("presence")
                 .build(),
         )
         .build()
@@ -152,6 +154,8 @@ struct Tapping {
     faults: Vec<Fault>,
     /// Replies to be lost, of an operation: the request is done nevertheless.
     lost: Vec<(&'static str, usize)>,
+    /// What the index of rooms shows, whatever the table holds.
+    index: Option<String>,
     /// Operations whose requests are held, all but the first few.
     held: Vec<(&'static str, usize, Arc<Held>)>,
 }
@@ -207,6 +211,33 @@ impl Tap {
     /// The operations in the order in which they were requested.
     pub(crate) fn order(&self) -> Vec<String> {
         self.0.lock().unwrap().order.clone()
+    }
+
+    /// Lets the index of rooms show these connections, as (connection, user), whatever the table holds: it lags. None: it
+    /// shows what the table holds. All of them want presence.
+    pub(crate) fn index_shows(&self, rows: Option<&[(&str, &str)]>) {
+        let answer = rows.map(|rows| {
+            let items: Vec<Value> = rows
+                .iter()
+                .map(|(id, user)| {
+                    json!({
+                        "connectionId": {"S": id}, "user": {"S": user}, "presence": {"BOOL": true},
+                        "expiresAt": {"N": "9999999999"},
+                    })
+                })
+                .collect();
+            json!({"Items": items, "Count": items.len(), "ScannedCount": items.len()}).to_string()
+        });
+        self.0.lock().unwrap().index = answer;
+    }
+
+    fn shown_index(&self, operation: &str) -> Option<HttpResponse> {
+        let shown = self.0.lock().unwrap().index.clone();
+        let shown = shown.filter(|_| operation == "Query room-index")?;
+        Some(HttpResponse::new(
+            StatusCode::try_from(200).unwrap(),
+            shown.into(),
+        ))
     }
 
     /// Fails every request of an operation, but for the first `after`.
@@ -332,6 +363,9 @@ impl HttpConnector for Tapped<SharedHttpConnector> {
         };
         if let Some(error) = error {
             return HttpConnectorFuture::ready(Ok(refusal(error)));
+        }
+        if let Some(shown) = self.tap.shown_index(&operation) {
+            return HttpConnectorFuture::ready(Ok(shown));
         }
         if let Some(held) = self.tap.holds(&operation) {
             let inner = self.inner.clone();

@@ -10,7 +10,7 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use chat::identity::Caller;
 use chat::lambda::{Reply, Request};
-use chat::members::{Connection, Users};
+use chat::members::{Connection, Presence, Users};
 use chat::settings::{
     ConnectionsTable, Delivery, Handshakes, Live, LogLimits, MessagesTable, Retention, UsersTable,
 };
@@ -31,6 +31,9 @@ pub(crate) const HANDSHAKES: Handshakes = Handshakes {
     allowed_origins: Vec::new(),
     max_connections_per_user: 20,
 };
+
+/// Rooms of a hundred are live.
+pub(crate) const LIVE: Live = Live { max_members: 100 };
 
 /// The time for which messages are kept, in seconds.
 pub(crate) const RETENTION_S: i64 = 7 * 24 * 3600;
@@ -103,6 +106,7 @@ impl World {
             users_table(),
             history.clone(),
             delivery,
+            LIVE,
         );
         let users = chat::aws::users(&config, users_table());
         Self {
@@ -152,6 +156,7 @@ impl World {
             users.clone(),
             self.history.clone(),
             self.app.delivery.clone(),
+            LIVE,
         );
         (app, chat::aws::users(config, users))
     }
@@ -165,7 +170,7 @@ impl World {
             ..self.history.clone()
         };
         let table = self.table.clone();
-        chat::aws::moderation(config, table, users, audit, &self.app.delivery)
+        chat::aws::moderation(config, table, users, audit, &self.app.delivery, LIVE)
     }
 
     /// Another process of the same function. It remembers nothing that this process has done.
@@ -194,6 +199,7 @@ impl World {
             users_table(),
             history,
             self.app.delivery.clone(),
+            LIVE,
         )
     }
 
@@ -228,6 +234,22 @@ impl World {
             floor: None,
         };
         let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
+        self.put(item).await;
+    }
+
+    /// Puts a connection of `user` into a room that wants presence, as if it had connected a minute ago.
+    pub(crate) async fn present(&self, id: &str, room: &str, user: &str) {
+        let connected_at = now_ms() - 60_000;
+        let row = Connection {
+            connection_id: id.to_owned(),
+            room: room.to_owned(),
+            user: user.to_owned(),
+            connected_at,
+            expires_at: connected_at / 1000 + 7_800,
+            floor: None,
+        };
+        let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
+        item.insert("presence".to_owned(), AttributeValue::Bool(true));
         self.put(item).await;
     }
 
@@ -362,19 +384,23 @@ impl World {
     }
 
     pub(crate) async fn ask_join(&self, id: &str, frame: &str) -> Value {
-        let (connections, log) = (&self.app.connections, &self.app.log);
-        let management = &self.app.management;
-        body(
-            &chat::join(
-                connections,
-                log,
-                management,
-                &self.users,
-                &self.frames,
-                &request(id, frame),
-            )
-            .await,
+        self.ask(&request(id, frame)).await
+    }
+
+    /// Presence in a process that has live rooms of at most so many connections.
+    pub(crate) fn presence(&self, max_members: usize) -> Presence {
+        Presence::new(
+            self.app.connections.clone(),
+            self.app.management.clone(),
+            self.app.delivery.clone(),
+            Live { max_members },
         )
+    }
+
+    /// The answer of the function `join`.
+    pub(crate) async fn ask(&self, request: &Request) -> Value {
+        let (presence, log) = (&self.app.presence, &self.app.log);
+        body(&chat::join(presence, log, &self.users, &self.frames, request).await)
     }
 
     /// Returns the answer to a handshake.
@@ -412,11 +438,11 @@ impl World {
     }
 
     pub(crate) async fn ask_leave(&self, id: &str, frame: &str) -> Value {
-        body(&chat::leave(&self.app.connections, &self.frames, &request(id, frame)).await)
+        body(&chat::leave(&self.app.presence, &self.frames, &request(id, frame)).await)
     }
 
     pub(crate) async fn ask_members(&self, id: &str, frame: &str) -> Value {
-        body(&chat::members(&self.app.connections, &self.frames, &request(id, frame)).await)
+        body(&chat::members(&self.app.presence, &self.frames, &request(id, frame)).await)
     }
 }
 

@@ -40,17 +40,26 @@ fn enter(gateway: &Gateway, user: &str) -> Client {
     }
 }
 
-/// All of them at once: so many join, or renew their connection, in a moment.
+/// All of them, a few at a time.
 fn enter_all(gateway: &Gateway) -> Vec<Client> {
-    thread::scope(|scope| {
-        let joining: Vec<_> = (0..MEMBERS)
-            .map(|n| scope.spawn(move || enter(gateway, &format!("user-{n:02}"))))
+    const WORKERS: usize = 4;
+    let mut members: Vec<(usize, Client)> = thread::scope(|scope| {
+        let joining: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                let own = (worker..MEMBERS).step_by(WORKERS);
+                scope.spawn(move || {
+                    let member = |n| (n, enter(gateway, &format!("user-{n:02}")));
+                    own.map(member).collect::<Vec<_>>()
+                })
+            })
             .collect();
         joining
             .into_iter()
-            .map(|join| join.join().unwrap())
+            .flat_map(|join| join.join().unwrap())
             .collect()
-    })
+    });
+    members.sort_by_key(|(n, _)| *n);
+    members.into_iter().map(|(_, client)| client).collect()
 }
 
 /// Fifty members over a day of the gateway's clock, who renew their connections before two hours are over: the new one

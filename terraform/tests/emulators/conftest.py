@@ -60,9 +60,13 @@ class Emulator:
                 assert time.monotonic() < deadline, f"the emulator does not answer: {log.read_text()}"
                 time.sleep(0.1)
 
-    def client(self, service, region=REGION):
+    def client(self, service, region=REGION, endpoint_url=None):
         return boto3.client(
-            service, endpoint_url=self.url, region_name=region, aws_access_key_id="test", aws_secret_access_key="test"
+            service,
+            endpoint_url=endpoint_url or self.url,
+            region_name=region,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
         )
 
     def last_words(self):

@@ -52,6 +52,7 @@ class Chat:
         self.dynamodb = self.emulator.client("dynamodb")
         self.iam = self.emulator.client("iam")
         self.lambda_ = self.emulator.client("lambda")
+        self.management = self.emulator.client("apigatewaymanagementapi", endpoint_url=outputs["management_endpoint"])
 
     def join(self, room, user):
         return connect(f"{self.url}?room={room}&user={user}", open_timeout=PATIENCE_SECONDS, close_timeout=1, compression=None)
@@ -93,6 +94,29 @@ class Chat:
             "expiresAt": {"N": str(now - 300)},
         }
         self.dynamodb.put_item(TableName=self.messages, Item=item)
+
+    def want_presence(self, room, *users):
+        """What a `join` with presence writes, without it: each right is tested on its own."""
+        for connection, user in self.rows(room).items():
+            if user in users:
+                key = {"connectionId": {"S": connection}, "room": {"S": room}}
+                self.dynamodb.update_item(
+                    TableName=self.table,
+                    Key=key,
+                    UpdateExpression="SET presence = :true",
+                    ExpressionAttributeValues={":true": {"BOOL": True}},
+                )
+
+    def forget(self, connection, room):
+        self.dynamodb.delete_item(TableName=self.table, Key={"connectionId": {"S": connection}, "room": {"S": room}})
+
+    def heard(self, socket, connection):
+        """The events of presence that have reached the client, which has this connection."""
+        self.management.post_to_connection(ConnectionId=connection, Data=b'{"type":"mark"}')
+        frames = []
+        while (frame := json.loads(socket.recv(PATIENCE_SECONDS)))["type"] != "mark":
+            frames.append(frame)
+        return [(frame["event"], frame["user"]) for frame in frames if frame["type"] == "presence"]
 
     def join_after_the_end(self, room, second):
         """Returns true if a join that is taken up after its connection has ended leaves no row. The function is invoked
@@ -336,6 +360,7 @@ def behaviour(chat, expected=frozenset(), floods=()):
                     break
                 ask(alice, {"action": "publish", "data": 3})
                 receives(bob, PATIENCE_SECONDS)
+            chat.want_presence(room, "bob")
             for case, frame in {
                 "signal to the only room": {"action": "signal", "kind": "typing"},
                 "signal to a named room": {"action": "signal", "kind": "typing", "room": room},
@@ -347,6 +372,7 @@ def behaviour(chat, expected=frozenset(), floods=()):
                     receives(alice, 1)
             failed |= backend(chat, room, bob, expected)
             receives(alice, 1 if "backend deliver" in expected else PATIENCE_SECONDS)
+            presence(chat, alice, bob, room, expected, failed)
             if not chat.join_after_the_end(room, second):
                 failed.add("forget")
             for case, frame in {
@@ -381,6 +407,80 @@ def behaviour(chat, expected=frozenset(), floods=()):
     return failed
 
 
+def answer(socket, frame):
+    """The answer to a frame, after events that come before it."""
+    socket.send(json.dumps(frame))
+    while (text := json.loads(socket.recv(PATIENCE_SECONDS)))["type"] == "presence":
+        pass
+    return text
+
+
+def presence(chat, alice, bob, room, expected, failed):
+    """What bob hears of carol's three devices, of dave, and of a connection that has died. Adds the cases that fail."""
+    own = {user: connection for connection, user in chat.rows(room).items()}["bob"]
+
+    def hears(case, event):
+        """Whether bob is told of it; the connection's end is noticed a little later."""
+        heard = []
+
+        def is_told():
+            heard.extend(chat.heard(bob, own))
+            return event in heard
+
+        if not eventually(is_told, 1 if case in expected else PATIENCE_SECONDS):
+            failed.add(case)
+
+    def hears_nothing(case):
+        if chat.heard(bob, own) or (case in expected and eventually(lambda: chat.heard(bob, own), PATIENCE_SECONDS)):
+            failed.add(case)
+
+    def comes(user):
+        before = set(chat.rows(room))
+        device = chat.join(room, user)
+        (connection,) = set(chat.rows(room)) - before
+        return device, connection
+
+    enter = {"action": "join", "room": room, "presence": True}
+    carol, _ = comes("carol")
+    if answer(carol, enter)["type"] == "error":
+        failed.add("come")
+    hears("come", ("join", "carol"))
+    chat.want_presence(room, "carol")
+    second, connection = comes("carol")
+    answer(second, enter)
+    hears_nothing("come silently")
+    chat.want_presence(room, "carol")
+    answer(second, {"action": "leave", "room": room})
+    hears_nothing("leave silently")
+    chat.forget(connection, room)
+    second.close()
+    third, connection = comes("carol")
+    chat.want_presence(room, "carol")
+    third.close()
+    eventually(lambda: connection not in chat.rows(room), 1 if {"leave", "disconnect silently"} & expected else PATIENCE_SECONDS)
+    hears_nothing("disconnect silently")
+    chat.forget(connection, room)
+    answer(carol, {"action": "leave", "room": room})
+    hears("tell of a leave", ("leave", "carol"))
+    for connection, user in chat.rows(room).items():
+        if user == "carol":
+            chat.forget(connection, room)
+    carol.close()
+    dave, connection = comes("dave")
+    chat.want_presence(room, "dave")
+    dave.close()
+    hears("tell of an end", ("leave", "dave"))
+    chat.forget(connection, room)
+    ghost = chat.leave_a_row_behind(room)
+    chat.want_presence(room, "ghost")
+    if answer(alice, {"action": "members", "room": room, "state": True, "probe": True})["type"] == "error":
+        failed.add("members with states")
+    if ghost in chat.rows(room):
+        failed.add("probe")
+    hears("tell of the dead", ("leave", "ghost"))
+    chat.forget(ghost, room)
+
+
 def statements(chat, key):
     policy = chat.iam.get_role_policy(RoleName=chat.functions[key], PolicyName="access")["PolicyDocument"]
     return {statement["Sid"]: statement for statement in policy["Statement"]}
@@ -394,8 +494,11 @@ def test_nothing_fails_with_the_rights_as_they_are(chat):
 # below; so does one whose loss nobody notices.
 NEEDED = {
     ("connect", "Connections", "dynamodb:PutItem"): {"connect"},
-    ("disconnect", "Connections", "dynamodb:Query"): {"leave"},
-    ("disconnect", "Connections", "dynamodb:DeleteItem"): {"leave"},
+    ("disconnect", "Connections", "dynamodb:Query"): {"leave", "tell of an end"},
+    ("disconnect", "Connections", "dynamodb:DeleteItem"): {"leave", "tell of an end"},
+    ("disconnect", "Connections", "dynamodb:GetItem"): {"disconnect silently"},
+    ("disconnect", "RoomIndex", "dynamodb:Query"): {"tell of an end"},
+    ("disconnect", "Clients", "POST/@connections/*"): {"tell of an end"},
     ("publish", "Connections", "dynamodb:Query"): {"publish to the only room", "prune"},
     ("publish", "Connections", "dynamodb:GetItem"): {"publish to a named room", "publish to an expired room", "edit"},
     ("publish", "Connections", "dynamodb:DeleteItem"): {"prune"},
@@ -426,15 +529,22 @@ NEEDED = {
     ("publish", "Messages", "dynamodb:ConditionCheckItem"): {"publish to an expired room"},
     ("publish", "Messages", "dynamodb:GetItem"): {"edit"},
     ("publish", "Messages", "dynamodb:UpdateItem"): {"edit"},
-    ("join", "Connections", "dynamodb:Query"): {"join", "join an empty room", "join an expired room"},
+    ("join", "Connections", "dynamodb:Query"): {"join", "join an empty room", "join an expired room", "come"},
+    ("join", "Connections", "dynamodb:GetItem"): {"come silently"},
+    ("join", "Connections", "dynamodb:UpdateItem"): {"come"},
+    ("join", "RoomIndex", "dynamodb:Query"): {"come"},
+    ("join", "Clients", "POST/@connections/*"): {"come"},
     ("join", "Connections", "dynamodb:PutItem"): {"join an empty room", "join an expired room"},
     ("join", "Connections", "dynamodb:DeleteItem"): {"forget"},
     ("join", "Clients", "GET/@connections/*"): {"forget"},
-    ("join", "Clients", "DELETE/@connections/*"): {"close by join"},
-    ("join", "Messages", "dynamodb:Query"): {"join", "join an empty room", "join an expired room"},
+    ("join", "Messages", "dynamodb:Query"): {"join", "join an empty room", "join an expired room", "come"},
     ("join", "Messages", "dynamodb:PutItem"): {"join an empty room", "join an expired room"},
     ("join", "Messages", "dynamodb:ConditionCheckItem"): {"join an expired room"},
-    ("leave", "Connections", "dynamodb:DeleteItem"): {"leave a room"},
+    ("leave", "Connections", "dynamodb:DeleteItem"): {"leave a room", "tell of a leave"},
+    ("leave", "Connections", "dynamodb:GetItem"): {"leave silently"},
+    ("leave", "RoomIndex", "dynamodb:Query"): {"tell of a leave"},
+    ("leave", "Clients", "POST/@connections/*"): {"tell of a leave"},
+    ("join", "Clients", "DELETE/@connections/*"): {"close by join"},
     ("leave", "Clients", "DELETE/@connections/*"): {"close by leave"},
     ("signal", "Connections", "dynamodb:Query"): {"signal to the only room"},
     ("signal", "Connections", "dynamodb:GetItem"): {"signal to a named room"},
@@ -445,9 +555,24 @@ NEEDED = {
     ("history", "Messages", "dynamodb:Query"): {"history of the only room", "history of a named room", "heads"},
     ("history", "Clients", "DELETE/@connections/*"): {"close by history"},
     ("members", "Connections", "dynamodb:Query"): {"members of the only room"},
-    ("members", "Connections", "dynamodb:GetItem"): {"members of a named room"},
-    ("members", "RoomIndex", "dynamodb:Query"): {"members of the only room", "members of a named room"},
-    ("members", "Clients", "DELETE/@connections/*"): {"close by members"},
+    ("members", "Connections", "dynamodb:GetItem"): {
+        "members of a named room",
+        "members with states",
+        "probe",
+        "tell of the dead",
+    },
+    ("members", "Connections", "dynamodb:BatchGetItem"): {"members with states"},
+    ("members", "Connections", "dynamodb:DeleteItem"): {"probe", "tell of the dead"},
+    ("members", "Clients", "GET/@connections/*"): {"probe", "tell of the dead"},
+    ("members", "Clients", "DELETE/@connections/*"): {"probe", "tell of the dead", "close by members"},
+    ("members", "Clients", "POST/@connections/*"): {"tell of the dead"},
+    ("members", "RoomIndex", "dynamodb:Query"): {
+        "members of the only room",
+        "members of a named room",
+        "members with states",
+        "probe",
+        "tell of the dead",
+    },
     ("admin", "Connections", "dynamodb:Query"): {"backend prune", "backend disconnect"},
     ("admin", "Connections", "dynamodb:GetItem"): {"backend silently"},
     ("admin", "Connections", "dynamodb:BatchGetItem"): {"backend members with states"},

@@ -76,6 +76,7 @@ async fn handle(
         }
     };
     let (shown, gone) = both(Box::pin(shown), Box::pin(probed)).await;
+    presence.left(request, &gone).await;
     let shown: HashMap<String, Shown> = shown?
         .into_iter()
         .map(|shown| (shown.connection_id.clone(), shown))
@@ -120,7 +121,6 @@ async fn handle(
         mode,
         at: mode.map(|_| request.now_ms),
     });
-    presence.left(request, &gone).await;
     tracing::info!(
         connection_id = request.connection_id,
         request_id = request.request_id,

@@ -252,7 +252,7 @@ async fn a_connection_that_does_not_stop_is_closed() {
                 ..request(connection, &frame)
             };
             let reply = match action {
-                "members" => chat::members(&app.connections, &flooding, request).await,
+                "members" => chat::members(&app.presence, &flooding, request).await,
                 _ => chat::publish(&app, request).await,
             };
             reply.body.is_some().then(|| body(&reply))

@@ -24,9 +24,10 @@ resource "aws_lambda_function" "main" {
       } : {},
       contains(keys(each.value.access), "users") ? { USERS_TABLE = aws_dynamodb_table.users.name } : {},
       # A variable of the AWS SDK, so that the code sets no endpoint.
-      contains(keys(each.value.access), "clients") ? {
-        AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = local.management_endpoint
-        LIVE_MAX_MEMBERS                         = tostring(var.live_max_members)
+      contains(keys(each.value.access), "clients") ? { AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = local.management_endpoint } : {},
+      # Those that tell members of something.
+      alltrue([for target in ["clients", "room_index"] : contains(keys(each.value.access), target)]) ? {
+        LIVE_MAX_MEMBERS = tostring(var.live_max_members)
       } : {},
       # The name under which the function's metrics are found; without it there are none. docs/operations.md lists them.
       var.observability && each.key != "authorize" ? { METRICS_STACK = local.prefix } : {},

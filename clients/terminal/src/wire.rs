@@ -174,7 +174,7 @@ pub struct Member {
     /// The number of the user's connections in this room.
     #[serde(default)]
     pub connections: u64,
-    /// Whether the others are told who it is and what it does.
+    /// True if the others are told who it is and what it does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub presence: bool,
     /// The name to show to people.
@@ -249,7 +249,7 @@ pub struct Done {
     pub id: Option<String>,
 }
 
-/// How far the user has read in a room.
+/// The position up to which the user has read a room.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Mark {
     /// The epoch of the numbers.
@@ -545,10 +545,10 @@ pub enum Request<'a> {
         /// The user after whom the list begins.
         #[serde(skip_serializing_if = "Option::is_none")]
         after: Option<&'a str>,
-        /// Whether states are wanted.
+        /// True if states are wanted.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         state: bool,
-        /// Whether the service is to look after some connections of the room.
+        /// True if the service is to probe some connections of the room.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         probe: bool,
     },

@@ -32,7 +32,7 @@ pub(super) enum What {
     Members,
     /// Messages before the oldest one shown.
     History { limit: u16 },
-    /// How far the user has read: the first step of looking for what is unread.
+    /// The user's marks: the first step towards the unread messages.
     Marks,
     /// The conversations of the user: the second step.
     Inbox {

@@ -1,4 +1,4 @@
-//! What makes a room alive: presence, states, and signals such as typing (rules 15 to 17 of PROTOCOL.md).
+//! Presence, states, and signals such as typing (rules 15 to 17 of PROTOCOL.md).
 
 use std::time::Duration;
 

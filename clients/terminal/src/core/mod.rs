@@ -52,9 +52,9 @@ pub struct Settings {
     pub ack_timeout: Duration,
     /// True if each handshake carries a fresh token, so that the next one may succeed after a refusal.
     pub has_tokens: bool,
-    /// Whether the client tells the service how far the user has read. It needs a verified user.
+    /// True if the client tells the service how far the user has read. It needs a verified user.
     pub marks: bool,
-    /// Whether the client wants presence: the others are told of it, and it of them.
+    /// True if the client wants presence: the others are told of it, and it of them.
     pub presence: bool,
 }
 
@@ -161,7 +161,7 @@ pub struct Core {
     leaving: Vec<Leaving>,
     /// The rooms that were left, and when the service answered so.
     left_at: BTreeMap<String, Duration>,
-    /// How far the user has read, by room.
+    /// The positions up to which the user has read, by room.
     reading: BTreeMap<String, Reading>,
     /// The service has told the client the name of its user.
     knows_user: bool,

@@ -1,4 +1,4 @@
-//! What concerns the user over all devices: how far the user has read, what is unread, and messages to one user.
+//! The state of the user over all devices: how far the user has read, unread messages, and messages to one user.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,7 +23,7 @@ const HEADS: usize = 50;
 /// The number of conversations that are looked at: the newest ones of the inbox.
 pub(super) const CONVERSATIONS: u16 = 100;
 
-/// How far the user has read in a room.
+/// The position up to which the user has read a room.
 #[derive(Debug)]
 pub(super) struct Reading {
     mark: Mark,

@@ -1,5 +1,5 @@
-//! Who is present in a room, and who is typing: from events and lists that may be lost, doubled or late (rules 15 and 17
-//! of PROTOCOL.md).
+//! The users that are present or typing in a room, from events and lists that may be lost, doubled or late (rules 15
+//! and 17 of PROTOCOL.md).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,9 +26,9 @@ const MAX_GONE: usize = 1_000;
 struct User {
     /// The time of the last event, in milliseconds since 1970.
     at: i64,
-    /// Whether the last event was a `leave`.
+    /// True if the last event was a `leave`.
     left: bool,
-    /// Whether the user is shown as present.
+    /// True if the user is shown as present.
     here: bool,
     /// The time at which the user is no longer shown.
     hide_at: Option<Duration>,
@@ -323,7 +323,7 @@ mod tests {
             present.list(now, &list(70_000, &table), None, &mut shown);
             pass(&mut present, now + HOLD, &mut shown);
             assert_eq!(here(&present), table, "seed {seed}");
-            // What was shown adds up to it too.
+            // The shown events add up to it too.
             let mut seen = BTreeSet::new();
             for event in &shown {
                 if let Event::Presence { event, user, .. } = event {

@@ -44,7 +44,7 @@ pub enum Change<'a> {
     Edit,
     /// No data any more.
     Delete {
-        /// Why, for everybody.
+        /// The reason, for everybody.
         reason: Option<&'a str>,
     },
     /// A reaction of a user, or its end.
@@ -123,7 +123,7 @@ impl<'a> Kind<'a> {
         }
     }
 
-    /// Whether the entry has data.
+    /// True if the entry has data.
     pub fn has_data(&self) -> bool {
         matches!(
             self,
@@ -398,7 +398,7 @@ impl Log {
     }
 }
 
-/// Whether the condition of an update holds.
+/// Carries an update out. False if its condition does not hold.
 async fn done(update: UpdateItemFluentBuilder) -> Result<bool, TableError> {
     match update.send().await {
         Ok(_) => Ok(true),

@@ -98,7 +98,7 @@ pub struct Deleted<'a> {
     pub at: i64,
     /// The user who has deleted it.
     pub by: &'a str,
-    /// Why, if that was said.
+    /// The reason, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
 }
@@ -108,7 +108,7 @@ pub struct Deleted<'a> {
 pub struct Reaction {
     /// The number of users.
     pub count: usize,
-    /// Whether the reader is one of them.
+    /// True if the reader is one of them.
     pub mine: bool,
 }
 

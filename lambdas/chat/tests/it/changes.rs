@@ -92,7 +92,7 @@ async fn an_edit_is_an_entry_and_the_message_shows_it() {
         (&page[1]["kind"], &page[1]["target"], &page[1]["data"]),
         (&"edit".into(), &1.into(), &"second".into())
     );
-    // What was sent first still tells a copy from another message.
+    // A copy is still recognised by the data that was sent first.
     let again = says(
         &world.app,
         "a",
@@ -469,7 +469,7 @@ async fn the_row_is_the_replay_of_the_log_in_whatever_order_it_is_brought_up_to_
             let stored = log.append(&draft, Range::Last, tail, until).await.unwrap();
             entries.push((change, user, text, stored));
         }
-        // What the log says, before any row is changed.
+        // The state by the log alone, before any row is changed.
         let replayed = replay(&messages(&world, "a").await);
         let mut order: Vec<usize> = (0..entries.len()).chain(0..entries.len() / 2).collect();
         order.shuffle(&mut rng);

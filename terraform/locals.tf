@@ -36,7 +36,7 @@ locals {
     disconnect = {
       route_key = "$disconnect"
       access = {
-        # Whether another row of a user that was present stands.
+        # To see if another row of a user that was present stands.
         connections = ["Query", "GetItem", "DeleteItem"]
         # The members that are told.
         room_index = ["Query"]

@@ -102,7 +102,7 @@ fn fifty_members_over_a_day_never_flap() {
         let frames = drain(member);
         assert!(frames.is_empty(), "{frames:?}");
     }
-    // Who really leaves is told of.
+    // A user who really leaves is told of.
     members.pop().unwrap().leave();
     for member in &mut members {
         let frame = member.receive();

@@ -96,7 +96,7 @@ class Chat:
         self.dynamodb.put_item(TableName=self.messages, Item=item)
 
     def want_presence(self, room, *users):
-        """What a `join` with presence writes, without it: each right is tested on its own."""
+        """Writes the row of a `join` with presence, without the function: each right is tested on its own."""
         for connection, user in self.rows(room).items():
             if user in users:
                 key = {"connectionId": {"S": connection}, "room": {"S": room}}
@@ -416,11 +416,11 @@ def answer(socket, frame):
 
 
 def presence(chat, alice, bob, room, expected, failed):
-    """What bob hears of carol's three devices, of dave, and of a connection that has died. Adds the cases that fail."""
+    """Compares what bob hears of carol's three devices, of dave, and of a connection that has died. Adds the cases that fail."""
     own = {user: connection for connection, user in chat.rows(room).items()}["bob"]
 
     def hears(case, event):
-        """Whether bob is told of it; the connection's end is noticed a little later."""
+        """True if bob is told of it; the connection's end is noticed a little later."""
         heard = []
 
         def is_told():

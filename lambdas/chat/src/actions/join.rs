@@ -171,7 +171,7 @@ struct Member {
     own: Membership,
     /// True if this join has written the row.
     is_new: bool,
-    /// What others are told of it, if it wants presence.
+    /// The event that others are told, if it wants presence.
     news: Option<PresenceEvent>,
 }
 

@@ -25,7 +25,7 @@ const MAX_LIMIT: usize = 1_000;
 const PROBED_NEXT: usize = 2;
 const PROBED_AT_RANDOM: usize = 1;
 
-/// How long the answer waits for a probe. The next one that looks probes again.
+/// The time that the answer waits for a probe. The next one that looks probes again.
 const PROBE_FOR: Duration = Duration::from_secs(1);
 
 /// Answers `members`, always with a frame: `members` or an `error`.

@@ -77,7 +77,7 @@ pub struct Membership {
     /// Set while the user may read in the room and not write.
     #[serde(default)]
     pub muted: Option<Mute>,
-    /// Whether others in the room are told of the connection, and it of them.
+    /// True if others in the room are told of the connection, and it of them.
     #[serde(default)]
     pub presence: bool,
     /// The state that others see, as JSON text.
@@ -130,7 +130,7 @@ pub struct Departed {
     /// The name to show to people.
     #[serde(default)]
     pub name: Option<String>,
-    /// Whether others were told that it was there.
+    /// True if others were told that it was there.
     #[serde(default)]
     pub presence: bool,
 }
@@ -173,7 +173,7 @@ pub struct Listed {
     pub connection_id: String,
     /// Its user.
     pub user: String,
-    /// Whether it is told who comes and goes, and gets signals.
+    /// True if it is told who comes and goes, and gets signals.
     pub presence: bool,
     /// The expiry time of the row, in seconds since 1970.
     pub expires_at: i64,

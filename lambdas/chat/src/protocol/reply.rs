@@ -191,7 +191,7 @@ pub struct Presence<'a> {
     pub state: Option<&'a RawValue>,
     /// The time of the event, in milliseconds since 1970.
     pub at: i64,
-    /// How long a `leave` is to be held back, in milliseconds. Absent otherwise.
+    /// The time for which a `leave` is to be held back, in milliseconds. Absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<u64>,
     /// The number of connections in the room.

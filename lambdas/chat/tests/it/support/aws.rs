@@ -154,7 +154,7 @@ struct Tapping {
     faults: Vec<Fault>,
     /// Replies to be lost, of an operation: the request is done nevertheless.
     lost: Vec<(&'static str, usize)>,
-    /// What the index of rooms shows, whatever the table holds.
+    /// The rows that the index of rooms shows, whatever the table holds.
     index: Option<String>,
     /// Operations whose requests are held, all but the first few.
     held: Vec<(&'static str, usize, Arc<Held>)>,

@@ -35,8 +35,8 @@ pub(crate) fn edit(path: &Path, from: &str, to: &str) {
 fn add_route(terraform: &Path, line: &str) {
     edit(
         &terraform.join("locals.tf"),
-        "  routes = {\n",
-        &format!("  routes = {{\n    {line}\n"),
+        "\n    connect = {\n",
+        &format!("\n    {line}\n    connect = {{\n"),
     );
 }
 

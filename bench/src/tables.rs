@@ -22,6 +22,7 @@ pub(crate) fn environment() -> BTreeMap<&'static str, String> {
         ("CONNECTIONS_TABLE", CONNECTIONS.to_owned()),
         ("MESSAGES_TABLE", MESSAGES.to_owned()),
         ("HISTORY_DAYS", "7".to_owned()),
+        ("AUDIT_DAYS", "7".to_owned()),
         (
             "ACTIONS",
             "history,join,leave,members,ping,presence,publish,sendmessage,signal".to_owned(),

@@ -9,7 +9,7 @@ use chat::protocol::Grants;
 use chat::{disconnect, leave, members};
 use futures::future::join_all;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::support::{Answer, World, body, now_ms, request};
 
@@ -626,13 +626,18 @@ async fn a_message_that_finds_the_dead_tells_of_them() {
 async fn a_mass_cut_posts_to_the_living() {
     let world = World::new().await;
     const DEAD: usize = 40;
-    const LIVING: usize = 5;
+    const LIVING: usize = 8;
     for n in 0..DEAD + LIVING {
         world
             .present(&format!("c{n:02}"), "lobby", &format!("u{n:02}"))
             .await;
     }
-    join_all((0..DEAD).map(async |n| ends(&world, &format!("c{n:02}"), 1006).await)).await;
+    // API Gateway notices one after the other.
+    join_all((0..DEAD).map(async |n| {
+        sleep(Duration::from_millis(5 * n as u64)).await;
+        ends(&world, &format!("c{n:02}"), 1006).await;
+    }))
+    .await;
     let living = |id: &str| id >= format!("c{DEAD:02}").as_str();
     let (to_living, to_dead): (Vec<String>, Vec<String>) =
         world.peers.tried().into_iter().partition(|id| living(id));

@@ -450,7 +450,7 @@ async fn the_row_is_the_replay_of_the_log_in_whatever_order_it_is_brought_up_to_
             let key = ["x", "y"][rng.random_range(0..2)];
             let change = match rng.random_range(0..10) {
                 0..4 => Change::Edit,
-                4 => Change::Delete { reason: None },
+                4..6 => Change::Delete { reason: None },
                 on => Change::React { key, on: on < 8 },
             };
             let id = format!("i{n}");

@@ -14,18 +14,26 @@ use kit::root;
 /// The deployment with another timeout of publish.
 fn with_timeout(seconds: u32) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    let declared = "timeout_seconds = 28";
-    let mut replaced = 0;
     for entry in fs::read_dir(root().join("terraform")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "tf") {
-            let text = fs::read_to_string(&path).unwrap();
-            replaced += text.matches(declared).count();
-            let text = text.replace(declared, &format!("timeout_seconds = {seconds}"));
-            fs::write(copy.path().join(path.file_name().unwrap()), text).unwrap();
+            fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
         }
     }
-    assert_eq!(replaced, 1, "publish alone declares `{declared}`");
+    let locals = copy.path().join("locals.tf");
+    let text = fs::read_to_string(&locals).unwrap();
+    let (before, publish) = text.split_once("\n    publish = {\n").unwrap();
+    let declared = "timeout_seconds = 28";
+    assert!(
+        publish
+            .split("\n    }\n")
+            .next()
+            .unwrap()
+            .contains(declared),
+        "publish declares `{declared}`"
+    );
+    let publish = publish.replacen(declared, &format!("timeout_seconds = {seconds}"), 1);
+    fs::write(&locals, format!("{before}\n    publish = {{\n{publish}")).unwrap();
     copy
 }
 

@@ -460,12 +460,16 @@ def presence(chat, alice, bob, room, expected, failed):
     eventually(lambda: connection not in chat.rows(room), 1 if {"leave", "disconnect silently"} & expected else PATIENCE_SECONDS)
     hears_nothing("disconnect silently")
     chat.forget(connection, room)
-    answer(carol, {"action": "leave", "room": room})
-    hears("tell of a leave", ("leave", "carol"))
+    # Another user: $disconnect of carol's third device may still look for the first, and would tell of it.
+    erin, _ = comes("erin")
+    chat.want_presence(room, "erin")
+    answer(erin, {"action": "leave", "room": room})
+    hears("tell of a leave", ("leave", "erin"))
     for connection, user in chat.rows(room).items():
-        if user == "carol":
+        if user in ("carol", "erin"):
             chat.forget(connection, room)
     carol.close()
+    erin.close()
     dave, connection = comes("dave")
     chat.want_presence(room, "dave")
     dave.close()

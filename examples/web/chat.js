@@ -45,6 +45,7 @@ function start(user) {
   chat = connect(service, {
     user: token ? undefined : user,
     store: webStore(sessionStorage, `${service} ${user}`),
+    live: true,
     ...(token && { getToken: (why) => (why === "refused" ? null : token) }),
   });
   chat.on("connected", ({ renewed }) => happened(renewed ? "Connection renewed, without a pause" : "Connected", "connections"));

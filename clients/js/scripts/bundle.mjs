@@ -7,10 +7,12 @@ const common = { bundle: true, minify: true, format: "esm", target: "es2022", le
 
 /** Properties inside the state machine, which no frame, option or caller names. Their names are shortened. */
 const INSIDE = [
-  "ackTimeout", "acked", "attempt", "behind", "chance", "changed", "closeAt", "cutShort", "deadline", "dirty", "due",
-  "entered", "handle", "heartbeat", "heartbeatAt", "isLive", "later", "leaving", "lose", "marked", "maxLife", "oldest",
-  "openBy", "pending", "perhapsFailed", "place", "poll", "pongBy", "prepend", "quiet", "reaches", "renews", "rest",
-  "retry", "role", "saved", "searchAfter", "settle", "signalled", "take", "tokenLife", "told", "took",
+  "ackTimeout", "acked", "attempt", "behind", "chance", "changed", "check", "closeAt", "closed", "cutShort",
+  "deadline", "dirty", "due", "emit", "entered", "failed", "fill", "handle", "healAt", "healed", "heartbeat",
+  "heartbeatAt", "isLive", "joined", "joins", "later", "leaving", "link", "lose", "marked", "maxLife", "next",
+  "oldest", "open", "openBy", "pending", "perhapsFailed", "place", "poll", "pongBy", "prepend", "quiet", "reaches",
+  "reads", "renews", "rest", "retry", "role", "run", "saved", "searchAfter", "settle", "signalled", "start", "take",
+  "text", "timer", "tokenLife", "told", "took", "unique", "words",
 ];
 
 if (process.argv[1]?.endsWith("bundle.mjs")) {

@@ -29,6 +29,11 @@ export interface Options {
   getToken?: (why: "first" | "renew" | "refused") => string | null | Promise<string | null>;
   /** The name of the user, where the service does not verify users. By default a guest's. */
   user?: string;
+  /**
+   * Joins rooms with presence: the others are told that the user is there, and their signals come, such as who is typing.
+   * By default neither; rooms of two have signals all the same.
+   */
+  live?: boolean;
   /** The constructor of sockets, where the runtime has none (Node.js 20). */
   WebSocket?: new (url: string, protocols?: string | string[]) => SocketLike;
   /** The store in which positions and unsent messages survive a reload. */
@@ -151,6 +156,7 @@ export class Chat extends Emitter<ChatEvents> {
       heartbeat: HEARTBEAT,
       maxLife: MAX_LIFE,
       ackTimeout: ACK_TIMEOUT,
+      live: options.live,
       chance: Math.random,
       unique,
     });

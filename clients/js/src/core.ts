@@ -22,6 +22,8 @@ export interface Settings {
   readonly maxLife: number;
   /** The time after which a frame without an answer is sent again. */
   readonly ackTimeout: number;
+  /** Joins with presence: the others are told that the user is there, and their signals come. */
+  readonly live?: boolean | undefined;
   /** Returns a random number from 0 to 1. */
   readonly chance: () => number;
   /** Returns an id that nobody else uses. */
@@ -120,6 +122,10 @@ const EARLY = 10 / 115;
 /** The part of its token's life after which a connection is replaced. */
 const TOKEN_PART = 0.8;
 
+/** The longest wait before a user says that it has not left, and the shortest time between two such frames. */
+const HEAL_WITHIN = 1_000;
+const HEAL_REST = 30_000;
+
 /** The shortest time between two replacements, whatever the token says. */
 const MIN_LIFE = 2_000;
 
@@ -141,7 +147,7 @@ interface Membership {
   joined: boolean;
   /** The room is to be joined once more: that tells the head of its log, and restores a lost membership. */
   poll: boolean;
-  join: Join | undefined;
+  join?: Join | undefined;
   /** The times after a `join` at which the log is read once more. */
   settle: number[];
   /** The id of all signals of this connection in the room; `null` once the service wants none. */
@@ -159,13 +165,13 @@ interface Link {
   /** The room that the handshake joins. */
   readonly room: string;
   /** When it opened. */
-  open: number | undefined;
+  open?: number | undefined;
   openBy: number;
-  tokenLife: number | undefined;
+  tokenLife?: number | undefined;
   heartbeatAt: number;
   /** When some frame must have come, after a `ping`. */
-  pongBy: number | undefined;
-  closeAt: number | undefined;
+  pongBy?: number | undefined;
+  closeAt?: number | undefined;
   readonly rooms: Map<string, Membership>;
   /** The pace of its `join` frames, and of its `history` frames. */
   readonly joins: Pace;
@@ -345,6 +351,13 @@ export class Core {
       case "signal":
         this.#show(frame);
         break;
+      case "presence": {
+        const room = this.#rooms.get(frame.room);
+        if (room && frame.event === "leave" && frame.user === this.user) {
+          room.healAt = whole(Math.max(now, room.healed) + HEAL_WITHIN * this.#settings.chance());
+        }
+        break;
+      }
       case "error":
         this.#failed(now, id, frame);
         break;
@@ -463,7 +476,7 @@ export class Core {
   }
 
   #page(page: Page): void {
-    const asked = this.#asked.findIndex((asked) => asked.id === page.id);
+    const question = this.#asked.find((asked) => asked.id === page.id);
     const room = this.#rooms.get(page.room);
     const here = room?.at();
     if (!room || !here) return;
@@ -476,11 +489,10 @@ export class Core {
       this.#verify(page.room);
       return;
     }
-    const question = this.#asked[asked];
     if (question) {
       const oldest = page.messages[0];
       if (oldest) room.oldest = Math.min(room.oldest, oldest.seq);
-      this.#asked.splice(asked, 1);
+      this.#asked = this.#asked.filter((asked) => asked !== question);
       const messages = page.messages.filter((entry) => entry.kind === undefined);
       this.#show({ type: "history", id: question.id, room: page.room, messages, more: page.more ?? false });
       return;
@@ -609,8 +621,8 @@ export class Core {
 
   /** Gives a question of the user up. */
   #unask(id: string, name: string, message: string): void {
-    const index = this.#asked.findIndex((asked) => asked.id === id);
-    const [asked] = index < 0 ? [] : this.#asked.splice(index, 1);
+    const asked = this.#asked.find((asked) => asked.id === id);
+    this.#asked = this.#asked.filter((other) => other !== asked);
     if (asked) this.#complain(asked.room, id, name, message);
   }
 
@@ -706,9 +718,9 @@ export class Core {
   }
 
   #closed(now: number, id: number, reason: string): void {
-    const index = this.#links.findIndex((link) => link.id === id);
-    const [link] = index < 0 ? [] : this.#links.splice(index, 1);
+    const link = this.#links.find((link) => link.id === id);
     if (!link) return;
+    this.#links = this.#links.filter((other) => other !== link);
     for (const [, retry] of this.#retries()) retry.closed(now, id);
     // The membership ends with its connection.
     for (const leaving of this.#leaving) leaving.pending.delete(id);
@@ -778,8 +790,8 @@ export class Core {
       for (const known of link.rooms.values()) known.poll = true;
       clock.due(link.heartbeatAt);
     }
-    for (const { pongBy } of this.#links) if (pongBy !== undefined) clock.due(pongBy);
-    if (this.#dialAt !== undefined && clock.due(this.#dialAt)) {
+    for (const { pongBy } of this.#links) clock.due(pongBy);
+    if (clock.due(this.#dialAt)) {
       this.#dialAt = undefined;
       this.#dial(clock);
     }
@@ -797,12 +809,8 @@ export class Core {
       id,
       role: renews ? "next" : "current",
       room,
-      open: undefined,
       openBy: clock.now + OPEN_TIMEOUT,
-      tokenLife: undefined,
       heartbeatAt: Infinity,
-      pongBy: undefined,
-      closeAt: undefined,
       rooms: new Map(),
       joins: new Pace(),
       reads: new Pace(),
@@ -815,8 +823,8 @@ export class Core {
     const dead: [number, string][] = [];
     for (const link of this.#links) {
       if (link.open === undefined && clock.due(link.openBy)) dead.push([link.id, "no answer"]);
-      else if (link.pongBy !== undefined && clock.due(link.pongBy)) dead.push([link.id, "silent"]);
-      else if (link.closeAt !== undefined && clock.due(link.closeAt)) dead.push([link.id, "replaced"]);
+      else if (clock.due(link.pongBy)) dead.push([link.id, "silent"]);
+      else if (clock.due(link.closeAt)) dead.push([link.id, "replaced"]);
     }
     for (const [id, reason] of dead) this.#giveUpLink(clock.now, id, reason);
   }
@@ -865,18 +873,27 @@ export class Core {
         const history = this.#history.get(room.name);
         // A `join` with `since` needs no history: if the position is lost, a `join` without it follows.
         const start = join.since ? { since: join.since } : history ? { history } : {};
-        this.#send(link.id, { action: "join", room: room.name, id: join.id, ...start });
+        this.#send(link.id, { action: "join", room: room.name, id: join.id, ...start, presence: this.#settings.live });
       }
     }
   }
 
-  /** Reads the log after the position: in rooms where messages are missing, and some time after each `join`. */
+  /**
+   * Reads the log after the position: in rooms where messages are missing, and some time after each `join`. Says that the
+   * user is there, where others were told that it has left (rule 16 of PROTOCOL.md).
+   */
   #fillsDue(clock: Clock): void {
     const link = this.#usable();
     if (!link) return;
     for (const room of this.#rooms.values()) {
       const here = room.at();
-      if (!here || !(room.behind() || room.check) || !inRoom(link, room.name)) continue;
+      if (!here || !inRoom(link, room.name)) continue;
+      if (clock.due(room.healAt)) {
+        room.healAt = Infinity;
+        room.healed = clock.now + HEAL_REST;
+        this.#send(link.id, { action: "presence", room: room.name, state: null });
+      }
+      if (!room.behind() && !room.check) continue;
       if (!room.fill) {
         const [from, to] = FILL_WAIT;
         const late = room.cutShort || !room.behind();
@@ -1013,7 +1030,7 @@ function inRoom(link: Link, room: string): boolean {
 
 function membership(link: Link, room: string): Membership {
   let known = link.rooms.get(room);
-  if (!known) link.rooms.set(room, (known = { joined: false, poll: false, join: undefined, settle: [] }));
+  if (!known) link.rooms.set(room, (known = { joined: false, poll: false, settle: [] }));
   return known;
 }
 

@@ -56,6 +56,10 @@ export class Log {
   leaving = false;
   /** True if the position or the outbox has changed since the last save. */
   dirty = false;
+  /** When to say that the user is there, since others were told that it has left. */
+  healAt = Infinity;
+  /** The time from which that may be said once more. */
+  healed = 0;
   #held = new Map<number, Entry>();
   /** The highest number known to exist in the epoch of the position. */
   #target = 0;

@@ -24,8 +24,8 @@ export class Clock {
   next = Infinity;
   constructor(readonly now: number) {}
 
-  /** Returns whether the time has come. If not, the core asks to be called at that time. */
-  due(at: number): boolean {
+  /** Returns whether the time has come. If not, the core asks to be called at that time, if there is one. */
+  due(at = Infinity): boolean {
     if (at <= this.now) return true;
     if (at < this.next) this.next = at;
     return false;

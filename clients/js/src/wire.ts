@@ -21,7 +21,24 @@ export interface Entry {
   /** Absent for an ordinary message. */
   readonly kind?: string;
   readonly from: string;
-  readonly data: unknown;
+  /** Absent in a message that was deleted. */
+  readonly data?: unknown;
+  /** The number of the message that an `edit`, `delete` or `react` changes. */
+  readonly target?: number;
+  /** The reaction of a `react`. */
+  readonly key?: string;
+  /** False in a `react` that takes the reaction back. */
+  readonly on?: boolean;
+  /** The reason of a `delete`. */
+  readonly reason?: string;
+  /** The last edit of the message. */
+  readonly edited?: { readonly at: number; readonly seq: number };
+  /** The deletion of the message. */
+  readonly deleted?: { readonly at: number; readonly by: string; readonly reason?: string };
+  /** The reactions to the message by key: the number of users, and whether this user is among them. */
+  readonly reactions?: { readonly [key: string]: { readonly count: number; readonly mine: boolean } };
+  /** The number of connections, in a room with too many for presence. */
+  readonly count?: number;
   /** The time when the service received the message, in milliseconds since 1970. */
   readonly at: number;
   /** The same in seconds. */
@@ -63,6 +80,10 @@ export interface Joined {
   readonly recovered: boolean | null;
   readonly messages: readonly Entry[];
   readonly more?: boolean;
+  /** `count` in a room with too many connections for presence; absent if presence was not asked for. */
+  readonly presence?: "live" | "count";
+  /** The number of connections in the room, with `presence`. */
+  readonly count?: number;
 }
 
 /** The answer to a `history`: a page of the log. */
@@ -82,6 +103,14 @@ export interface Member {
   readonly user: string;
   /** The number of the user's connections in the room. */
   readonly connections: number;
+  /** True if the user is present, in an answer with `mode`. */
+  readonly presence?: boolean;
+  /** The name to show to people. */
+  readonly name?: string;
+  /** The state that the user has set. */
+  readonly state?: unknown;
+  /** When the oldest of its present connections connected, in milliseconds since 1970. */
+  readonly since?: number;
 }
 
 /** The answer to a `members`: users of a room, in order of their names. */
@@ -95,6 +124,10 @@ export interface Members {
   readonly more: boolean;
   /** True if the room has more connections than the service counts. */
   readonly partial?: boolean;
+  /** `count` in a room with too many connections for presence; absent if states were not asked for. */
+  readonly mode?: "live" | "count";
+  /** The time of the list, with `mode`. */
+  readonly at?: number;
 }
 
 /** The position up to which a user has read a room. */
@@ -167,6 +200,24 @@ export interface Left {
   readonly room: string;
 }
 
+/** A user of a room is there, has changed its state, or has left. */
+export interface Presence {
+  readonly room: string;
+  readonly event: "join" | "update" | "leave";
+  readonly user: string;
+  readonly connections: number;
+  /** The time of the event, in milliseconds since 1970. */
+  readonly at: number;
+  /** The name to show to people. */
+  readonly name?: string;
+  /** The state that the user has set. */
+  readonly state?: unknown;
+  /** The time for which a `leave` is to be held back, in milliseconds. */
+  readonly holdMs?: number;
+  /** The number of connections in the room. */
+  readonly count: number;
+}
+
 /** A frame of the service. */
 export type ServiceFrame =
   | ({ readonly type: "message"; readonly room: string } & Entry)
@@ -180,6 +231,7 @@ export type ServiceFrame =
   | ({ readonly type: "history" } & Page)
   | ({ readonly type: "members" } & Members)
   | ({ readonly type: "signal" } & Signal)
+  | ({ readonly type: "presence" } & Presence)
   | ({ readonly type: "heads" } & Heads)
   | ({ readonly type: "marks" } & Marks)
   | ({ readonly type: "error" } & Failure)

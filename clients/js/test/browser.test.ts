@@ -68,6 +68,7 @@ async function enter(page: Page, setup: Setup & { url: string }): Promise<void> 
     const store = window.roomchat.webStore(sessionStorage, user);
     window.chat = window.roomchat.connect(url, {
       store,
+      live: true,
       ...("mint" in window ? { getToken: (why) => window.mint(why) } : { user }),
     });
     window.events = [];

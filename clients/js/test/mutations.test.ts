@@ -23,7 +23,7 @@ const MUTATIONS: [string, string, string, string, string[]][] = [
   ["2 duplicates", "log.js", "if (entry.seq <= here.seq)\n                return true;", "if (entry.seq <= here.seq) shown.push({ ...entry, type: \"message\", room: this.name });", ["duplicates"]],
   ["2 by id", "log.js", "this.#held.set(entry.seq, entry)", "this.seen !== entry.id && this.#held.set(entry.seq, entry); this.seen = entry.id ?? {}", ["duplicates-by-id"]],
   ["3 own messages", "core.js", "this.#take(ack.room,", "void (ack.room,", ["own-message", "own-message-between"]],
-  ["4 gaps", "core.js", "if (!here || !(room.behind() || room.check)", "if (!here || !room.check", ["gap"]],
+  ["4 gaps", "core.js", "if (!room.behind() && !room.check)", "if (!room.check)", ["gap"]],
   ["4 all of it", "core.js", "room.cutShort = true;\n            this.#show", "room.cutShort = true; room.reaches = () => {}; here.seq = page.head;\n            this.#show", ["gap-in-pages"]],
   ["4 trimmed", "core.js", "here.seq + 1 < page.first", "false", ["gap-trimmed"]],
   ["5 the last message", "core.js", "const SETTLE = [3_000, 31_000]", "const SETTLE = [3_000]", ["last-message"]],

@@ -75,7 +75,7 @@ export function play(text: string, makeCore: (user: string) => Core = core): str
   }
 }
 
-export function core(user: string, settings: { maxLife?: number; chance?: () => number } = {}): Core {
+export function core(user: string, settings: { maxLife?: number; chance?: () => number; live?: boolean } = {}): Core {
   return new Core({
     user,
     heartbeat: 300_000,

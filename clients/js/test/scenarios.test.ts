@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { play, scenarios } from "./player.js";
+import { core, play, scenarios } from "./player.js";
 
 /** The parts of the protocol that a client may leave out, and that this one has. */
 const HAS: string[] = [];
@@ -11,6 +11,23 @@ for (const [name, text] of scenarios()) {
   if (!needs.every((part) => HAS.includes(part))) continue;
   test(`scenario ${name}`, () => assert.equal(play(text), undefined));
 }
+
+test("who hears of its own leave says that it is there, once in 30 seconds", () => {
+  // The scenario is of a client that shows who is there: it also asks for the members, and has a state.
+  const text = (scenarios().get("presence-oneself") ?? "")
+    .split("\n")
+    .filter((line) => !line.includes('"members"'))
+    .join("\n")
+    .replace('"presence":{}', '"presence":true')
+    .replace(/("action":"presence".*?),"id":"\$[pq]"/g, "$1")
+    .replace(/"\$[pq]"/g, '"p"');
+  for (const chance of [0, 0.5, 0.999]) {
+    assert.equal(play(text, (user) => core(user, { live: true, chance: () => chance })), undefined);
+  }
+  assert.match(play(text.replace(/.*"out".*"action":"presence".*\n/g, ""), (user) => core(user, { live: true })) ?? "kept", /not expected/);
+  // Without `live` it joins without presence.
+  assert.match(play(text) ?? "kept", /not expected/);
+});
 
 test("a scenario finds what it does not expect", () => {
   const order = scenarios().get("order") ?? "";

@@ -249,7 +249,7 @@ test("verified users have rooms of two, marks on all devices, and moderators", a
   const { flags, token } = issuer(keys);
   const other = await gateway(...flags);
   after(() => other.stop());
-  const as = (user: string, ...more: string[]) => chat(user, { getToken: () => token(user, ...more) }, other.url);
+  const as = (user: string, ...more: string[]) => chat(user, { getToken: () => token(user, ...more), live: true }, other.url);
   const [alice, bob, phone] = [as("alice", "--room", "*=join,history,publish,moderate"), as("bob"), as("bob")];
   const rooms = [alice, bob, phone].map((chat) => chat.room("lobby"));
   await live(...rooms);

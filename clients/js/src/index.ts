@@ -4,4 +4,4 @@ export { ChatError, Room } from "./room.js";
 export type { Message, RoomEvents, RoomOptions, RoomState, Sent } from "./room.js";
 export type { Off } from "./events.js";
 export type { Saved } from "./log.js";
-export type { Ack, Lost, Mark, Member, Members, Position, ServiceFrame, Signal } from "./wire.js";
+export type { Ack, Lost, Mark, Member, Members, Position, Presence, ServiceFrame, Signal } from "./wire.js";

@@ -204,6 +204,8 @@ def test_one_line_adds_a_route_with_all_it_needs(stack, moto):
     }
     default = moto.client("lambda").get_function(FunctionName="roomchat-prod-default")["Configuration"]
     assert default["Environment"]["Variables"] == {
+        # It closes connections that flood.
+        "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI": stack.outputs()["websocket_url"].replace("wss", "https"),
         "METRICS_STACK": "roomchat-prod",
         "ACTIONS": "block,delete,echo,edit,heads,history,join,leave,mark,marks,members,ping,presence,publish,react,sendmessage,signal,unblock",
         "LIMITS": '{"burst":50,"close_after":500,"frames_per_second":20,"per_room":200,"per_user":10,"window_seconds":5}',

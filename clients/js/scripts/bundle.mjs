@@ -10,7 +10,7 @@ const INSIDE = [
   "ackTimeout", "acked", "attempt", "behind", "chance", "changed", "check", "closeAt", "closed", "cutShort",
   "deadline", "dirty", "due", "emit", "entered", "failed", "fill", "handle", "healAt", "healed", "heartbeat",
   "heartbeatAt", "isLive", "joined", "joins", "later", "leaving", "link", "lose", "marked", "maxLife", "next",
-  "oldest", "open", "openBy", "pending", "perhapsFailed", "place", "poll", "pongBy", "prepend", "quiet", "reaches",
+  "oldest", "open", "openBy", "pause", "paces", "pending", "perhapsFailed", "place", "poll", "pongBy", "prepend", "quiet", "reaches",
   "reads", "renews", "rest", "retry", "role", "run", "saved", "searchAfter", "settle", "signalled", "start", "take",
   "text", "timer", "tokenLife", "told", "took", "unique", "words",
 ];

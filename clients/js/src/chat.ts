@@ -217,7 +217,7 @@ export class Chat extends Emitter<ChatEvents> {
    * @throws ChatError `unknown_user` as long as the service has not said who this user is: wait until a room is live.
    */
   to<T = unknown>(user: string, options?: RoomOptions): Room<T> {
-    if (!this.#known) throw new ChatError("unknown_user", "The user is not known yet.");
+    if (!this.#known) throw new ChatError("unknown_user", "The user is unknown.");
     return this.room<T>(pair(this.user, user), options);
   }
 
@@ -271,12 +271,12 @@ export class Chat extends Emitter<ChatEvents> {
 
   #send(name: string, data: unknown, id = unique()): Sent {
     const json = JSON.stringify(data) as string | undefined;
-    if (json === undefined) throw new TypeError("the data of a message must be JSON");
+    if (json === undefined) throw new TypeError("data must be JSON");
     const message = sending(id);
     const log = this.#core.rooms.get(name);
     const room = this.#rooms.get(name);
     let error = this.#unable(name);
-    if (!error && (log?.outbox.length ?? 0) >= MAX_OUTBOX) error = new ChatError("outbox_full", `${MAX_OUTBOX} messages wait already.`, name);
+    if (!error && (log?.outbox.length ?? 0) >= MAX_OUTBOX) error = new ChatError("outbox_full", `${MAX_OUTBOX} messages wait.`, name);
     if (!error && this.#sending.has(id)) error = new ChatError("id_conflict", "The id is in use.", name);
     if (error || !room) {
       message.status = "failed";
@@ -412,7 +412,7 @@ export class Chat extends Emitter<ChatEvents> {
         const { type: _, room: name, ...lost } = event;
         if (room?.lose(lost)) break;
         const count = lost.missing === undefined ? "Messages" : `${lost.missing} messages`;
-        this.#error(new ChatError("lost", `${count} of the room ${name} are lost.`, name, false, lost));
+        this.#error(new ChatError("lost", `${count} of ${name} are lost.`, name, false, lost));
         break;
       }
       case "filled":
@@ -531,7 +531,7 @@ export class Chat extends Emitter<ChatEvents> {
     if (room) url.searchParams.set("room", room);
     if (this.#named) url.searchParams.set("user", this.user);
     const Socket = this.#options.WebSocket ?? (globalThis as { WebSocket?: Options["WebSocket"] }).WebSocket;
-    if (!Socket) throw new TypeError("there is no WebSocket: give one in the options");
+    if (!Socket) throw new TypeError("no WebSocket: see Options");
     let opened = false;
     try {
       const protocols = token === undefined ? undefined : ["roomchat.v1", `roomchat.token.${token}`];

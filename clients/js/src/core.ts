@@ -174,8 +174,7 @@ interface Link {
   closeAt?: number | undefined;
   readonly rooms: Map<string, Membership>;
   /** The pace of its `join` frames, and of its `history` frames. */
-  readonly joins: Pace;
-  readonly reads: Pace;
+  readonly paces: { readonly [kind: string]: Pace };
 }
 
 /** A question of the user that is not answered yet. */
@@ -320,7 +319,7 @@ export class Core {
       frame = read(text);
     } catch {
       // Its content must not be in a log.
-      this.#complain(undefined, undefined, "unreadable", "A frame of the service cannot be read.");
+      this.#complain(undefined, undefined, "unreadable", "A frame cannot be read.");
       return;
     }
     const question = "id" in frame ? this.#asked.find((asked) => asked.frame && asked.id === frame.id) : undefined;
@@ -354,7 +353,7 @@ export class Core {
       case "presence": {
         const room = this.#rooms.get(frame.room);
         if (room && frame.event === "leave" && frame.user === this.user) {
-          room.healAt = whole(Math.max(now, room.healed) + HEAL_WITHIN * this.#settings.chance());
+          room.healAt = Math.max(now, room.healed) + HEAL_WITHIN * this.#settings.chance();
         }
         break;
       }
@@ -554,6 +553,9 @@ export class Core {
     // Another try of the same frame was answered already.
     if (!subject) return;
     const [kind, room] = subject;
+    const on = this.#links.find((known) => known.id === link);
+    // Until then the service drops the frames of this action without an answer.
+    if (name === "slow_down") on?.paces[kind]?.pause(now + failure.retryAfterMs!);
     const outside = name === "not_a_member";
     if (outside && kind === "join") {
       // The connection is in no room at all any more, and only a handshake changes that.
@@ -566,16 +568,11 @@ export class Core {
     }
     if (outside) {
       // The membership was lost, for instance because it expired. The room is joined again, then the frame sent.
-      const known = this.#links.find((known) => known.id === link)?.rooms.get(room ?? "");
+      const known = on?.rooms.get(room ?? "");
       if (known) known.joined = false;
     }
-    const retrying =
-      kind === "join"
-        ? failure.temporary
-        : // Without the right to read the log the gap stays, and the user is told so.
-          kind === "fill"
-          ? name !== "forbidden"
-          : failure.temporary || outside;
+    // Without the right to read the log a gap stays, and the user is told so.
+    const retrying = kind === "fill" ? name !== "forbidden" : failure.temporary || outside;
     if (retrying) {
       const chance = this.#settings.chance();
       for (const [sent, retry] of this.#retries()) {
@@ -737,7 +734,7 @@ export class Core {
         this.#show({ type: "disconnected", reason, retryInMs });
       }
       if (!this.#everOpen && this.#failures === REFUSALS) {
-        const message = `The service cannot be reached or refuses: ${reason}.`;
+        const message = `No connection: ${reason}.`;
         this.#show({ type: "error", name: "refused", message, retrying: true });
       }
     }
@@ -812,8 +809,7 @@ export class Core {
       openBy: clock.now + OPEN_TIMEOUT,
       heartbeatAt: Infinity,
       rooms: new Map(),
-      joins: new Pace(),
-      reads: new Pace(),
+      paces: { join: new Pace(), fill: new Pace() },
     });
     clock.due(clock.now + OPEN_TIMEOUT);
     this.#out.push({ type: "connect", link: id, room, renews });
@@ -869,7 +865,7 @@ export class Core {
           known.join = { id: this.#settings.unique(), quiet: known.joined, since: here, retry: new Retry() };
         }
         const { join } = known;
-        if (!join?.retry.send(clock, link.id, this.#settings.ackTimeout, link.joins)) continue;
+        if (!join?.retry.send(clock, link.id, this.#settings.ackTimeout, link.paces["join"])) continue;
         const history = this.#history.get(room.name);
         // A `join` with `since` needs no history: if the position is lost, a `join` without it follows.
         const start = join.since ? { since: join.since } : history ? { history } : {};
@@ -900,7 +896,7 @@ export class Core {
         const wait = late ? 0 : whole(from + (to - from) * this.#settings.chance());
         room.fill = { id: this.#settings.unique(), retry: new Retry(clock.now + wait) };
       }
-      if (!room.fill.retry.send(clock, link.id, this.#settings.ackTimeout, link.reads)) continue;
+      if (!room.fill.retry.send(clock, link.id, this.#settings.ackTimeout, link.paces["fill"])) continue;
       const { id } = room.fill;
       this.#send(link.id, { action: "history", room: room.name, id, after: here.seq, limit: FILL_PAGE });
     }

@@ -50,6 +50,12 @@ export class Pace {
     this.#fullAt = fullAt + PACE;
     return true;
   }
+
+  /** Sends nothing until then. */
+  pause(until: number): void {
+    until += PACE * (PACE_BURST - 1);
+    if (until > this.#fullAt) this.#fullAt = until;
+  }
 }
 
 /** The timer of a frame that is sent until it is answered. */

@@ -183,7 +183,7 @@ pub struct Member {
     /// The state that the user has set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<Box<RawValue>>,
-    /// When the oldest of its connections that are present connected, in milliseconds since 1970.
+    /// The time at which the oldest of its present connections connected, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<i64>,
 }

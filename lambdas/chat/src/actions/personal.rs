@@ -2,19 +2,15 @@
 //! whose messages the user does not want. All of them need a verified user.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_sdk_apigatewaymanagement::primitives::Blob;
-use futures::future::{ready, try_join};
-use futures::stream;
+use futures::future::try_join;
 use serde_json::value::to_raw_value;
-use tokio::time::Instant;
 
 use super::answer::{answer, membership, wanted};
 use super::frame_limit::FrameLimit;
 use crate::aws;
-use crate::delivery::{ManagementApi, fan_out};
+use crate::delivery::{ManagementApi, pass};
 use crate::errors::TableError;
 use crate::identity::{Auth, no_identity};
 use crate::lambda::{Reply, Request};
@@ -29,9 +25,6 @@ const MOST_DEVICES: usize = 1_000;
 
 /// Marks of a page: some 50 KB.
 const MARKS: usize = 300;
-
-/// The ack waits at most so long for the posts to other devices, which are signals.
-const PASS_FOR: Duration = Duration::from_secs(3);
 
 /// The parts of a process that these actions need; built once per process.
 #[derive(Debug, Clone)]
@@ -208,13 +201,13 @@ async fn tell(
             return 0;
         }
     };
-    fan_out(
+    pass(
         &desk.management,
-        stream::once(ready(Ok(ids))),
+        ids,
         &request.connection_id,
-        &Blob::new(signal),
+        signal,
         desk.delivery.concurrency,
-        request.deadline.min(Instant::now() + PASS_FOR),
+        request.deadline,
     )
     .await
     .delivered

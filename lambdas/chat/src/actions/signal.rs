@@ -2,18 +2,15 @@
 //! answered.
 
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
-use futures::future::{ready, try_join};
-use futures::stream;
-use tokio::time::Instant;
+use futures::future::try_join;
 
 use super::answer::{attempt, membership, wanted};
 use super::frame_limit::SignalLimit;
 use crate::aws;
-use crate::delivery::{ManagementApi, Posted, fan_out};
+use crate::delivery::{ManagementApi, Posted, pass};
 use crate::lambda::{Reply, Request};
 use crate::members::{Connections, Listed, Personal};
 use crate::protocol::{self, ErrorName, Failure, Frame, Private, Right, render};
@@ -25,9 +22,6 @@ const ROOMS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
 /// A process that has read the members of a room passes signals to them for this time, in milliseconds.
 const MEMBERS_KNOWN_FOR_MS: i64 = 2_000;
-
-/// A signal is passed within this time, or to some members not at all: it means this moment.
-const PASS_FOR: Duration = Duration::from_secs(3);
 
 /// The parts of a process that signals need; built once per process.
 #[derive(Debug, Clone)]
@@ -140,13 +134,13 @@ async fn handle(app: &Signals, request: &Request, frame: &Frame<'_>) -> Result<(
         at: request.now_ms,
     };
     // A connection that is gone is found by the next message, or by a member that looks.
-    let outcome = fan_out(
+    let outcome = pass(
         &app.management,
-        stream::once(ready(Ok(wanted))),
+        wanted,
         &request.connection_id,
-        &Blob::new(render(&signal)),
+        render(&signal),
         app.delivery.concurrency,
-        request.deadline.min(Instant::now() + PASS_FOR),
+        request.deadline,
     )
     .await;
     tracing::debug!(

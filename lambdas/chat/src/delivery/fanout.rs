@@ -5,7 +5,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use aws_sdk_apigatewaymanagement::primitives::Blob;
-use futures::stream::{FuturesUnordered, Stream, StreamExt};
+use futures::future::ready;
+use futures::stream::{self, FuturesUnordered, Stream, StreamExt};
 use rand::seq::SliceRandom;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -43,6 +44,30 @@ pub struct Outcome {
     pub partial: bool,
     /// The error that ended the list of members early. Members read before it got their posts.
     pub unread: Option<TableError>,
+}
+
+/// The time to pass a frame that is not stored: it means this moment.
+const PASS_FOR: Duration = Duration::from_secs(3);
+
+/// Posts a frame that is not stored, such as a signal, to the connections `to`: within 3 seconds and before `deadline`,
+/// or to some of them not at all.
+pub async fn pass(
+    management: &ManagementApi,
+    to: Vec<String>,
+    sender: &str,
+    frame: String,
+    concurrency: usize,
+    deadline: Instant,
+) -> Outcome {
+    fan_out(
+        management,
+        stream::once(ready(Ok(to))),
+        sender,
+        &Blob::new(frame),
+        concurrency,
+        deadline.min(Instant::now() + PASS_FOR),
+    )
+    .await
 }
 
 /// Posts `body` to every member but `sender`, at most `concurrency` posts at a time.

@@ -3,5 +3,5 @@
 mod fanout;
 mod management;
 
-pub use fanout::{CUT_BEFORE_DEADLINE, Outcome, STOP_BEFORE_DEADLINE, fan_out};
+pub use fanout::{CUT_BEFORE_DEADLINE, Outcome, STOP_BEFORE_DEADLINE, fan_out, pass};
 pub use management::{ManagementApi, Posted};

@@ -217,7 +217,7 @@ pub struct Append {
     lost: u32,
     /// A row that was missing, and how many reads in a row have missed it.
     hole: Option<(u64, u32)>,
-    /// Where the last read that asked for a new epoch found the end of the log: its last row, or no row.
+    /// The end of the log, as the last read that asked for a new epoch found it: the last row, or no row.
     end: Option<Option<(u64, String)>>,
     /// The rows seen so far, by number, as far as the limits need them.
     counted: BTreeMap<u64, Counted>,

@@ -83,7 +83,7 @@ pub struct Membership {
     /// The state that others see, as JSON text.
     #[serde(default)]
     pub state: Option<String>,
-    /// When presence or state was set, in milliseconds since 1970.
+    /// The time at which presence or state was set, in milliseconds since 1970.
     #[serde(default)]
     pub state_at: i64,
 }
@@ -91,7 +91,7 @@ pub struct Membership {
 /// A mute, as it stands in the rows of the muted user's connections.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mute {
-    /// When it ends, in seconds since 1970; none for good.
+    /// Its end, in seconds since 1970; none for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
     /// The reason, in the words of the moderator.
@@ -141,7 +141,7 @@ pub struct Departed {
 pub struct Shown {
     /// API Gateway's id of the connection.
     pub connection_id: String,
-    /// When it connected, in milliseconds since 1970.
+    /// The time of connecting, in milliseconds since 1970.
     #[serde(default)]
     pub connected_at: i64,
     /// The name to show to people.
@@ -150,7 +150,7 @@ pub struct Shown {
     /// The state, as JSON text.
     #[serde(default)]
     pub state: Option<String>,
-    /// When the state was set, in milliseconds since 1970.
+    /// The time at which the state was set, in milliseconds since 1970.
     #[serde(default)]
     pub state_at: i64,
 }

@@ -9,23 +9,16 @@
 //! Receivers hold a `leave` back for [`HOLD_MS`], and a user who hears of its own `leave` says that it is there. So an
 //! event that is wrong, because the index lagged for long, is corrected by who knows best.
 
-use std::time::Duration;
-
-use aws_sdk_apigatewaymanagement::primitives::Blob;
-use futures::future::{join_all, ready};
+use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use serde_json::value::RawValue;
-use tokio::time::Instant;
 
 use super::connections::{Connections, Departed, Listed, Membership};
-use crate::delivery::{ManagementApi, fan_out};
+use crate::delivery::{ManagementApi, pass};
 use crate::errors::TableError;
 use crate::lambda::Request;
 use crate::protocol::{self, HOLD_MS, PresenceEvent, render};
 use crate::settings::{Delivery, Live};
-
-/// An event is posted within this time, or to some members not at all: they find it out when they list the members.
-const POST_FOR: Duration = Duration::from_secs(3);
 
 /// Rows of the same user that are read consistently before an event is left out.
 const LOOKS: usize = 3;
@@ -53,7 +46,7 @@ pub struct Here<'a> {
     pub connection_id: &'a str,
     /// Its user.
     pub user: &'a str,
-    /// When it connected, in milliseconds since 1970.
+    /// The time of connecting, in milliseconds since 1970.
     pub connected_at: i64,
     /// The name to show to people.
     pub name: Option<&'a str>,
@@ -285,13 +278,14 @@ impl Presence {
     ) {
         let to = listed.iter().filter(|row| row.presence);
         let to = to.map(|row| row.connection_id.clone()).collect();
-        let outcome = fan_out(
+        // Who is not reached finds out when it lists the members.
+        let outcome = pass(
             &self.management,
-            stream::once(ready(Ok(to))),
+            to,
             own,
-            &Blob::new(render(frame)),
+            render(frame),
             self.delivery.concurrency,
-            request.deadline.min(Instant::now() + POST_FOR),
+            request.deadline,
         )
         .await;
         tracing::info!(

@@ -66,7 +66,7 @@ pub struct Penalty<'a> {
     pub reason: Option<&'a str>,
     /// The moderator.
     pub by: &'a str,
-    /// When it was imposed, in milliseconds since 1970.
+    /// The time at which it was imposed, in milliseconds since 1970.
     pub at: i64,
 }
 

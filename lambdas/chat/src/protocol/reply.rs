@@ -306,7 +306,7 @@ pub struct Joined<'a> {
     /// True if more messages came after the client's position than fit. Absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
-    /// Where presence was asked for: `live`, or `count` in a room with too many connections.
+    /// `live`, or `count` in a room with too many connections. Absent if the join asked for no presence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence: Option<&'static str>,
     /// The number of connections in the room, where presence was asked for.
@@ -368,7 +368,7 @@ pub struct Members<'a> {
     /// otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
-    /// Where states or a probe were asked for: `live`, or `count` in a room with too many connections.
+    /// `live`, or `count` in a room with too many connections. Absent if neither states nor a probe were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<&'static str>,
     /// The time of the list, in milliseconds since 1970, where `mode` is given.
@@ -399,7 +399,7 @@ pub struct Present<'a> {
     /// The state that was set last, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<&'a RawValue>,
-    /// When the oldest of the user's connections that are present has connected, in milliseconds since 1970.
+    /// The time at which the oldest of the user's present connections connected, in milliseconds since 1970.
     pub since: i64,
 }
 
@@ -416,7 +416,7 @@ pub struct Moderated<'a> {
     pub room: &'a str,
     /// The user.
     pub user: &'a str,
-    /// When a ban or mute ends, in seconds since 1970. Absent for one without an end, and for other actions.
+    /// The end of a ban or mute, in seconds since 1970. Absent for one without an end, and for other actions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
     /// The number of connections of the user that it concerned.
@@ -433,7 +433,7 @@ pub struct Removed<'a> {
     pub reason: &'static str,
     /// The moderator.
     pub by: &'a str,
-    /// When a ban ends, in seconds since 1970; absent for a kick, and for a ban without an end.
+    /// The end of a ban, in seconds since 1970; absent for a kick, and for a ban without an end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
 }

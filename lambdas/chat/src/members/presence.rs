@@ -278,7 +278,6 @@ impl Presence {
     ) {
         let to = listed.iter().filter(|row| row.presence);
         let to = to.map(|row| row.connection_id.clone()).collect();
-        // Who is not reached finds out when it lists the members.
         let outcome = pass(
             &self.management,
             to,

@@ -1,0 +1,3 @@
+//! The program `roomchat-admin`.
+
+fn main() {}

@@ -27,6 +27,7 @@
 //! - [`identity`]: the user of a connection and its rights, from the authorizer's context in the event.
 //! - [`protocol`]: the frames, the names of rooms and users, rights, the names of errors. No AWS type.
 //! - [`aws`]: builds the SDK's clients. No other file builds one.
+//! - [`invoke`]: invokes another Lambda function.
 //! - [`settings`]: the environment variables, read once.
 //! - `metrics`: what an invocation has done, as a line that CloudWatch makes metrics of.
 //! - [`errors`]: errors of AWS's services.
@@ -40,6 +41,7 @@ pub mod aws;
 pub mod delivery;
 pub mod errors;
 pub mod identity;
+pub mod invoke;
 pub mod lambda;
 pub mod log;
 pub mod members;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
@@ -21,6 +21,7 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::actions::Moderation;
 use crate::delivery::ManagementApi;
+use crate::invoke::Invoker;
 use crate::log::Log;
 use crate::members::{Connections, Personal, Presence, Users};
 use crate::settings::{self, ConnectionsTable, Delivery, Live, MessagesTable, UsersTable};
@@ -74,6 +75,44 @@ impl LoadServiceConfig for Endpoints {
 /// An empty variable counts as not set.
 fn process(name: &str) -> Option<String> {
     settings::process(name).filter(|value| !value.is_empty())
+}
+
+/// Lambda's API for invocations, at `AWS_ENDPOINT_URL_LAMBDA`, `AWS_ENDPOINT_URL`, or AWS's own endpoint of the Region.
+///
+/// # Errors
+///
+/// The configuration has no Region or no credentials, or the root certificates cannot be used.
+pub fn invoker(config: &SdkConfig) -> anyhow::Result<Invoker> {
+    let region = config.region().context("no Region is set")?;
+    let credentials = config.credentials_provider().context("no credentials")?;
+    let key = ServiceConfigKey::builder()
+        .service_id("Lambda")
+        .profile("endpoint_url")
+        .env("AWS_ENDPOINT_URL")
+        .build()?;
+    let of_service = config
+        .service_config()
+        .and_then(|settings| settings.load_config(key));
+    let endpoint = of_service.or_else(|| config.endpoint_url().map(str::to_owned));
+    let endpoint = endpoint.unwrap_or_else(|| {
+        let fips = match config.use_fips() {
+            Some(true) => "-fips",
+            _ => "",
+        };
+        let domain = match (config.use_dual_stack(), region.as_ref().starts_with("cn-")) {
+            (Some(true), false) => "api.aws",
+            (Some(true), true) => "api.amazonwebservices.com.cn",
+            (_, false) => "amazonaws.com",
+            (_, true) => "amazonaws.com.cn",
+        };
+        format!("https://lambda{fips}.{region}.{domain}")
+    });
+    Ok(Invoker::new(
+        roots::connector(&process, region)?,
+        credentials,
+        region.clone(),
+        endpoint.trim_end_matches('/').to_owned(),
+    ))
 }
 
 /// The table of connections.

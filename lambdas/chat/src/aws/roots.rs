@@ -7,19 +7,22 @@
 use anyhow::Context as _;
 use aws_config::Region;
 use aws_sdk_dynamodb::config::SharedHttpClient;
-use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Builder, Connector};
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 
 use crate::settings::Lookup;
 
 /// Their certificates, some 1 KB each.
 const AMAZON: &[u8] = include_bytes!("amazon_roots.pem");
 
-/// The variables that set an endpoint, for both services or for one.
-const ENDPOINTS: [&str; 3] = [
+/// The variables that set an endpoint, for all services or for one.
+const ENDPOINTS: [&str; 4] = [
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_ENDPOINT_URL_LAMBDA",
     crate::settings::MANAGEMENT_ENDPOINT,
 ];
 
@@ -47,6 +50,33 @@ pub(super) fn amazon_client(
     env: Lookup<'_>,
     region: &Region,
 ) -> anyhow::Result<Option<SharedHttpClient>> {
+    let Some(context) = amazon_trust(env, region)? else {
+        return Ok(None);
+    };
+    let client = Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .tls_context(context)
+        .build_https();
+    Ok(Some(client))
+}
+
+/// The part of that client that a request without an SDK's client needs. It trusts the same roots.
+///
+/// # Errors
+///
+/// The certificates cannot be used.
+pub(super) fn connector(env: Lookup<'_>, region: &Region) -> anyhow::Result<SharedHttpConnector> {
+    let builder = Connector::builder()
+        .proxy_config(ProxyConfig::from_env())
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+    let builder = match amazon_trust(env, region)? {
+        Some(context) => builder.tls_context(context),
+        None => builder,
+    };
+    Ok(SharedHttpConnector::new(builder.build()))
+}
+
+fn amazon_trust(env: Lookup<'_>, region: &Region) -> anyhow::Result<Option<TlsContext>> {
     if !is_amazon_alone(env, region.as_ref()) {
         return Ok(None);
     }
@@ -55,11 +85,7 @@ pub(super) fn amazon_client(
         .with_trust_store(trust)
         .build()
         .context("the root certificates of Amazon cannot be used")?;
-    let client = Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(context)
-        .build_https();
-    Ok(Some(client))
+    Ok(Some(context))
 }
 
 /// True if every TLS connection goes to an endpoint of AWS. Plain HTTP, as on a developer's machine, has no TLS.

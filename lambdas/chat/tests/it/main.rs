@@ -13,6 +13,7 @@ mod failures;
 mod history;
 mod identity;
 mod interleavings;
+mod invoke;
 mod limits;
 mod log;
 mod membership;

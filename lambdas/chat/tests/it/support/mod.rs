@@ -1,6 +1,7 @@
 //! The world around the functions: tables, members, and the answers of API Gateway.
 
 mod aws;
+pub(crate) mod functions;
 mod peers;
 
 use std::collections::HashMap;
@@ -9,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use chat::identity::Caller;
+use chat::invoke::Invoker;
 use chat::lambda::{Reply, Request};
 use chat::members::{Connection, Presence, Users};
 use chat::settings::{
@@ -35,11 +37,20 @@ pub(crate) const HANDSHAKES: Handshakes = Handshakes {
 /// Rooms of a hundred are live.
 pub(crate) const LIVE: Live = Live { max_members: 100 };
 
+/// Longer than any answer takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The time for which messages are kept, in seconds.
 pub(crate) const RETENTION_S: i64 = 7 * 24 * 3600;
 
 /// The time for which the audit is kept, in seconds.
 pub(crate) const AUDIT_S: i64 = 365 * 24 * 3600;
+
+/// A client of the API for invocations.
+pub(crate) fn invoker(functions: &functions::Functions) -> Invoker {
+    let config = aws::config("http://unused", "http://unused", None).into_builder();
+    chat::aws::invoker(&config.endpoint_url(&functions.url).build()).unwrap()
+}
 
 pub(crate) struct World {
     pub(crate) app: App,

@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 6 * 1024 * 1024;
 /// The pause before the second try of an invocation that Lambda has not begun.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How a function is invoked.
+/// The type of an invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Invocation {
     /// The answer is the function's response.

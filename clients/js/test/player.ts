@@ -12,7 +12,7 @@ export const repository = join(import.meta.dirname, "../../../..");
 export const folder = join(repository, "clients/scenarios");
 
 /** The events that clients show in different ways. */
-const FREE = ["connected", "disconnected", "joined", "left", "ack", "history", "filled", "denied"];
+const FREE = ["connected", "disconnected", "joined", "left", "ack", "history", "removed", "filled", "denied"];
 
 /** Returns the scenarios by name. */
 export function scenarios(): Map<string, string> {

@@ -4,6 +4,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::issue::duration;
+
 /// The number of messages that `/history` shows when it is given none.
 const HISTORY: u16 = 20;
 
@@ -25,8 +27,13 @@ A line is sent to the room in the prompt.
 /who [ROOM]   list the users in a room
 /status TEXT  tell the room your status (with --presence); without a text, clear it
 /history [N]  show N older messages (20)
+/edit N TEXT  give your message with the number #N another text
+/delete N [REASON]  take the text of the message #N out
+/react N EMOJI  react to the message #N; /unreact takes it back
 /msg USER TEXT  write to one user, where the service verifies names
 /unread       count the messages that you have not read, where it does
+/kick USER [REASON]  remove a user, as a moderator; also /ban USER [1h] [REASON],
+              /unban USER, /mute USER [1h] [REASON] and /unmute USER
 /quit         quit; Ctrl-D does the same
 To send a line that begins with a slash, type two slashes.";
 
@@ -41,7 +48,15 @@ impl Command {
             | Self::Unread { id }
             | Self::Presence { id, .. }
             | Self::Signal { id, .. }
+            | Self::Edit { id, .. }
+            | Self::Delete { id, .. }
+            | Self::React { id, .. }
             | Self::History { id, .. } => id.as_deref(),
+            Self::Kick(about)
+            | Self::Ban(about)
+            | Self::Unban(about)
+            | Self::Mute(about)
+            | Self::Unmute(about) => about.id.as_deref(),
         }
     }
 }
@@ -62,6 +77,53 @@ pub enum Command {
         #[serde(skip)]
         data: Box<RawValue>,
     },
+    /// Gives a message other data.
+    Edit {
+        /// The room.
+        room: Option<String>,
+        /// The number of the message.
+        target: u64,
+        /// The id of the edit.
+        id: Option<String>,
+        /// The content: any JSON.
+        #[serde(skip)]
+        data: Box<RawValue>,
+    },
+    /// Takes the data out of a message.
+    Delete {
+        /// The room.
+        room: Option<String>,
+        /// The number of the message.
+        target: u64,
+        /// The reason, for everybody.
+        reason: Option<String>,
+        /// The id of the deletion.
+        id: Option<String>,
+    },
+    /// Adds a reaction to a message, or takes it back.
+    React {
+        /// The room.
+        room: Option<String>,
+        /// The number of the message.
+        target: u64,
+        /// The reaction, such as an emoji.
+        key: String,
+        /// False takes the reaction back.
+        #[serde(default = "yes")]
+        on: bool,
+        /// The id of the reaction.
+        id: Option<String>,
+    },
+    /// Removes a user from a room.
+    Kick(About),
+    /// Removes a user from a room, and keeps it out.
+    Ban(About),
+    /// Ends a ban.
+    Unban(About),
+    /// Lets a user read and not write.
+    Mute(About),
+    /// Ends a mute.
+    Unmute(About),
     /// Counts the unread messages in the user's rooms and conversations.
     Unread {
         /// The id that the answer repeats.
@@ -132,6 +194,22 @@ pub enum Command {
     },
 }
 
+/// The user whom a moderator means.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct About {
+    /// The room.
+    pub room: Option<String>,
+    /// The user.
+    pub user: String,
+    /// The length of a ban or mute, in seconds. Without it there is no end.
+    pub for_seconds: Option<u64>,
+    /// The reason, for the user and for the audit.
+    pub reason: Option<String>,
+    /// The id that the answer repeats.
+    pub id: Option<String>,
+}
+
 /// The meaning of a line.
 #[derive(Debug)]
 pub enum Line {
@@ -164,6 +242,10 @@ fn default_limit() -> u16 {
     HISTORY
 }
 
+fn yes() -> bool {
+    true
+}
+
 /// Reads a line that a person typed.
 ///
 /// # Errors
@@ -184,6 +266,9 @@ pub fn typed(line: &[u8]) -> Result<Line, Mistake> {
     }
     if let Some(message) = command.strip_prefix("msg ") {
         return address(message.trim_start());
+    }
+    if let Some(change) = about_a_message(command).or_else(|| about_a_user(command)) {
+        return change.map(Line::Command);
     }
     let mut words = command.split_whitespace();
     let name = words.next().unwrap_or_default();
@@ -255,6 +340,88 @@ fn address(message: &str) -> Result<Line, Mistake> {
     }))
 }
 
+/// Takes the first word off a text.
+fn word(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim())
+}
+
+/// Reads a command that changes a message, if the line is one. The message is named by the number that is shown with it.
+fn about_a_message(command: &str) -> Option<Result<Command, Mistake>> {
+    let (name, rest) = word(command);
+    let usage = match name {
+        "edit" => "/edit NUMBER TEXT",
+        "delete" => "/delete NUMBER [REASON]",
+        "react" | "unreact" => "/react NUMBER EMOJI, and /unreact NUMBER EMOJI",
+        _ => return None,
+    };
+    let (number, text) = word(rest);
+    let (room, id) = (None, None);
+    let Ok(target) = number.strip_prefix('#').unwrap_or(number).parse() else {
+        let sentence = format!("The number of the message is missing: {usage}.");
+        return Some(Err(sentence.into()));
+    };
+    if name == "delete" {
+        let reason = (!text.is_empty()).then(|| text.to_owned());
+        return Some(Ok(Command::Delete {
+            room,
+            target,
+            reason,
+            id,
+        }));
+    }
+    if text.is_empty() {
+        return Some(Err(format!("Something is missing: {usage}.").into()));
+    }
+    Some(match name {
+        "edit" => to_raw_value(text)
+            .map(|data| Command::Edit {
+                room,
+                target,
+                id,
+                data,
+            })
+            .map_err(|error| error.to_string().into()),
+        _ => Ok(Command::React {
+            room,
+            target,
+            key: text.to_owned(),
+            on: name == "react",
+            id,
+        }),
+    })
+}
+
+/// Reads a command of a moderator, if the line is one. `/ban bob 1h spam` ends after an hour, `/ban bob spam` does not end.
+fn about_a_user(command: &str) -> Option<Result<Command, Mistake>> {
+    let (name, rest) = word(command);
+    let make = match name {
+        "kick" => Command::Kick,
+        "ban" => Command::Ban,
+        "unban" => Command::Unban,
+        "mute" => Command::Mute,
+        "unmute" => Command::Unmute,
+        _ => return None,
+    };
+    let (user, rest) = word(rest);
+    if user.is_empty() {
+        return Some(Err(format!("The user is missing: /{name} USER.").into()));
+    }
+    let (first, others) = word(rest);
+    let (for_seconds, reason) = match duration(first) {
+        Ok(time) if matches!(name, "ban" | "mute") => (Some(time.as_secs()), others),
+        _ => (None, rest),
+    };
+    Some(Ok(make(About {
+        room: None,
+        user: user.to_owned(),
+        for_seconds,
+        reason: (!reason.is_empty()).then(|| reason.to_owned()),
+        id: None,
+    })))
+}
+
 fn speak(text: &str) -> Result<Line, Mistake> {
     if text.is_empty() {
         return Ok(Line::Empty);
@@ -280,8 +447,8 @@ fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Box<RawValue>>,
     Deserialize::deserialize(field).map(Some)
 }
 
-/// Reads a line that a program wrote: a frame of PROTOCOL.md with the action `publish`, `join`, `leave`, `members`,
-/// `presence`, `signal` or `history`, or one of the client's own actions `room` and `quit`.
+/// Reads a line that a program wrote: a frame of PROTOCOL.md with the action `publish`, `edit`, `delete`, `react`, `join`,
+/// `leave`, `members`, `presence`, `signal`, `history`, `kick`, `ban`, `unban`, `mute` or `unmute`, or one of the client's own actions `room` and `quit`.
 ///
 /// # Errors
 ///
@@ -309,8 +476,8 @@ fn read_written(line: &[u8]) -> Result<Line, String> {
     }
     let mut command: Command = serde_json::from_str(line).map_err(wrong)?;
     match &mut command {
-        Command::Publish { data: publish, .. } => {
-            *publish = data.ok_or("The field \"data\" is missing; it can be any JSON.")?;
+        Command::Publish { data: written, .. } | Command::Edit { data: written, .. } => {
+            *written = data.ok_or("The field \"data\" is missing; it can be any JSON.")?;
         }
         Command::Signal { data: signal, .. } => *signal = data,
         _ => {}
@@ -396,8 +563,66 @@ mod tests {
     }
 
     #[test]
+    fn commands_about_messages_and_users_are_the_frames_of_the_protocol() {
+        for (line, frame) in [
+            (
+                "/edit 41 two words",
+                r#"{"action":"edit","target":41,"data":"two words"}"#,
+            ),
+            ("/delete #41", r#"{"action":"delete","target":41}"#),
+            (
+                "/delete 41  spam  and more ",
+                r#"{"action":"delete","target":41,"reason":"spam  and more"}"#,
+            ),
+            (
+                "/react 41 👍",
+                r#"{"action":"react","target":41,"key":"👍","on":true}"#,
+            ),
+            (
+                "/unreact 41 👍",
+                r#"{"action":"react","target":41,"key":"👍","on":false}"#,
+            ),
+            ("/kick bob", r#"{"action":"kick","user":"bob"}"#),
+            (
+                "/kick bob 1h",
+                r#"{"action":"kick","user":"bob","reason":"1h"}"#,
+            ),
+            (
+                "/ban bob 1h spam and noise",
+                r#"{"action":"ban","user":"bob","forSeconds":3600,"reason":"spam and noise"}"#,
+            ),
+            (
+                "/ban bob spam",
+                r#"{"action":"ban","user":"bob","reason":"spam"}"#,
+            ),
+            (
+                "/mute bob 90s",
+                r#"{"action":"mute","user":"bob","forSeconds":90}"#,
+            ),
+            ("/unban bob", r#"{"action":"unban","user":"bob"}"#),
+            ("/unmute bob", r#"{"action":"unmute","user":"bob"}"#),
+        ] {
+            let read = |line| match line {
+                Ok(Line::Command(command)) => format!("{command:?}"),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(
+                read(typed(line.as_bytes())),
+                read(written(frame.as_bytes())),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
     fn mistakes_are_told() {
-        let typed_lines: [&[u8]; 9] = [
+        let typed_lines: [&[u8]; 15] = [
+            b"/edit",
+            b"/edit 41",
+            b"/edit x y",
+            b"/delete",
+            b"/react 41",
+            b"/ban",
             b"/join",
             b"/join a b",
             b"/dance",
@@ -411,7 +636,9 @@ mod tests {
         for line in typed_lines {
             assert!(typed(line).is_err(), "{}", line.escape_ascii());
         }
-        let written_lines: [&[u8]; 8] = [
+        let written_lines: [&[u8]; 10] = [
+            br#"{"action":"edit","target":1}"#,
+            br#"{"action":"kick"}"#,
             b"hi",
             b"[]",
             b"{}",

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use chrono::DateTime;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::text::{line, lines};
-use crate::wire::{Ack, Entry, Members, Position, Signal};
+use crate::wire::{Ack, Change, Entry, Members, Moderated, Position, Removed, Signal};
 
 /// An event for the user.
 #[derive(Debug, Clone, Serialize)]
@@ -58,6 +59,14 @@ pub enum Event {
         /// The room.
         room: String,
         /// The message.
+        #[serde(flatten)]
+        entry: Entry,
+    },
+    /// A message that was shown, or an older one, is changed: the entry of the log that changes it.
+    Changed {
+        /// The room.
+        room: String,
+        /// The entry.
         #[serde(flatten)]
         entry: Entry,
     },
@@ -125,6 +134,10 @@ pub enum Event {
     },
     /// A signal of another kind.
     Signal(Signal),
+    /// The answer to a moderator.
+    Moderated(Moderated),
+    /// A moderator has removed the user from a room.
+    Removed(Removed),
     /// The state of the user is changed.
     #[serde(rename = "ack")]
     Done {
@@ -213,6 +226,7 @@ impl Event {
             Self::Joined { room, .. } => format!("* back in {}", line(room)),
             Self::Left { room, .. } => format!("* left {}", line(room)),
             Self::Message { room, entry } => format!("{}{}", at(room), spoken(entry)),
+            Self::Changed { room, entry } => format!("* {}{}", at(room), changed(entry)),
             Self::Ack(ack) if ack.failed > 0 => format!(
                 "* {}#{} is stored, but not yet delivered to {}",
                 at(&ack.room),
@@ -318,6 +332,25 @@ impl Event {
                     .collect();
                 format!("* unread: {}", rooms.join(", "))
             }
+            Self::Moderated(done) => {
+                let verb = match done.action.as_str() {
+                    "kick" => "is removed from",
+                    "ban" => "is banned from",
+                    "unban" => "is not banned any more from",
+                    "mute" => "may not write any more in",
+                    _ => "may write again in",
+                };
+                let (user, room) = (line(&done.user), line(&done.room));
+                format!("* {user} {verb} {room}{}", until(done.until))
+            }
+            Self::Removed(removed) => {
+                let verb = match removed.reason.as_str() {
+                    "banned" => "has banned you from",
+                    _ => "has removed you from",
+                };
+                let (by, room) = (line(&removed.by), line(&removed.room));
+                format!("* {by} {verb} {room}{}", until(removed.until))
+            }
             Self::Error {
                 room,
                 message,
@@ -345,13 +378,64 @@ fn counted(number: u64, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-fn spoken(entry: &Entry) -> String {
+/// Returns a message as text for people: its number, its user, its words, and the changes to it.
+pub fn spoken(entry: &Entry) -> String {
+    let text = match &entry.deleted {
+        Some(deleted) => format!(
+            "(deleted by {}{})",
+            line(&deleted.by),
+            because(deleted.reason.as_deref())
+        ),
+        None => words(&entry.data),
+    };
+    let edited = if entry.edited.is_some() {
+        " (edited)"
+    } else {
+        ""
+    };
+    let reactions: String = entry
+        .reactions
+        .iter()
+        .map(|(key, reaction)| format!(" [{} {}]", lines(key), reaction.count))
+        .collect();
     format!(
-        "#{} {}: {}",
+        "#{} {}: {text}{edited}{reactions}",
         entry.seq,
-        line(&entry.from),
-        words(&entry.data)
+        line(&entry.from)
     )
+}
+
+/// Returns a change to a message as text for people.
+pub fn changed(entry: &Entry) -> String {
+    let from = line(&entry.from);
+    let target = entry.target.unwrap_or_default();
+    match entry.kind.as_deref().and_then(Change::of) {
+        Some(Change::Delete) => {
+            let reason = because(entry.reason.as_deref());
+            format!("{from} has deleted #{target}{reason}")
+        }
+        Some(Change::React) => {
+            let key = lines(entry.key.as_deref().unwrap_or_default());
+            match entry.on {
+                Some(false) => format!("{from} takes {key} back from #{target}"),
+                _ => format!("{from} reacts with {key} to #{target}"),
+            }
+        }
+        _ => format!("{from} has edited #{target}: {}", words(&entry.data)),
+    }
+}
+
+fn because(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!(": {}", lines(reason)))
+}
+
+/// Returns the end of a ban, in seconds since 1970, as text for people.
+fn until(seconds: Option<i64>) -> String {
+    seconds
+        .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
+        .map_or_else(String::new, |end| {
+            end.format(" until %Y-%m-%d %H:%M:%S UTC").to_string()
+        })
 }
 
 /// Returns a state in parentheses: the `status` of an object, a string itself, or the JSON of anything else.
@@ -378,13 +462,10 @@ mod tests {
             entry: Entry {
                 epoch: "e".to_owned(),
                 seq: 7,
-                id: None,
-                kind: None,
-                n: None,
                 from: "bob".to_owned(),
                 data: RawValue::from_string(data.to_owned()).unwrap(),
                 at: 1,
-                count: None,
+                ..Entry::default()
             },
         }
     }
@@ -395,6 +476,58 @@ mod tests {
         assert_eq!(text(r#""hi""#, "lobby"), "#7 bob: hi");
         assert_eq!(text(r#"{"text":"hi"}"#, "tea"), "[lobby] #7 bob: hi");
         assert_eq!(text(r#"{"n":1}"#, "lobby"), r#"#7 bob: {"n":1}"#);
+    }
+
+    #[test]
+    fn people_see_changes() {
+        let shown = |fields: &str| {
+            let text = format!(r#"{{"seq":7,"from":"bob",{fields}}}"#);
+            let entry: Entry = serde_json::from_str(&text).unwrap();
+            let room = "lobby".to_owned();
+            let event = match entry.kind {
+                None => Event::Message { room, entry },
+                Some(_) => Event::Changed { room, entry },
+            };
+            event.text("lobby").unwrap()
+        };
+        for (fields, text) in [
+            (
+                r#""data":"hi","edited":{"at":1,"seq":9},"reactions":{"❤️":{"count":2,"mine":true}}"#,
+                "#7 bob: hi (edited) [❤️ 2]",
+            ),
+            (
+                r#""deleted":{"at":1,"by":"mod","reason":"spam"}"#,
+                "#7 bob: (deleted by mod: spam)",
+            ),
+            (
+                r#""kind":"edit","target":3,"data":"hi\u202e""#,
+                "* bob has edited #3: hi\\u{202e}",
+            ),
+            (
+                r#""kind":"delete","target":3,"data":null"#,
+                "* bob has deleted #3",
+            ),
+            (
+                r#""kind":"react","target":3,"key":"👍","on":true"#,
+                "* bob reacts with 👍 to #3",
+            ),
+            (
+                r#""kind":"react","target":3,"key":"👍","on":false"#,
+                "* bob takes 👍 back from #3",
+            ),
+        ] {
+            assert_eq!(shown(fields), text);
+        }
+        let removed = Event::Removed(Removed {
+            room: "tea".to_owned(),
+            reason: "banned".to_owned(),
+            by: "mod\n".to_owned(),
+            until: Some(1_793_250_000),
+        });
+        assert_eq!(
+            removed.text("lobby").unwrap(),
+            "* mod\\n has banned you from tea until 2026-10-29 05:00:00 UTC"
+        );
     }
 
     #[test]

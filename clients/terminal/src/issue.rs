@@ -90,7 +90,11 @@ fn grant(text: &str) -> Result<Grant, String> {
 }
 
 /// Reads `90s`, `5m`, `1h` or `7d`.
-fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// Fails for any other text, for no time at all, and for more than a hundred years.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let unit = |unit: char| match unit {
         's' => Some(1),
         'm' => Some(60),

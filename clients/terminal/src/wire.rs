@@ -21,7 +21,7 @@ pub struct Position {
 }
 
 /// A message in a room's log.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Entry {
     /// The epoch of the log. Entries of an answer may omit it and take the epoch of the answer.
     #[serde(default)]
@@ -46,9 +46,64 @@ pub struct Entry {
     /// The time at which the service received the message, in milliseconds since 1970.
     #[serde(default)]
     pub at: i64,
+    /// The number of the message that an edit, a deletion or a reaction changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<u64>,
+    /// The reaction, such as an emoji.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// False where the reaction is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<bool>,
+    /// The reason of a deletion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The last edit of the message, if it was edited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited: Option<Edited>,
+    /// The deletion of the message, if it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Deleted>,
+    /// The reactions to the message, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reactions: BTreeMap<String, Reaction>,
     /// The number of connections in a room that has too many for presence.
     #[serde(default, skip_serializing)]
     pub count: Option<u64>,
+}
+
+/// The last edit of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edited {
+    /// The time, in milliseconds since 1970.
+    #[serde(default)]
+    pub at: i64,
+    /// The number of the edit in the log.
+    pub seq: u64,
+}
+
+/// The deletion of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// The time, in milliseconds since 1970.
+    #[serde(default)]
+    pub at: i64,
+    /// The user who deleted the message.
+    #[serde(default)]
+    pub by: String,
+    /// The reason, if one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The users who have reacted to a message with the same key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaction {
+    /// The number of users.
+    pub count: u64,
+    /// True if the client's user is one of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mine: bool,
 }
 
 fn null() -> Box<RawValue> {
@@ -320,6 +375,42 @@ pub struct Bye {
     pub retry_after_ms: Option<u64>,
 }
 
+/// A moderator has removed the user from a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// The room.
+    pub room: String,
+    /// `kicked` or `banned`.
+    #[serde(default)]
+    pub reason: String,
+    /// The moderator, or a name of the backend.
+    #[serde(default)]
+    pub by: String,
+    /// The end of the ban, in seconds since 1970; absent for a ban without an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+}
+
+/// The answer to a moderator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moderated {
+    /// The id of the frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The action.
+    pub action: String,
+    /// The room.
+    pub room: String,
+    /// The user.
+    pub user: String,
+    /// The end of the ban or mute, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+    /// The number of connections that were removed, muted or unmuted.
+    #[serde(default)]
+    pub connections: u64,
+}
+
 /// The instruction of a `bye`: to connect again or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -365,6 +456,10 @@ pub enum Frame {
     Error(Failure),
     /// The service closes the connection.
     Bye(Bye),
+    /// The answer to a moderator.
+    Moderated(Moderated),
+    /// A moderator has removed the user from a room.
+    Removed(Removed),
     /// A frame of API Gateway's own, sent when a function could not answer: its text.
     Gateway(String),
     /// A frame of a type that this client does not know, which is ignored.
@@ -444,6 +539,8 @@ impl Frame {
             "heads" => Self::Heads(serde_json::from_str(text)?),
             "pong" => Self::Pong,
             "bye" => Self::Bye(serde_json::from_str(text)?),
+            "moderated" => Self::Moderated(serde_json::from_str(text)?),
+            "removed" => Self::Removed(serde_json::from_str(text)?),
             "error" => Self::Error(serde_json::from_str(text)?),
             _ => Self::Unknown,
         })
@@ -457,6 +554,52 @@ fn complete(messages: &mut [Entry], epoch: &str) {
             epoch.clone_into(&mut entry.epoch);
         }
     }
+}
+
+/// A change to a message: the action of the client, and the `kind` of the entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// Gives the message other data.
+    Edit,
+    /// Takes the data out of the message.
+    Delete,
+    /// Adds a reaction to the message, or takes it back.
+    React,
+}
+
+impl Change {
+    /// Returns the change of this `kind`, if it is one.
+    pub fn of(kind: &str) -> Option<Self> {
+        [Self::Edit, Self::Delete, Self::React]
+            .into_iter()
+            .find(|change| change.as_str() == kind)
+    }
+
+    /// Returns the `kind` of the entry.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Edit => "edit",
+            Self::Delete => "delete",
+            Self::React => "react",
+        }
+    }
+}
+
+/// An action of a moderator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Moderation {
+    /// Removes the user from the room.
+    Kick,
+    /// Removes the user from the room, and keeps it out.
+    Ban,
+    /// Ends a ban.
+    Unban,
+    /// Lets the user read, and not write.
+    Mute,
+    /// Ends a mute.
+    Unmute,
 }
 
 /// A frame to the service.
@@ -579,6 +722,50 @@ pub enum Request<'a> {
     },
     /// Keeps the connection open and shows that it works.
     Ping,
+    /// Changes a message.
+    #[serde(untagged)]
+    Change {
+        /// The change.
+        action: Change,
+        /// The room.
+        room: &'a str,
+        /// The id of the change.
+        id: &'a str,
+        /// The number after which the service searches for an earlier copy of the change.
+        after: u64,
+        /// The number of the message.
+        target: u64,
+        /// The data of an edit.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<&'a RawValue>,
+        /// The reason of a deletion.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        /// The reaction.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key: Option<&'a str>,
+        /// False takes the reaction back.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        on: Option<bool>,
+    },
+    /// Moderates a user.
+    #[serde(untagged, rename_all = "camelCase")]
+    Moderate {
+        /// The action.
+        action: Moderation,
+        /// The room.
+        room: &'a str,
+        /// The user.
+        user: &'a str,
+        /// The id of the request.
+        id: &'a str,
+        /// The length of a ban or mute, in seconds; absent for one without an end.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        for_seconds: Option<u64>,
+        /// The reason, for the user and for the audit.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+    },
 }
 
 /// The wish for presence in a room.

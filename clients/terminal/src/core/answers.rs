@@ -6,7 +6,7 @@ use super::commands::What;
 use super::room::{Place, Taken};
 use super::{Core, LinkId};
 use crate::event::Event;
-use crate::wire::{Ack, Entry, Frame, Joined, Left, Members, Page, Position};
+use crate::wire::{Ack, Entry, Frame, Joined, Left, Members, Moderated, Page, Position, Removed};
 
 /// The times after a `join` at which the log is read once more (rule 5 of PROTOCOL.md).
 ///
@@ -25,9 +25,9 @@ impl Core {
             Frame::Message(room, entry) => {
                 if self.room(&room).is_some() {
                     self.crowded(&room, entry.count);
-                    self.take(&room, [entry]);
+                    self.take(&room, 0, [entry]);
                 } else if self.is_addressed(&room, &entry) {
-                    self.take(&room, [entry]);
+                    self.take(&room, 0, [entry]);
                 } else {
                     self.stay_out(now, room);
                 }
@@ -49,18 +49,20 @@ impl Core {
             Frame::Error(failure) => self.failed(now, link, failure),
             Frame::Gateway(words) => self.gateway_failed(now, link, &words),
             Frame::Bye(bye) => self.bye(now, &bye),
+            Frame::Moderated(moderated) => self.moderated(moderated),
+            Frame::Removed(removed) => self.removed(now, removed),
             Frame::Pong | Frame::Unknown => {}
         }
     }
 
-    /// Takes messages in.
-    fn take(&mut self, name: &str, entries: impl IntoIterator<Item = Entry>) {
+    /// Takes messages in. `head`: the head of the log in the answer that brought them, or 0 if none did.
+    fn take(&mut self, name: &str, head: u64, entries: impl IntoIterator<Item = Entry>) {
         let mut shown = Vec::new();
         let Some(room) = self.room(name) else { return };
         let mut other_epoch = false;
         for entry in entries {
             room.present.spoke(name, &entry.from, &mut shown);
-            other_epoch |= room.take(entry, &mut shown) == Taken::OtherEpoch;
+            other_epoch |= room.take(entry, head, &mut shown) == Taken::OtherEpoch;
         }
         for event in shown {
             if let Event::Message { room, entry } = &event {
@@ -97,20 +99,26 @@ impl Core {
             return;
         };
         let name = ack.room.clone();
-        let entry = Entry {
+        let mut entry = Entry {
             epoch: ack.epoch.clone(),
             seq: ack.seq,
             id: Some(message.id),
-            kind: None,
             n: ack.n,
             from: user,
             data: message.data,
             at: ack.at,
-            count: None,
+            ..Entry::default()
         };
+        if let Some(changing) = message.change {
+            entry.kind = Some(changing.change.as_str().to_owned());
+            entry.target = Some(changing.target);
+            entry.reason = changing.reason;
+            entry.key = changing.key;
+            entry.on = changing.on;
+        }
         self.show(Event::Ack(ack));
         // The service sends the sender no copy: the message is shown here, at its place in the log.
-        self.take(&name, [entry]);
+        self.take(&name, 0, [entry]);
     }
 
     fn joined(&mut self, now: Duration, id: LinkId, joined: Joined) {
@@ -187,7 +195,11 @@ impl Core {
         if self.room(&name).is_some_and(|room| room.at().is_some()) {
             let epoch = joined.epoch;
             let entries = joined.messages.into_iter();
-            self.take(&name, entries.filter(|entry| entry.epoch == epoch));
+            self.take(
+                &name,
+                joined.head,
+                entries.filter(|entry| entry.epoch == epoch),
+            );
             if let Some(room) = self.room(&name) {
                 room.cut_short |= joined.more && room.behind();
             }
@@ -240,6 +252,9 @@ impl Core {
             let id = self.asked.remove(asked).command;
             let mut messages = page.messages;
             messages.retain(|entry| entry.kind.is_none());
+            for entry in &messages {
+                room.changes.came(entry, page.head);
+            }
             self.show(Event::History {
                 id,
                 room: page.room,
@@ -255,7 +270,7 @@ impl Core {
             // The rest did not fit this page, so the next page is read at once.
             room.fill = None;
             room.cut_short = true;
-            self.take(&page.room, page.messages);
+            self.take(&page.room, page.head, page.messages);
         }
     }
 
@@ -270,6 +285,27 @@ impl Core {
             members.id = self.asked.remove(asked).command;
             self.show(Event::Members(members));
         }
+    }
+
+    fn moderated(&mut self, mut moderated: Moderated) {
+        let is_it = |what: &What| matches!(what, What::Moderate(..));
+        if let Some(asked) = self.answered(moderated.id.as_ref(), is_it) {
+            moderated.id = asked.command;
+            self.show(Event::Moderated(moderated));
+        }
+    }
+
+    /// A moderator has removed the user from a room. The client does not join it again by itself.
+    fn removed(&mut self, now: Duration, removed: Removed) {
+        let name = removed.room.clone();
+        if self.room(&name).is_none() {
+            return;
+        }
+        let why = format!("{} has removed you from {name}", removed.by);
+        self.show(Event::Removed(removed));
+        // A `join` under way may be taken up after the removal.
+        self.left_at.insert(name.clone(), now);
+        self.drop_room(&name, &why);
     }
 
     fn left(&mut self, link: LinkId, left: &Left) {

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
+
 use super::personal::is_private;
 use super::retry::Retry;
-use super::room::{Outgoing, Room};
+use super::room::{Changing, Outgoing, Room};
 use super::{Core, LinkId, unique};
-use crate::command::Command;
+use crate::command::{About, Command};
 use crate::event::Event;
-use crate::wire::{MAX_FRAME, Mark, Request};
+use crate::wire::{Change, MAX_FRAME, Mark, Moderation};
 
 /// The longest id of a message, in characters.
 const MAX_ID_CHARS: usize = 64;
@@ -32,6 +34,8 @@ pub(super) enum What {
     Members,
     /// Messages before the oldest one shown.
     History { limit: u16 },
+    /// An action of a moderator.
+    Moderate(Moderation, About),
     /// The user's marks: the first step towards the unread messages.
     Marks,
     /// The conversations of the user: the second step.
@@ -75,9 +79,60 @@ impl Core {
             Command::Unread { id } => self.look_for_unread(id),
             Command::Publish { room, id, data, .. } => {
                 if let Some(room) = self.inside(room, id.as_ref()) {
-                    self.publish(&room, id, data);
+                    self.publish(&room, id, data, None);
                 }
             }
+            Command::Edit {
+                room,
+                target,
+                id,
+                data,
+            } => {
+                let change = Changing {
+                    change: Change::Edit,
+                    target,
+                    reason: None,
+                    key: None,
+                    on: None,
+                };
+                self.change(room, id, data, change);
+            }
+            Command::Delete {
+                room,
+                target,
+                reason,
+                id,
+            } => {
+                let change = Changing {
+                    change: Change::Delete,
+                    target,
+                    reason,
+                    key: None,
+                    on: None,
+                };
+                self.change(room, id, Box::default(), change);
+            }
+            Command::React {
+                room,
+                target,
+                key,
+                on,
+                id,
+            } => {
+                let change = Changing {
+                    change: Change::React,
+                    target,
+                    reason: None,
+                    key: Some(key),
+                    on: Some(on),
+                };
+                self.change(room, id, Box::default(), change);
+            }
+            Command::Kick(about) => self.moderate(Moderation::Kick, about),
+            Command::Ban(about) => self.moderate(Moderation::Ban, about),
+            Command::Unban(about) => self.moderate(Moderation::Unban, about),
+            Command::Mute(about) => self.moderate(Moderation::Mute, about),
+            Command::Unmute(about) => self.moderate(Moderation::Unmute, about),
             Command::Leave { room, id } => {
                 if let Some(room) = self.inside(room, id.as_ref()) {
                     self.leave(&room, id);
@@ -138,11 +193,31 @@ impl Core {
         self.here = name;
     }
 
+    fn change(
+        &mut self,
+        room: Option<String>,
+        id: Option<String>,
+        data: Box<RawValue>,
+        change: Changing,
+    ) {
+        if let Some(room) = self.inside(room, id.as_ref()) {
+            self.publish(&room, id, data, Some(change));
+        }
+    }
+
+    fn moderate(&mut self, action: Moderation, about: About) {
+        if let Some(room) = self.inside(about.room.clone(), about.id.as_ref()) {
+            self.ask(room, about.id.clone(), What::Moderate(action, about));
+        }
+    }
+
+    /// Appends a message, or a change to one, to the log.
     pub(super) fn publish(
         &mut self,
         name: &str,
         id: Option<String>,
-        data: Box<serde_json::value::RawValue>,
+        data: Box<RawValue>,
+        change: Option<Changing>,
     ) {
         let id = id.unwrap_or_else(|| unique(&mut self.rng));
         if id.is_empty() || id.chars().count() > MAX_ID_CHARS {
@@ -150,23 +225,23 @@ impl Core {
             self.complain(Some(name), Some(&id), "bad_request", &sentence);
             return;
         }
-        let largest = Request::Publish {
-            room: name,
-            id: &id,
-            after: u64::MAX,
-            data: &data,
-        };
+        let message = Outgoing::new(id, data, change);
         // API Gateway would close the connection at every try.
-        if largest.text().len() > MAX_FRAME {
+        if message.request(name, u64::MAX).text().len() > MAX_FRAME {
             let sentence = format!(
                 "The message was not sent: it is larger than {} KB.",
                 MAX_FRAME / 1024
             );
-            self.complain(Some(name), Some(&id), "payload_too_large", &sentence);
+            self.complain(
+                Some(name),
+                Some(&message.id),
+                "payload_too_large",
+                &sentence,
+            );
             return;
         }
         if let Some(room) = self.room(name) {
-            room.outbox.push_back(Outgoing::new(id, data));
+            room.outbox.push_back(message);
         }
     }
 

@@ -141,13 +141,7 @@ impl Core {
                     .send(clock, link.id, self.settings.ack_timeout)
             {
                 let after = message.after(here);
-                let request = Request::Publish {
-                    room: &room.name,
-                    id: &message.id,
-                    after,
-                    data: &message.data,
-                };
-                send(&mut self.out, link.id, &request);
+                send(&mut self.out, link.id, &message.request(&room.name, after));
             }
         }
     }
@@ -184,6 +178,14 @@ impl Core {
                         after: None,
                         state: self.settings.presence,
                         probe: false,
+                    },
+                    What::Moderate(action, about) => Request::Moderate {
+                        action: *action,
+                        room: &asked.room,
+                        user: &about.user,
+                        id: &asked.id,
+                        for_seconds: about.for_seconds,
+                        reason: about.reason.as_deref(),
                     },
                     What::Marks => Request::Marks { id: &asked.id },
                     What::Inbox { inbox, .. } => Request::History {

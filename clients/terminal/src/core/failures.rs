@@ -145,25 +145,28 @@ impl Core {
             }
             Subject::Leave(_) => self.leaving.retain(|leaving| leaving.id != *id),
             Subject::Fill(room) => self.lose(room),
-            Subject::Join(room) => {
-                let unsent = self.room(room).map(|room| std::mem::take(&mut room.outbox));
-                for message in unsent.into_iter().flatten() {
-                    self.complain(
-                        Some(room),
-                        Some(&message.id),
-                        "not_a_member",
-                        "The message was not sent: its room cannot be joined.",
-                    );
-                }
-                let asked = self.asked.iter().filter(|asked| asked.room == *room);
-                for id in asked.map(|asked| asked.id.clone()).collect::<Vec<_>>() {
-                    self.unask(&id, "not_a_member", "The room cannot be joined.");
-                }
-                self.forget(room);
-                if self.rooms.is_empty() {
-                    self.exit(Exit::Refused(format!("cannot join {room}: {why}")));
-                }
-            }
+            Subject::Join(room) => self.drop_room(room, &format!("cannot join {room}: {why}")),
+        }
+    }
+
+    /// Drops a room that the user cannot be in, with all that is unanswered there. Ends with the last room.
+    pub(super) fn drop_room(&mut self, room: &str, why: &str) {
+        let unsent = self.room(room).map(|room| std::mem::take(&mut room.outbox));
+        for message in unsent.into_iter().flatten() {
+            self.complain(
+                Some(room),
+                Some(&message.id),
+                "not_a_member",
+                "The message was not sent: you are not in its room.",
+            );
+        }
+        let asked = self.asked.iter().filter(|asked| asked.room == room);
+        for id in asked.map(|asked| asked.id.clone()).collect::<Vec<_>>() {
+            self.unask(&id, "not_a_member", "You are not in the room.");
+        }
+        self.forget(room);
+        if self.rooms.is_empty() {
+            self.exit(Exit::Refused(why.to_owned()));
         }
     }
 

@@ -6,6 +6,7 @@
 //! depends on which input came first.
 
 mod answers;
+mod changes;
 mod commands;
 mod due;
 mod failures;

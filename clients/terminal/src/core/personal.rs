@@ -91,7 +91,7 @@ impl Core {
             Some(room) => room.leaving = false,
             None => self.rooms.push(Room::new(room.clone(), None)),
         }
-        self.publish(&room, id, data);
+        self.publish(&room, id, data, None);
     }
 
     /// The service has told the client its name.
@@ -196,7 +196,11 @@ impl Core {
     }
 
     /// Takes the question with this id out, if it is one of this kind.
-    fn answered(&mut self, id: Option<&String>, is_it: fn(&What) -> bool) -> Option<Asked> {
+    pub(super) fn answered(
+        &mut self,
+        id: Option<&String>,
+        is_it: fn(&What) -> bool,
+    ) -> Option<Asked> {
         let index = self
             .asked
             .iter()

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::changes::Changes;
 use super::presence::Present;
 use super::retry::Retry;
 use crate::event::Event;
-use crate::wire::{Entry, Position};
+use crate::wire::{Change, Entry, Position, Request};
 
 /// The number of messages that may wait for earlier ones. Beyond it they are dropped and read from the log later.
 const MAX_HELD: usize = 1000;
@@ -33,21 +34,37 @@ pub(super) enum Taken {
     OtherEpoch,
 }
 
-/// A message of the user that is not known to be in the log.
+/// A change of the user to a message.
+#[derive(Debug)]
+pub(super) struct Changing {
+    pub(super) change: Change,
+    pub(super) target: u64,
+    /// The reason of a deletion.
+    pub(super) reason: Option<String>,
+    /// The key of a reaction.
+    pub(super) key: Option<String>,
+    /// False where a reaction is taken back.
+    pub(super) on: Option<bool>,
+}
+
+/// A message of the user, or a change to one, that is not known to be in the log.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) id: String,
+    /// The content; `null` in a deletion and a reaction.
     pub(super) data: Box<RawValue>,
+    pub(super) change: Option<Changing>,
     /// The position at which the message was first sent: an earlier copy of it can only come later.
     after: Option<Position>,
     pub(super) retry: Retry,
 }
 
 impl Outgoing {
-    pub(super) fn new(id: String, data: Box<RawValue>) -> Self {
+    pub(super) fn new(id: String, data: Box<RawValue>, change: Option<Changing>) -> Self {
         Self {
             id,
             data,
+            change,
             after: None,
             retry: Retry::default(),
         }
@@ -65,6 +82,30 @@ impl Outgoing {
         }
         after.seq
     }
+
+    /// Returns the frame.
+    pub(super) fn request<'a>(&'a self, room: &'a str, after: u64) -> Request<'a> {
+        let (id, data) = (&self.id, &self.data);
+        let Some(changing) = &self.change else {
+            return Request::Publish {
+                room,
+                id,
+                after,
+                data,
+            };
+        };
+        Request::Change {
+            action: changing.change,
+            room,
+            id,
+            after,
+            target: changing.target,
+            data: (changing.change == Change::Edit).then_some(data),
+            reason: changing.reason.as_deref(),
+            key: changing.key.as_deref(),
+            on: changing.on,
+        }
+    }
 }
 
 /// A room that the user wants to be in, or is about to leave.
@@ -74,8 +115,9 @@ pub(super) struct Room {
     /// The id of the command that joined the room, until it is answered.
     pub(super) command: Option<String>,
     pub(super) place: Place,
-    /// Messages that came before their turn.
-    held: BTreeMap<u64, Entry>,
+    /// Messages that came before their turn, each with the head of the log in the answer that brought it.
+    held: BTreeMap<u64, (Entry, u64)>,
+    pub(super) changes: Changes,
     /// The highest number known to exist in the epoch of the client's position.
     target: u64,
     /// The number of the oldest message shown since the client has its position.
@@ -141,6 +183,7 @@ impl Room {
             command,
             place: Place::New,
             held: BTreeMap::new(),
+            changes: Changes::default(),
             target: 0,
             oldest: 0,
             check: false,
@@ -183,8 +226,9 @@ impl Room {
         }
     }
 
-    /// Takes a message in, and shows every message whose turn has come.
-    pub(super) fn take(&mut self, entry: Entry, shown: &mut Vec<Event>) -> Taken {
+    /// Takes a message in, and shows every message whose turn has come. `head`: the head of the log in the answer that
+    /// brought it.
+    pub(super) fn take(&mut self, entry: Entry, head: u64, shown: &mut Vec<Event>) -> Taken {
         match &self.place {
             // The position is not known yet. `start` picks the messages that follow it.
             Place::New | Place::Lost(_) => {}
@@ -193,7 +237,7 @@ impl Room {
             Place::At(_) => self.target = self.target.max(entry.seq),
         }
         if self.held.len() < MAX_HELD {
-            self.held.insert(entry.seq, entry);
+            self.held.insert(entry.seq, (entry, head));
         }
         self.drain(shown);
         Taken::Fine
@@ -209,8 +253,11 @@ impl Room {
                 resumed: from.clone(),
             });
         }
+        if !matches!(&self.place, Place::Lost(after) if after.epoch == from.epoch) {
+            self.changes.clear();
+        }
         self.held
-            .retain(|seq, entry| entry.epoch == from.epoch && *seq > from.seq);
+            .retain(|seq, (entry, _)| entry.epoch == from.epoch && *seq > from.seq);
         self.target = self.held.keys().next_back().map_or(from.seq, |&last| last);
         self.oldest = from.seq + 1;
         self.fill = None;
@@ -231,14 +278,22 @@ impl Room {
         let Place::At(here) = &mut self.place else {
             return;
         };
-        while let Some(entry) = self.held.remove(&(here.seq + 1)) {
+        while let Some((entry, head)) = self.held.remove(&(here.seq + 1)) {
             here.seq = entry.seq;
-            // An entry of a kind that this client does not know takes its number, and is not shown.
-            if entry.kind.is_none() {
-                shown.push(Event::Message {
-                    room: self.name.clone(),
-                    entry,
-                });
+            let room = self.name.clone();
+            match &entry.kind {
+                None => {
+                    self.changes.came(&entry, head);
+                    shown.push(Event::Message { room, entry });
+                }
+                // An entry of a kind that this client does not know takes its number, and is not shown.
+                Some(kind) => {
+                    if let Some(change) = Change::of(kind)
+                        && self.changes.apply(&entry, change)
+                    {
+                        shown.push(Event::Changed { room, entry });
+                    }
+                }
             }
         }
         self.rest();

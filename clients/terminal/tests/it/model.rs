@@ -501,6 +501,9 @@ impl World {
             | Event::Typing { .. }
             | Event::Signal(_)
             | Event::Unread { .. }
+            | Event::Changed { .. }
+            | Event::Moderated(_)
+            | Event::Removed(_)
             | Event::Done { .. } => {}
             Event::Message { room, entry } => {
                 let log = &self.logs[room];

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use rand::TryRng;
 use roomchat::command::{Line, written};
-use roomchat::core::{Core, Input, Output, Settings, Why};
+use roomchat::core::{Core, Exit, Input, Output, Settings, Why};
 use serde_json::{Value, json};
 
 /// The events that clients show in different ways.
-const FREE: [&str; 6] = [
+const FREE: [&str; 7] = [
     "connected",
     "disconnected",
     "joined",
     "left",
     "ack",
     "history",
+    "removed",
 ];
 
 /// Random numbers that are all the same part of their range, so that two clients wait for the same times. Their lowest
@@ -96,6 +97,7 @@ impl Player {
             Output::Show(event) => {
                 json!({"show": serde_json::from_str::<Value>(&event.json()).unwrap()})
             }
+            Output::Exit(Exit::Refused(_)) => json!({"ends": true}),
             Output::Exit(exit) => {
                 return Err(format!("at {}: the client ends: {exit:?}", self.now));
             }

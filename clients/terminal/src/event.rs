@@ -60,7 +60,7 @@ pub enum Event {
         room: String,
         /// The message.
         #[serde(flatten)]
-        entry: Entry,
+        entry: Box<Entry>,
     },
     /// A message that was shown, or an older one, is changed: the entry of the log that changes it.
     Changed {
@@ -68,7 +68,7 @@ pub enum Event {
         room: String,
         /// The entry.
         #[serde(flatten)]
-        entry: Entry,
+        entry: Box<Entry>,
     },
     /// A message of the user is stored.
     Ack(Ack),
@@ -459,14 +459,14 @@ mod tests {
     fn message(data: &str) -> Event {
         Event::Message {
             room: "lobby".to_owned(),
-            entry: Entry {
+            entry: Box::new(Entry {
                 epoch: "e".to_owned(),
                 seq: 7,
                 from: "bob".to_owned(),
                 data: RawValue::from_string(data.to_owned()).unwrap(),
                 at: 1,
                 ..Entry::default()
-            },
+            }),
         }
     }
 
@@ -482,7 +482,7 @@ mod tests {
     fn people_see_changes() {
         let shown = |fields: &str| {
             let text = format!(r#"{{"seq":7,"from":"bob",{fields}}}"#);
-            let entry: Entry = serde_json::from_str(&text).unwrap();
+            let entry: Box<Entry> = serde_json::from_str(&text).unwrap();
             let room = "lobby".to_owned();
             let event = match entry.kind {
                 None => Event::Message { room, entry },

@@ -280,6 +280,7 @@ impl Room {
         };
         while let Some((entry, head)) = self.held.remove(&(here.seq + 1)) {
             here.seq = entry.seq;
+            let entry = Box::new(entry);
             let room = self.name.clone();
             match &entry.kind {
                 None => {

@@ -56,8 +56,8 @@ locals {
         # and reads and updates a message that is changed.
         messages = ["Query", "PutItem", "ConditionCheckItem", "GetItem", "UpdateItem"]
         },
-        # Reads the block of the other user of a pair room.
-        local.identity ? { users = ["GetItem"] } : {},
+        # Reads the block of the other user of a pair room, and bans a user who floods.
+        local.identity ? { users = concat(["GetItem"], local.closes_floods ? ["UpdateItem"] : []) } : {},
       )
       environment = {
         AUDIT_DAYS          = tostring(var.audit_days)

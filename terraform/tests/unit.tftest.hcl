@@ -943,7 +943,7 @@ run "identity_by_tokens" {
       }
       publish = {
         Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:DeleteItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
-        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem,dynamodb:GetItem,dynamodb:UpdateItem", Users = "dynamodb:GetItem"
+        Messages    = "dynamodb:Query,dynamodb:PutItem,dynamodb:ConditionCheckItem,dynamodb:GetItem,dynamodb:UpdateItem", Users = "dynamodb:GetItem,dynamodb:UpdateItem"
       }
       signal = {
         Connections = "dynamodb:Query,dynamodb:GetItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"

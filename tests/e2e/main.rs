@@ -10,6 +10,7 @@ mod caps;
 mod chat;
 mod crowd;
 mod delivery;
+mod flood;
 mod identity;
 mod metrics;
 mod presence;

@@ -46,7 +46,8 @@ impl Module {
     /// Reads every `*.tf` file of `directory`, and of the modules that it calls.
     ///
     /// # Errors
-    /// Fails if the folder or a file cannot be read or parsed, or a `--var` names no variable.
+    /// Fails if the folder or a file cannot be read or parsed, a `--var` names no variable, or a variable has a value that its
+    /// `validation` refuses.
     pub(crate) fn load(
         directory: &Path,
         vars: &[(String, String)],
@@ -75,6 +76,7 @@ impl Module {
         if let Some(region) = evaluator.provider_region(&root)? {
             *evaluator.region.borrow_mut() = region;
         }
+        evaluator.validate(&root)?;
         let mut instances = Vec::new();
         let mut uncounted = Vec::new();
         evaluator.collect(&root, &mut instances, &mut uncounted);
@@ -389,6 +391,43 @@ impl<'a> Evaluator<'a> {
                 })
             })
         })
+    }
+
+    /// Checks the variables of a module, and of those that it calls, by their `validation` blocks. A condition that cannot be
+    /// evaluated here is left to Terraform.
+    fn validate(&self, node: &Rc<Node>) -> Result<()> {
+        for (name, declared) in &node.source.variables {
+            // A variable without a value is an error where the value is needed.
+            if self.variable(node, name).is_err() {
+                continue;
+            }
+            for block in declared.item.get_blocks("validation") {
+                let Some(condition) = argument(&block.body, "condition") else {
+                    continue;
+                };
+                self.scoped(node, &declared.file, &[], |scope| {
+                    if !matches!(scope.evaluate(condition), Ok(Value::Bool(false))) {
+                        return Ok(());
+                    }
+                    let message = argument(&block.body, "error_message")
+                        .and_then(|message| scope.evaluate(message).ok()?.text().ok())
+                        .unwrap_or_else(|| "the value is refused".to_owned());
+                    let place = scope.place(condition);
+                    Err(anyhow!(
+                        "{place}: variable \"{}{name}\": {message}",
+                        node.prefix
+                    ))
+                })?;
+            }
+        }
+        for name in node.source.calls.keys() {
+            if let Ok(children) = self.children(node, name) {
+                for (_, child) in &children.nodes {
+                    self.validate(child)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The value that the call gives to a module's variable.

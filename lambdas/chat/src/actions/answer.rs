@@ -5,14 +5,12 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tokio::time::timeout_at;
 
-use super::frame_limit::{Flood, FrameLimit, RECONNECT_AFTER_MS, Verdict};
+use super::frame_limit::{Flood, FrameLimit, Verdict, bye};
 use crate::identity::Caller;
 use crate::lambda::{Reply, Request, before};
 use crate::members::{Connections, Membership, Mute, Personal};
 use crate::metrics;
-use crate::protocol::{
-    Bye, Correlation, ErrorName, Failure, Frame, Name, Private, Right, inbox, render,
-};
+use crate::protocol::{Correlation, ErrorName, Failure, Frame, Name, Private, Right, inbox};
 
 /// Rooms that an error message lists at most.
 const ROOMS_LISTED: usize = 10;
@@ -25,7 +23,7 @@ const ANSWER_BEFORE_DEADLINE: Duration = Duration::from_millis(100);
 /// those that follow. A connection that floods gets `bye`, and is closed.
 pub(crate) async fn beyond(limit: &FrameLimit, request: &Request) -> Option<Reply> {
     let (connection_id, request_id) = (&request.connection_id, &request.request_id);
-    match limit.count(connection_id, request.now_ms) {
+    match limit.count(request) {
         Verdict::Accepted => None,
         // Without a log line, which would cost more than the frame.
         Verdict::Dropped => Some(Reply::ok()),
@@ -52,10 +50,10 @@ pub(crate) async fn beyond(limit: &FrameLimit, request: &Request) -> Option<Repl
     }
 }
 
-/// The answer to a `publish` of a connection that floods, or none for any other: messages are counted by the log, so a
+/// The answer to a `publish` of a connection or user that floods, or none for any other: messages are counted by the log, so a
 /// frame beyond `limit` is neither refused nor dropped before that.
 pub(crate) async fn flooded(limit: &FrameLimit, request: &Request) -> Option<Reply> {
-    match limit.count(&request.connection_id, request.now_ms) {
+    match limit.count(request) {
         Verdict::Flood(flood) => Some(end(limit, request, flood).await),
         Verdict::Accepted | Verdict::Refused { .. } | Verdict::Dropped => None,
     }
@@ -66,14 +64,10 @@ async fn end(limit: &FrameLimit, request: &Request, flood: Flood) -> Reply {
     let (connection_id, request_id) = (&request.connection_id, &request.request_id);
     match flood {
         Flood::Nothing => Reply::ok(),
-        Flood::Bye => Reply::frame(render(&Bye {
-            reason: "too_many_frames",
-            reconnect: "later",
-            retry_after_ms: Some(RECONNECT_AFTER_MS),
-        })),
+        Flood::Bye => Reply::frame(bye()),
         Flood::Close => {
             let until = before(request.deadline, ANSWER_BEFORE_DEADLINE);
-            let closed = match timeout_at(until, limit.close(connection_id)).await {
+            let closed = match timeout_at(until, limit.close(request)).await {
                 Ok(closed) => closed,
                 Err(_) => Err(format!("less than {ANSWER_BEFORE_DEADLINE:?} were left")),
             };

@@ -2,13 +2,22 @@
 //!
 //! A connection that goes on beyond the limit of frames is closed: dropped frames cost an invocation each, and take their part of
 //! the stage's throttle from the others.
+//!
+//! A verified user who floods the route of messages is expelled. All connections of the user count as one, since a flood over
+//! ten connections is too thin for the limit of one. All are closed, and a ban of a minute refuses new ones.
 
 use std::num::NonZeroUsize;
+use std::pin::pin;
 
 use aws_config::SdkConfig;
+use aws_sdk_apigatewaymanagement::primitives::Blob;
+use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::aws;
-use crate::delivery::ManagementApi;
+use crate::delivery::{ManagementApi, Posted};
+use crate::lambda::Request;
+use crate::members::{Connections, FLOODED, Penalty, PenaltyKind, Users};
+use crate::protocol::{Bye, Failure, inbox, render};
 use crate::recent::Recent;
 use crate::settings::{Delivery, Lookup, RateLimits};
 
@@ -25,8 +34,20 @@ const FLOOD_MS: i64 = 60_000;
 /// A connection that could not be closed is tried again after this number of frames.
 const CLOSED_AGAIN_AFTER: u32 = 100;
 
-/// The time that a closed client waits before it connects again, in milliseconds.
-pub(super) const RECONNECT_AFTER_MS: u64 = 60_000;
+/// The time that a closed client waits before it connects again, in seconds. For an expelled user it is the ban.
+const RECONNECT_AFTER_S: u32 = 60;
+
+/// Connections of an expelled user that are closed in parallel.
+const CONCURRENCY: usize = 32;
+
+/// The last frame of a connection that floods.
+pub(super) fn bye() -> String {
+    render(&Bye {
+        reason: "too_many_frames",
+        reconnect: "later",
+        retry_after_ms: Some(u64::from(RECONNECT_AFTER_S) * 1000),
+    })
+}
 
 /// Limits the frames that each connection sends to this process.
 #[derive(Debug, Clone)]
@@ -34,6 +55,8 @@ pub struct FrameLimit {
     buckets: Option<Buckets>,
     /// Closes connections that flood.
     management: Option<ManagementApi>,
+    /// Expels verified users who flood.
+    expels: Option<Box<(Users, Connections)>>,
 }
 
 #[derive(Debug, Clone)]
@@ -56,6 +79,7 @@ impl FrameLimit {
     pub const OFF: Self = Self {
         buckets: None,
         management: None,
+        expels: None,
     };
 
     /// The limit of `limits`; [`Self::OFF`] if `frames_per_second` is 0. It closes no connection.
@@ -70,7 +94,7 @@ impl FrameLimit {
         };
         Self {
             buckets: (limits.frames_per_second > 0).then_some(buckets),
-            management: None,
+            ..Self::OFF
         }
     }
 
@@ -79,6 +103,15 @@ impl FrameLimit {
     pub fn closing(self, management: ManagementApi) -> Self {
         Self {
             management: Some(management),
+            ..self
+        }
+    }
+
+    /// The same limit. All connections of a verified user count as one, and a user who floods is expelled.
+    #[must_use]
+    pub fn expelling(self, users: Users, connections: Connections) -> Self {
+        Self {
+            expels: Some(Box::new((users, connections))),
             ..self
         }
     }
@@ -100,8 +133,8 @@ impl FrameLimit {
         })
     }
 
-    /// Counts a frame of the connection, received at `now_ms` (milliseconds since 1970).
-    pub(super) fn count(&self, connection_id: &str, now_ms: i64) -> Verdict {
+    /// Counts a frame of `sender`, received at `now_ms` (milliseconds since 1970).
+    fn count_of(&self, sender: &str, now_ms: i64) -> Verdict {
         let Some(Buckets {
             rate,
             close_after,
@@ -111,7 +144,7 @@ impl FrameLimit {
             return Verdict::Accepted;
         };
         of.change(
-            connection_id,
+            sender,
             || Bucket::full(*rate, now_ms),
             |bucket| {
                 let verdict = bucket.count(*rate, now_ms);
@@ -123,13 +156,80 @@ impl FrameLimit {
         )
     }
 
-    /// Closes the connection. A failure is for the log: a further frame tries it again.
-    pub(super) async fn close(&self, connection_id: &str) -> Result<(), String> {
-        match &self.management {
-            Some(management) => management.close(connection_id).await,
-            None => Ok(()),
+    /// Counts the frame of `request`.
+    pub(super) fn count(&self, request: &Request) -> Verdict {
+        let user = self.expelled(request);
+        let sender = user.unwrap_or(&request.connection_id);
+        self.count_of(sender, request.now_ms)
+    }
+
+    /// The user who is expelled in place of a connection that is closed.
+    fn expelled<'a>(&self, request: &'a Request) -> Option<&'a str> {
+        let identity = request.caller.identity()?;
+        self.expels.is_some().then_some(&identity.user)
+    }
+
+    /// Closes the connection, or expels its user. A failure is for the log: a further frame tries it again.
+    pub(super) async fn close(&self, request: &Request) -> Result<(), String> {
+        let Some(management) = &self.management else {
+            return Ok(());
+        };
+        match (self.expelled(request), self.expels.as_deref()) {
+            (Some(user), Some((users, connections))) => {
+                let expelled = expel(users, connections, management, user, request);
+                Box::pin(expelled).await
+            }
+            _ => management.close(&request.connection_id).await,
         }
     }
+}
+
+/// Writes the ban and closes all connections of the user. In this order: a handshake that runs at the same time writes its rows
+/// and then reads the bans, so it is refused, or its connection is found here. The index lags. A connection that it does not show
+/// yet is closed after [`CLOSED_AGAIN_AFTER`] further frames.
+async fn expel(
+    users: &Users,
+    connections: &Connections,
+    management: &ManagementApi,
+    user: &str,
+    request: &Request,
+) -> Result<(), String> {
+    let failed = |failure: Failure| match failure.cause {
+        Some(cause) => format!("{cause:#}"),
+        None => failure.message,
+    };
+    let penalty = Penalty {
+        kind: PenaltyKind::Ban,
+        user,
+        room: FLOODED,
+        until: Some(request.now_s() + i64::from(RECONNECT_AFTER_S)),
+        reason: Some("too many frames"),
+        by: "system",
+        at: request.now_ms,
+    };
+    users.impose(&penalty).await.map_err(failed)?;
+    let mut ids = vec![request.connection_id.clone()];
+    let found = inbox(user);
+    let mut pages = pin!(connections.members(&found, request.now_s()));
+    while let Some(page) = pages
+        .try_next()
+        .await
+        .map_err(|error| failed(error.into()))?
+    {
+        ids.extend(page.into_iter().filter(|id| *id != request.connection_id));
+    }
+    let closed = stream::iter(ids).map(|id| async move {
+        if let Posted::Failed(cause) = management.post(&id, Blob::new(bye())).await {
+            tracing::warn!(connection_id = id, cause, "an expelled user was not told");
+        }
+        management.close(&id).await
+    });
+    let mut closed = closed.buffer_unordered(CONCURRENCY);
+    let mut done = Ok(());
+    while let Some(each) = closed.next().await {
+        done = done.and(each);
+    }
+    done
 }
 
 /// Limits the signals that each connection sends to this process.
@@ -301,7 +401,9 @@ mod tests {
         };
         let limit = FrameLimit::new(limits);
         let verdicts = |connection: &str, now: i64, frames: usize| -> Vec<Verdict> {
-            (0..frames).map(|_| limit.count(connection, now)).collect()
+            (0..frames)
+                .map(|_| limit.count_of(connection, now))
+                .collect()
         };
         let first = verdicts("a", NOW, 107);
         assert_eq!(first[0], Verdict::Accepted);
@@ -332,7 +434,7 @@ mod tests {
     fn without_a_rate_nothing_is_counted() {
         for limit in [limit(0, 0), limit(0, 5), FrameLimit::OFF] {
             for _ in 0..1_000 {
-                assert_eq!(limit.count("a", NOW), Verdict::Accepted);
+                assert_eq!(limit.count_of("a", NOW), Verdict::Accepted);
             }
         }
     }
@@ -340,34 +442,34 @@ mod tests {
     #[test]
     fn a_connection_does_not_spend_what_another_has() {
         let limit = limit(1, 1);
-        assert_eq!(limit.count("a", NOW), Verdict::Accepted);
+        assert_eq!(limit.count_of("a", NOW), Verdict::Accepted);
         assert_eq!(
-            limit.count("a", NOW),
+            limit.count_of("a", NOW),
             Verdict::Refused {
                 retry_after_ms: 1_000
             }
         );
-        assert_eq!(limit.count("a", NOW), Verdict::Dropped);
-        assert_eq!(limit.count("b", NOW), Verdict::Accepted);
+        assert_eq!(limit.count_of("a", NOW), Verdict::Dropped);
+        assert_eq!(limit.count_of("b", NOW), Verdict::Accepted);
     }
 
     #[test]
     fn only_so_many_buckets_are_kept() {
         let limit = limit(1, 1);
         for id in 0..=BUCKETS.get() {
-            assert_eq!(limit.count(&id.to_string(), NOW), Verdict::Accepted);
+            assert_eq!(limit.count_of(&id.to_string(), NOW), Verdict::Accepted);
         }
         // The first one is forgotten, the second one is not.
-        assert_ne!(limit.count("1", NOW), Verdict::Accepted);
-        assert_eq!(limit.count("0", NOW), Verdict::Accepted);
+        assert_ne!(limit.count_of("1", NOW), Verdict::Accepted);
+        assert_eq!(limit.count_of("0", NOW), Verdict::Accepted);
     }
 
     #[test]
     fn a_clock_that_is_set_back_locks_nobody_out() {
         let limit = limit(1, 1);
-        assert_eq!(limit.count("a", NOW), Verdict::Accepted);
-        assert_ne!(limit.count("a", NOW - 3_600_000), Verdict::Accepted);
-        assert_eq!(limit.count("a", NOW - 3_599_000), Verdict::Accepted);
+        assert_eq!(limit.count_of("a", NOW), Verdict::Accepted);
+        assert_ne!(limit.count_of("a", NOW - 3_600_000), Verdict::Accepted);
+        assert_eq!(limit.count_of("a", NOW - 3_599_000), Verdict::Accepted);
     }
 
     #[test]
@@ -421,7 +523,7 @@ mod tests {
             for wait in waits {
                 now += wait;
                 let level = level(rate, burst, NOW, &accepted, now);
-                let verdict = limit.count("a", now);
+                let verdict = limit.count_of("a", now);
                 match opens {
                     Some(opens) if now < opens => {
                         prop_assert!(level < opens_at);

@@ -27,7 +27,7 @@ use crate::log::append::{Range, Stored};
 use crate::log::{
     AuditEntry, Change, Draft, Kind, Log, MAX_REACTIONS, Tail, Target, no_such_message,
 };
-use crate::members::{Connections, Membership, Personal, Presence, confirm_and_prune};
+use crate::members::{Connections, Membership, Personal, Presence, Users, confirm_and_prune};
 use crate::metrics::{self, Metric};
 use crate::protocol::{
     Ack, ErrorName, Failure, Frame, MAX_MESSAGE_BYTES, Message, Name, Right, render,
@@ -73,7 +73,9 @@ pub struct App {
     pub presence: Presence,
     /// The bounds of a delivery.
     pub delivery: Delivery,
-    /// Closes connections that send far more frames than their limit.
+    /// Bans of users who flood.
+    users: Users,
+    /// Closes connections that send far more frames than their limit, and expels their users.
     frames: FrameLimit,
     /// The log with the time for which the audit is kept; none for a process that deletes no messages of others.
     audit: Option<Log>,
@@ -105,7 +107,8 @@ impl App {
         );
         Self {
             connections,
-            personal: aws::personal(config, users),
+            personal: aws::personal(config, users.clone()),
+            users: aws::users(config, users),
             log: aws::log(config, history),
             management,
             presence,
@@ -118,10 +121,11 @@ impl App {
         }
     }
 
-    /// The same app, which closes connections that flood by `frames`.
+    /// The same app, which closes connections and expels verified users that flood by `frames`.
     #[must_use]
-    pub fn limited(self, frames: FrameLimit) -> Self {
-        Self { frames, ..self }
+    pub fn limited(mut self, frames: FrameLimit) -> Self {
+        self.frames = frames.expelling(self.users.clone(), self.connections.clone());
+        self
     }
 
     /// The app, with the log in which the deletions of moderators are noted.

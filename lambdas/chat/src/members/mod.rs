@@ -13,4 +13,4 @@ pub use connections::{
 pub use personal::{Mark, Marks, Personal};
 pub use presence::{Here, Mode, Presence};
 pub use prune::{Pruned, confirm_and_prune};
-pub use users::{ANY_ROOM, Ban, Penalty, PenaltyKind, Users};
+pub use users::{ANY_ROOM, Ban, FLOODED, Penalty, PenaltyKind, Users};

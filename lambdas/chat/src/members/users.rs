@@ -5,6 +5,7 @@
 //! | `about` | attributes |
 //! |---|---|
 //! | `ban#ROOM`, `ban#*` | `kind` (`ban` or `mute`), `until` (seconds since 1970; absent: for good), `reason`, `by`, `at` (milliseconds) |
+//! | `ban#*flood` | the same, of a user who has sent too many messages: it ends by itself and replaces no other row |
 //! | `ban#revoked` | `revokedBefore` (seconds since 1970): tokens that were issued earlier are refused |
 //!
 //! A row has `expiresAt`, its `until`, so that DynamoDB deletes it when it is over.
@@ -26,11 +27,16 @@ use crate::protocol::{ErrorName, Failure};
 use crate::settings::UsersTable;
 
 const BAN: &str = "ban#";
-const EVERYWHERE: &str = "ban#*";
+const EVERYWHERE: [&str; 2] = ["ban#*", "ban#*flood"];
 const REVOKED: &str = "ban#revoked";
 
 /// The room of a penalty that holds everywhere. No room has this name.
 pub const ANY_ROOM: &str = "*";
+
+/// The room of a ban for a flood, which holds everywhere. No room has this name.
+///
+/// It is not [`ANY_ROOM`]: a row of that room would be replaced, and a user who is muted or banned could flood to end that.
+pub const FLOODED: &str = "*flood";
 
 /// The forms of a penalty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -360,7 +366,7 @@ impl Ban {
             return Ok(());
         }
         let place = match room {
-            Some(room) if self.about != EVERYWHERE => format!("the room {room}"),
+            Some(room) if !self.is_everywhere() => format!("the room {room}"),
             _ => "this service".to_owned(),
         };
         Err(Failure {
@@ -386,7 +392,7 @@ impl Ban {
     fn mutes_in(&self, room: Option<&str>, now_s: i64) -> bool {
         let here = room.is_some_and(|room| self.about == about(room));
         self.kind.as_deref() == Some(MUTE)
-            && (here || self.about == EVERYWHERE)
+            && (here || self.is_everywhere())
             && self.until.is_none_or(|until| until > now_s)
     }
 
@@ -396,6 +402,10 @@ impl Ban {
             Some(kind) => kind != MUTE,
             None => self.about != REVOKED,
         };
-        is_ban && (here || self.about == EVERYWHERE)
+        is_ban && (here || self.is_everywhere())
+    }
+
+    fn is_everywhere(&self) -> bool {
+        EVERYWHERE.contains(&self.about.as_str())
     }
 }

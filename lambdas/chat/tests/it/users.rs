@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::types::AttributeValue::{self, N, S};
 use chat::identity::{Caller, Identity};
 use chat::lambda::{Reply, Request};
 use chat::protocol::Grants;
-use chat::settings::Handshakes;
+use chat::settings::{Handshakes, RateLimits};
+use chat::{App, FrameLimit};
 use serde_json::{Value, json};
 
 use crate::support::{HANDSHAKES, USERS, World, body, handshake, now_ms, request};
@@ -167,6 +168,8 @@ async fn a_ban_holds_at_the_handshake_and_at_a_join() {
         ),
         ("ban#*", vec![ban()], "banned", "banned"),
         ("ban#*", vec![ban(), until(-1)], "joined", "joined"),
+        ("ban#*flood", vec![ban(), until(60)], "banned", "banned"),
+        ("ban#*flood", vec![ban(), until(-1)], "joined", "joined"),
         ("block#bob", vec![ban()], "joined", "joined"),
         ("mark#garden", vec![], "joined", "joined"),
         ("ban#garden2", vec![ban()], "joined", "joined"),
@@ -334,4 +337,109 @@ async fn an_inbox_is_no_room() {
     );
     let answer = joins(&world, alice(), "c1", "@alice").await;
     assert_eq!(answer["name"], "bad_request");
+}
+
+const BURST: usize = 10;
+
+/// The frames that a process takes from a sender before the next one closes its connection.
+const BEFORE_THE_END: usize = BURST + 4;
+
+/// A process of publish.
+fn flooded(world: &World) -> App {
+    let limits = RateLimits {
+        per_user: 0,
+        per_room: 0,
+        window_seconds: 5,
+        frames_per_second: 1,
+        burst: BURST as u32,
+        close_after: 3,
+    };
+    let limit = FrameLimit::new(limits).closing(world.app.management.clone());
+    world.another_process().limited(limit)
+}
+
+/// Sends so many messages in one moment, over each of the connections in turn.
+async fn flood(app: &App, caller: &Caller, ids: &[String], messages: usize) -> Vec<Reply> {
+    let now_ms = now_ms();
+    let mut replies = Vec::new();
+    for id in ids.iter().cycle().take(messages) {
+        let request = Request {
+            caller: caller.clone(),
+            now_ms,
+            ..request(id, r#"{"action":"publish","room":"lobby","data":1}"#)
+        };
+        replies.push(chat::publish(app, &request).await);
+    }
+    replies
+}
+
+#[tokio::test]
+async fn a_user_who_floods_over_many_connections_is_expelled_for_a_minute() {
+    let world = World::new().await;
+    let ids: Vec<String> = (0..10).map(|n| format!("c{n}")).collect();
+    for id in &ids {
+        assert_eq!(shakes(&world, alice(), id, "lobby").await.status, 200);
+    }
+    // Another user's, and a mute that the flood must not end.
+    world
+        .join_as("b", "@bob", "bob", now_ms() / 1000 + 600)
+        .await;
+    note(&world, "ban#*", &[("kind", S("mute".to_owned()))]).await;
+
+    // Not one of these connections floods by itself. Without a verified user that is all there is to count.
+    let app = flooded(&world);
+    flood(&app, &Caller::Anyone, &ids, BEFORE_THE_END + 1).await;
+    assert_eq!(world.peers.closed(), Vec::<String>::new());
+
+    let app = flooded(&world);
+    let replies = flood(&app, &alice(), &ids, BEFORE_THE_END).await;
+    assert_eq!(body(replies.last().unwrap())["type"], "bye");
+    assert_eq!(world.peers.closed(), Vec::<String>::new());
+    flood(&app, &alice(), &ids[4..], 1).await;
+    let mut closed = world.peers.closed();
+    closed.sort();
+    assert_eq!(closed, ids);
+    for id in &ids {
+        let frames = world.peers.frames(id);
+        assert_eq!(frames.last().unwrap()["reason"], "too_many_frames", "{id}");
+    }
+
+    // The handshakes and joins of others are not concerned, nor are those of a minute later.
+    let again = joins(&world, alice(), "c0", "garden").await;
+    assert_eq!(again["message"], "this user is banned from this service");
+    assert_eq!(again["reason"], "too many frames");
+    for (later_ms, status) in [(0, 403), (58_000, 403), (60_000, 200)] {
+        let request = Request {
+            caller: alice(),
+            now_ms: now_ms() + later_ms,
+            ..handshake("new", &[("room", "lobby")])
+        };
+        assert_eq!(world.connect(&request).await.status, status, "{later_ms}");
+    }
+    let refused = publishes(&world, alice(), "new").await;
+    assert_eq!(
+        (&refused["name"], &refused["mute"]),
+        (&"banned".into(), &true.into())
+    );
+}
+
+/// A ban that cannot be written closes nobody, and is tried again.
+#[tokio::test]
+async fn a_user_whose_ban_fails_is_expelled_by_a_later_frame() {
+    let world = World::new().await;
+    let id = ["c0".to_owned()];
+    assert_eq!(shakes(&world, alice(), &id[0], "lobby").await.status, 200);
+    let app = flooded(&world);
+    world.tap.fail("UpdateItem users", 0, "ThrottlingException");
+    flood(&app, &alice(), &id, BEFORE_THE_END + 1).await;
+    assert_eq!(world.peers.closed(), Vec::<String>::new());
+    world.tap.heal();
+    flood(&app, &alice(), &id, 110).await;
+    assert_eq!(world.peers.closed(), id);
+    assert_eq!(shakes(&world, alice(), "new", "lobby").await.status, 403);
+}
+
+async fn publishes(world: &World, caller: Caller, id: &str) -> Value {
+    let replies = flood(&world.app, &caller, &[id.to_owned()], 1).await;
+    body(&replies[0])
 }

@@ -54,6 +54,11 @@ variable "allowed_origins" {
     ])
     error_message = "allowed_origins must be origins such as https://app.example.com: scheme, host and port, without a path or a slash at the end."
   }
+
+  validation {
+    condition     = length(join(",", var.allowed_origins)) <= 2048
+    error_message = "allowed_origins may have 2048 characters in all: a function's environment holds 4 KB."
+  }
 }
 
 variable "architecture" {
@@ -116,24 +121,37 @@ variable "auth" {
   }
 
   validation {
+    condition     = !contains([try(var.auth.user_claim, "-"), try(var.auth.name_claim, "-"), try(var.auth.rooms_claim, "-")], "")
+    error_message = "auth.user_claim, auth.name_claim and auth.rooms_claim must be names of claims."
+  }
+
+  validation {
     # Without any other source the keys are at the issuer's own URL. http:// is for a test's issuer on this machine.
     condition = (
       var.auth == null || try(var.auth.jwks, null) != null || nonsensitive(var.auth_secret != null) ||
       can(regex(
         "^(https://|http://(127\\.0\\.0\\.1|localhost|\\[::1\\])([:/]|$))",
-        coalesce(try(var.auth.jwks_url, null), try(var.auth.issuer, null), "-"),
+        try(var.auth.jwks_url != null ? var.auth.jwks_url : var.auth.issuer, "-"),
       ))
     )
     error_message = "The keys' URL, auth.jwks_url or else the issuer, must begin with https://; or give auth.jwks or auth_secret."
   }
 
   validation {
-    condition     = try(var.auth.jwks, null) == null || try(length(var.auth.jwks) <= 3072 && length(jsondecode(var.auth.jwks).keys) > 0, false)
-    error_message = "auth.jwks must be a JSON Web Key Set of at most 3 KB. Use auth.jwks_url for a larger one."
+    # The keys that lambdas/authorize uses. 342 characters of base64 are 2048 bits.
+    condition = try(var.auth.jwks, null) == null || try(length(var.auth.jwks) <= 3072 && anytrue([
+      for key in jsondecode(var.auth.jwks).keys : try(key.use, "sig") == "sig" && anytrue([
+        try(key.kty == "RSA" && length(key.n) >= 342 && key.e != "", false),
+        try(key.kty == "EC" && contains(["P-256", "P-384"], key.crv) && key.x != "" && key.y != "", false),
+        try(key.kty == "OKP" && key.crv == "Ed25519" && key.x != "", false),
+      ])
+    ]), false)
+    error_message = "auth.jwks must be a JSON Web Key Set of at most 3 KB with an RSA key of 2048 bits, an EC key of P-256 or P-384, or an Ed25519 key. Use auth.jwks_url for a larger one."
   }
 
   validation {
-    condition     = var.auth == null || length(jsonencode(var.auth)) <= 3584
+    # In bytes, of which four characters of base64 hold three.
+    condition     = var.auth == null || length(base64encode(jsonencode(var.auth))) <= 4780
     error_message = "auth is too long: a function's environment holds 4 KB."
   }
 
@@ -150,7 +168,8 @@ variable "auth" {
     condition = alltrue(flatten([
       for rooms in [try(var.auth.default_rooms, {}), try(var.auth.anonymous, {})] : concat(
         [length(coalesce(rooms, {})) <= 32],
-        [for pattern in keys(coalesce(rooms, {})) : length(pattern) >= 1 && length(pattern) <= 96 && length(split("*", pattern)) <= 4],
+        # Code points: length() counts what a reader sees as one character.
+        [for pattern in keys(coalesce(rooms, {})) : can(regex("^(?s).{1,96}$", pattern)) && length(split("*", pattern)) <= 4],
       )
     ]))
     error_message = "auth.default_rooms and auth.anonymous may have 32 patterns each, of 1 to 96 characters with at most 3 stars."
@@ -243,8 +262,8 @@ variable "fan_out_concurrency" {
   default     = 128
 
   validation {
-    condition     = var.fan_out_concurrency >= 1 && var.fan_out_concurrency <= 512
-    error_message = "fan_out_concurrency must be between 1 and 512: a function has 1024 file descriptors."
+    condition     = var.fan_out_concurrency >= 1 && var.fan_out_concurrency <= 512 && floor(var.fan_out_concurrency) == var.fan_out_concurrency
+    error_message = "fan_out_concurrency must be a whole number of posts, 1 to 512: a function has 1024 file descriptors."
   }
 }
 
@@ -348,8 +367,8 @@ variable "max_connections_per_user" {
   default     = 20
 
   validation {
-    condition     = var.max_connections_per_user >= 1 && floor(var.max_connections_per_user) == var.max_connections_per_user
-    error_message = "max_connections_per_user must be a whole number of at least 1."
+    condition     = var.max_connections_per_user >= 1 && var.max_connections_per_user <= 10000 && floor(var.max_connections_per_user) == var.max_connections_per_user
+    error_message = "max_connections_per_user must be a whole number of connections, 1 to 10000."
   }
 }
 

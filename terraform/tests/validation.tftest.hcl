@@ -761,3 +761,173 @@ run "live_max_members_3" {
 
   expect_failures = [var.live_max_members]
 }
+
+run "limits_10" {
+  command = plan
+
+  variables {
+    limits = { per_user = 1000 }
+  }
+
+  expect_failures = [var.limits]
+}
+
+run "limits_11" {
+  command = plan
+
+  variables {
+    limits = { window_seconds = 1.5 }
+  }
+
+  expect_failures = [var.limits]
+}
+
+run "limits_12" {
+  command = plan
+
+  variables {
+    limits = { burst = 10001 }
+  }
+
+  expect_failures = [var.limits]
+}
+
+run "limits_13" {
+  command = plan
+
+  variables {
+    limits = { close_after = 100001 }
+  }
+
+  expect_failures = [var.limits]
+}
+
+run "fan_out_concurrency_3" {
+  command = plan
+
+  variables {
+    fan_out_concurrency = 1.5
+  }
+
+  expect_failures = [var.fan_out_concurrency]
+}
+
+run "max_connections_per_user_3" {
+  command = plan
+
+  variables {
+    max_connections_per_user = 10001
+  }
+
+  expect_failures = [var.max_connections_per_user]
+}
+
+run "max_connections_per_user_4" {
+  command = plan
+
+  variables {
+    max_connections_per_user = -1
+  }
+
+  expect_failures = [var.max_connections_per_user]
+}
+
+run "allowed_origins_5" {
+  command = plan
+
+  variables {
+    allowed_origins = [format("https://%2048s", "a")]
+  }
+
+  expect_failures = [var.allowed_origins]
+}
+
+run "allowed_origins_6" {
+  command = plan
+
+  variables {
+    allowed_origins = [for n in range(100) : "https://app-${n}.chat.example"]
+  }
+
+  expect_failures = [var.allowed_origins]
+}
+
+run "auth_url_4" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], jwks_url = "" }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_claims" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], user_claim = "" }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_jwks_3" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], jwks = "{\"keys\":[]}" }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_jwks_4" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], jwks = "{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}]}" }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_jwks_5" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], jwks = "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-521\",\"x\":\"AA\",\"y\":\"AA\"}]}" }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_jwks_6" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], jwks = "{\"keys\":[{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"}]}" }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_pattern_empty" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], default_rooms = { "" = ["join"] } }
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "auth_pattern_length_2" {
+  command = plan
+
+  variables {
+    auth = { issuer = "https://i.example", audience = ["chat"], default_rooms = { (join("", [for n in range(49) : "x\u0301"])) = [] } }
+  }
+
+  expect_failures = [var.auth]
+}

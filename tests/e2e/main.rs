@@ -15,5 +15,6 @@ mod identity;
 mod metrics;
 mod presence;
 mod protocol;
+mod settings;
 mod table_faults;
 mod waits;

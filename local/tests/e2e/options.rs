@@ -45,6 +45,11 @@ fn wrong_flags() {
         &["--var", "colour=red"],
         "declares no variable of that name",
     );
+    check(
+        &terraform,
+        &["--var", "limits={ per_user = 1000 }"],
+        ": variable \"limits\": limits.per_user and limits.per_room must be whole numbers of messages, 0 to 200.",
+    );
 }
 
 #[test]

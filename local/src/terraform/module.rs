@@ -76,10 +76,11 @@ impl Module {
         if let Some(region) = evaluator.provider_region(&root)? {
             *evaluator.region.borrow_mut() = region;
         }
-        evaluator.validate(&root)?;
         let mut instances = Vec::new();
         let mut uncounted = Vec::new();
         evaluator.collect(&root, &mut instances, &mut uncounted);
+        // After the resources: a variable that needs one must not be evaluated first.
+        evaluator.validate(&root)?;
         Ok(Module {
             directory,
             region: evaluator.region.into_inner(),

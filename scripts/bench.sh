@@ -20,6 +20,7 @@ Measures on this machine and prints one table; the figures go into .tools/bench/
                memory      memory settings of publish and what a million deliveries costs with each
   --json     another file for the figures
   --svg      another file for the plot
+  --scale    writes docs/scale.md instead: cost and quotas by the size of a room and of a service
   --release  functions without link-time optimisation, which are built in a fraction of the time
 TEXT
 }
@@ -32,6 +33,14 @@ while [ $# -gt 0 ]; do
   -h | --help) usage && exit ;;
   --quick) arguments+=(--quick) && shift ;;
   --release) profile=release && shift ;;
+  --scale)
+    [ $# -eq 1 ] || die "--scale stands alone."
+    need cargo "Install Rust: https://rustup.rs"
+    cd "$root"
+    cargo run --quiet --locked -p roomchat-bench -- scale >docs/scale.md.new || die "The model has no page; see above."
+    mv docs/scale.md.new docs/scale.md
+    exit
+    ;;
   --only | --json | --svg)
     [ $# -ge 2 ] || die "$1 needs a value. See scripts/bench.sh --help."
     [ "$1" != --only ] || only=$2

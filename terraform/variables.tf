@@ -242,6 +242,11 @@ variable "custom_domain" {
     condition     = var.custom_domain == null || can(regex("^arn:aws[a-z-]*:acm:", var.custom_domain.certificate_arn))
     error_message = "custom_domain.certificate_arn must be the ARN of an ACM certificate."
   }
+
+  validation {
+    condition     = try(var.custom_domain.zone_id, null) == null || can(regex("^[A-Z0-9]{1,32}$", var.custom_domain.zone_id))
+    error_message = "custom_domain.zone_id must be the id of a Route 53 zone, such as \"Z0123456789ABCDEFGHIJ\"."
+  }
 }
 
 variable "deletion_protection" {
@@ -378,8 +383,8 @@ variable "memory_mib" {
   default     = 256
 
   validation {
-    condition     = var.memory_mib >= 128 && var.memory_mib <= 10240
-    error_message = "memory_mib must be between 128 and 10240."
+    condition     = var.memory_mib >= 128 && var.memory_mib <= 10240 && floor(var.memory_mib) == var.memory_mib
+    error_message = "memory_mib must be a whole number, 128 to 10240."
   }
 }
 
@@ -428,8 +433,8 @@ variable "reserved_concurrency" {
   default     = null
 
   validation {
-    condition     = var.reserved_concurrency == null || try(var.reserved_concurrency >= 1, false)
-    error_message = "reserved_concurrency must be at least 1, or null for no cap."
+    condition     = var.reserved_concurrency == null || try(var.reserved_concurrency >= 1 && floor(var.reserved_concurrency) == var.reserved_concurrency, false)
+    error_message = "reserved_concurrency must be a whole number of at least 1, or null for no cap."
   }
 }
 
@@ -469,10 +474,16 @@ variable "tags" {
   nullable    = false
 
   validation {
+    condition     = length(var.tags) <= 40
+    error_message = "tags must be at most 40: a resource has 50, with those of this stack and of the provider."
+  }
+
+  validation {
     condition = alltrue([
-      for key, value in var.tags : !startswith(lower(key), "aws:") && length(key) >= 1 && length(key) <= 128 && length(value) <= 256
+      for key, value in var.tags : !startswith(lower(key), "aws:") && can(regex("^[\\p{L}\\p{Z}\\p{N}_.:/=+@-]{1,128}$", key)) &&
+      can(regex("^[\\p{L}\\p{Z}\\p{N}_.:/=+@-]{0,256}$", value))
     ])
-    error_message = "tags must have keys of 1 to 128 characters that do not begin with aws:, and values of at most 256."
+    error_message = "tags must be letters, digits, spaces and _.:/=+-@: keys of 1 to 128 that do not begin with aws:, and values of at most 256."
   }
 }
 
@@ -482,8 +493,8 @@ variable "throttle_burst" {
   default     = 500
 
   validation {
-    condition     = var.throttle_burst >= 1
-    error_message = "throttle_burst must be at least 1: with 0 every message is refused."
+    condition     = var.throttle_burst >= 1 && floor(var.throttle_burst) == var.throttle_burst
+    error_message = "throttle_burst must be a whole number of at least 1: with 0 every message is refused."
   }
 }
 
@@ -504,8 +515,8 @@ variable "timeout_seconds" {
   default     = 10
 
   validation {
-    condition     = var.timeout_seconds >= 1 && var.timeout_seconds <= 29
-    error_message = "timeout_seconds must be between 1 and 29: API Gateway gives up after 29 s."
+    condition     = var.timeout_seconds >= 1 && var.timeout_seconds <= 29 && floor(var.timeout_seconds) == var.timeout_seconds
+    error_message = "timeout_seconds must be a whole number, 1 to 29: API Gateway gives up after 29 s."
   }
 }
 

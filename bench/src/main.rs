@@ -15,6 +15,7 @@ mod peers;
 mod plot;
 mod quota;
 mod report;
+mod scale;
 mod service;
 mod standin;
 mod system;
@@ -101,6 +102,8 @@ enum Part {
         #[arg(long)]
         aside: bool,
     },
+    /// Prints docs/scale.md
+    Scale,
 }
 
 /// The extent of a run.
@@ -198,10 +201,15 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> Result<()> {
-    if matches!(options.part, Some(Part::Engine { .. })) {
-        return engine().await;
-    }
     let root = std::env::current_dir()?;
+    match options.part {
+        Some(Part::Engine { .. }) => return engine().await,
+        Some(Part::Scale) => {
+            print!("{}", scale::page(&costs::Contract::read(&root)?)?);
+            return Ok(());
+        }
+        None => {}
+    }
     let scratch = root.join(".tools/bench");
     fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
     let places = Places {

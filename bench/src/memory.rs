@@ -13,7 +13,7 @@ use crate::tables;
 const SETTINGS_MB: [f64; 6] = [128.0, 256.0, 512.0, 1024.0, 1536.0, 1769.0];
 
 /// Dollars in us-east-1 for x86: <https://aws.amazon.com/lambda/pricing/>
-const GB_SECOND: f64 = 0.000_016_666_7;
+pub(crate) const GB_SECOND: f64 = 0.000_016_666_7;
 const REQUEST: f64 = 0.000_000_2;
 
 const MEMBERS: usize = 1000;

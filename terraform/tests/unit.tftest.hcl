@@ -198,6 +198,10 @@ run "routes" {
     error_message = "a function is integrated by its invoke ARN, by POST"
   }
   assert {
+    condition     = toset(keys(aws_apigatewayv2_integration.function)) == toset(values(local.function_routes)[*].function)
+    error_message = "only a function that a route uses has an integration"
+  }
+  assert {
     condition = (
       aws_apigatewayv2_integration.mock["ping"].integration_type == "MOCK" &&
       jsondecode(aws_apigatewayv2_integration.mock["ping"].request_templates[aws_apigatewayv2_integration.mock["ping"].template_selection_expression]).statusCode == 200 &&

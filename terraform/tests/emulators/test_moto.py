@@ -246,8 +246,12 @@ def test_a_second_stack_with_a_domain_stands_beside_the_first(stack, moto, small
         auth=json.dumps({"issuer": "https://issuer.example", "audience": ["chat"]}),
         custom_domain=json.dumps(domain),
         reserved_concurrency="1",
+        admin_url="true",
+        xray="true",
+        kms_key_arn=moto.client("kms").create_key()["KeyMetadata"]["Arn"],
     )
     second.apply()
+    assert second.outputs()["admin_url"].startswith("https://")
     assert second.outputs()["websocket_url"] == "wss://chat.example.com"
     records = moto.client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
     assert [record["AliasTarget"]["DNSName"] for record in records if record["Type"] == "A"] == ["d-1.example.com"]
@@ -331,6 +335,16 @@ WITHOUT_A_CALL = {
     "budgets:TagResource",
     # The first API of an account, and the first domain name.
     "iam:CreateServiceLinkedRole",
+    # DynamoDB and Lambda use the customer's key with the caller's rights.
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey*",
+    "kms:ReEncrypt*",
+    # Only where kms_key_arn changes later: a new log group gets the key when it is made.
+    "logs:AssociateKmsKey",
+    "logs:DisassociateKmsKey",
 }
 
 

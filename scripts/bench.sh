@@ -5,10 +5,15 @@
 
 usage() {
   cat <<'TEXT'
-Usage: scripts/bench.sh [--quick] [--only SECTIONS] [--json FILE] [--svg FILE] [--release]
+Usage: scripts/bench.sh --url wss://… [--members N] [--rate N] [--seconds N] [--max-usd USD] [--yes]
+                        [--token-file FILE | --token-command COMMAND]
+       scripts/bench.sh [--quick] [--only SECTIONS] [--json FILE] [--svg FILE] [--release]
 
 Measures on this machine and prints one table; the figures go into .tools/bench/bench.json, the plot into
 .tools/bench/bench.svg. Under ten minutes, building not counted. Linux only. Keep the machine quiet meanwhile.
+
+With --url it puts a load on a stage that is deployed, prints an estimate of the cost, asks, and ends at the ceiling
+--max-usd. "scripts/bench.sh --url wss://… --help" describes its options.
 
   --quick    fewer and shorter measurements: under two minutes
   --only     these sections alone, separated by commas:
@@ -33,6 +38,12 @@ while [ $# -gt 0 ]; do
   -h | --help) usage && exit ;;
   --quick) arguments+=(--quick) && shift ;;
   --release) profile=release && shift ;;
+  --url)
+    need cargo "Install Rust: https://rustup.rs"
+    cd "$root"
+    cargo build --quiet --release --locked -p roomchat-bench || die "The bench does not compile; see above."
+    exec "${CARGO_TARGET_DIR:-$root/target}/release/roomchat-bench" stage "$@"
+    ;;
   --scale)
     [ $# -eq 1 ] || die "--scale stands alone."
     need cargo "Install Rust: https://rustup.rs"

@@ -53,7 +53,7 @@ pub(crate) async fn speed(
 
     let pair = address.join_many("pair", 2).await?;
     let (pair, _) = warm(pair, "warm", 1).await?;
-    let (_pair, round) = talk(pair, "pair", 1, load.talk, usize::MAX).await?;
+    let (_pair, round) = talk(pair, "pair", 1, load.talk, usize::MAX, Duration::ZERO).await?;
     for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
         let id = format!("{section}/round-trip-{name}/{whose}");
         let note = format!("{} messages, to the other of two members", round.messages);
@@ -86,7 +86,8 @@ pub(crate) async fn speed(
             address.join_many(&format!("room-{size}"), size).await?
         };
         let (members, _) = warm(members, "warm", 1).await?;
-        let (mut members, alone) = talk(members, "alone", 1, load.talk, usize::MAX).await?;
+        let (mut members, alone) =
+            talk(members, "alone", 1, load.talk, usize::MAX, Duration::ZERO).await?;
         let id = format!("{section}/deliveries-{size}/{whose}");
         report.add(
             &id,
@@ -97,7 +98,15 @@ pub(crate) async fn speed(
         if size <= load.busiest {
             (members, _) = warm(members, "warm-busy", WRITERS).await?;
             let busy;
-            (members, busy) = talk(members, "busy", WRITERS, load.talk, usize::MAX).await?;
+            (members, busy) = talk(
+                members,
+                "busy",
+                WRITERS,
+                load.talk,
+                usize::MAX,
+                Duration::ZERO,
+            )
+            .await?;
             let id = format!("{section}/deliveries-{size}-busy/{whose}");
             let what = format!("{WRITERS} messages at a time");
             report.add(
@@ -146,9 +155,16 @@ pub(crate) async fn idle_memory(report: &mut Report, service: &Service, load: &L
 /// Publishes a few messages that are not counted: the processes start. Each round in a room has another name, because a
 /// repeated id would be a duplicate.
 async fn warm(members: Vec<Member>, round: &str, writers: usize) -> Result<(Vec<Member>, Round)> {
-    talk(members, round, writers, Duration::ZERO, usize::MAX)
-        .await
-        .context("warming up")
+    talk(
+        members,
+        round,
+        writers,
+        Duration::ZERO,
+        usize::MAX,
+        Duration::ZERO,
+    )
+    .await
+    .context("warming up")
 }
 
 fn note_of(round: &Round, what: &str) -> String {

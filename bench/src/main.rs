@@ -17,6 +17,7 @@ mod quota;
 mod report;
 mod scale;
 mod service;
+mod stage;
 mod standin;
 mod system;
 mod tables;
@@ -104,6 +105,8 @@ enum Part {
     },
     /// Prints docs/scale.md
     Scale,
+    /// Puts a load on a deployed stage, after a question
+    Stage(stage::Options),
 }
 
 /// The extent of a run.
@@ -202,11 +205,14 @@ fn main() -> ExitCode {
 
 async fn run(options: &Options) -> Result<()> {
     let root = std::env::current_dir()?;
-    match options.part {
+    match &options.part {
         Some(Part::Engine { .. }) => return engine().await,
         Some(Part::Scale) => {
             print!("{}", scale::page(&costs::Contract::read(&root)?)?);
             return Ok(());
+        }
+        Some(Part::Stage(options)) => {
+            return stage::run(options, &costs::Contract::read(&root)?).await;
         }
         None => {}
     }

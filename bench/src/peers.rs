@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use crate::dynamodb;
-use crate::load::Address;
 use crate::service::{Engine, Places, Service, free_port};
 
 /// The peer's table. Its name is in bench/peers/serverless-offline/serverless.yml too.
@@ -39,10 +38,7 @@ pub(crate) async fn serverless_offline(places: &Places) -> Result<(Service, Engi
         }),
     )
     .await?;
-    let address = Address {
-        port: free_port()?,
-        path: "/",
-    };
+    let port = free_port()?;
     let peers = places.root.join("bench/peers");
     let mut command = Command::new("node");
     command
@@ -52,13 +48,13 @@ pub(crate) async fn serverless_offline(places: &Places) -> Result<(Service, Engi
         .env("AWS_ENDPOINT_URL_DYNAMODB", &engine.endpoint)
         .env("AWS_ACCESS_KEY_ID", "local")
         .env("AWS_SECRET_ACCESS_KEY", "local")
-        .env("PEER_PORT", address.port.to_string())
+        .env("PEER_PORT", port.to_string())
         .env("PEER_HTTP_PORT", free_port()?.to_string())
         .env("PEER_LAMBDA_PORT", free_port()?.to_string())
         // Otherwise it would check for updates and send telemetry.
         .env("SLS_TELEMETRY_DISABLED", "1")
         .env("SLS_NOTIFICATIONS_MODE", "off");
-    let service = Service::start(places, "serverless-offline", address, &mut command).await?;
+    let service = Service::start(places, "serverless-offline", (port, "/"), &mut command).await?;
     Ok((service, engine))
 }
 

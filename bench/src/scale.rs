@@ -36,10 +36,10 @@ const PARTITION_READS: f64 = 3_000.0;
 const PUBLISH_S: f64 = 27.0;
 
 /// Dollars for a million minutes of a connection. <https://aws.amazon.com/api-gateway/pricing/>
-const CONNECTION_MINUTES: f64 = 0.25;
+pub(crate) const CONNECTION_MINUTES: f64 = 0.25;
 
 /// A member's entry of the index `room-index`, in bytes, with a name of some 20 characters.
-const MEMBER_BYTES: f64 = 110.0;
+pub(crate) const MEMBER_BYTES: f64 = 110.0;
 
 /// Defaults of terraform/variables.tf.
 const THROTTLE_RATE: f64 = 1_000.0;
@@ -57,7 +57,7 @@ const HOURLY: f64 = 12.0;
 
 /// The usage of one publish in a room.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Publish {
+pub(crate) struct Publish {
     messages: f64,
     /// Requests that count against the quota of the account: the message from the client, and the posts.
     requests: f64,
@@ -68,7 +68,7 @@ struct Publish {
 
 impl Publish {
     /// In a room of `members`, whose entries of the index have `bytes` each.
-    fn to(members: f64, bytes: f64) -> Publish {
+    pub(crate) fn to(members: f64, bytes: f64) -> Publish {
         // An eventually consistent read costs half a unit for 4 KB. The members are read twice.
         let reads_of_members = 2.0 * 0.5 * (members * bytes / 4096.0).ceil();
         Publish {
@@ -90,7 +90,7 @@ impl Publish {
     }
 
     /// Dollars for a million. The function has 1 GB.
-    fn usd(self, prices: &Prices) -> f64 {
+    pub(crate) fn usd(self, prices: &Prices) -> f64 {
         self.requests_usd(prices) + self.seconds * GB_SECOND * 1e6
     }
 

@@ -151,28 +151,25 @@ impl Service {
         for variable in variables {
             command.args(["--var", variable]);
         }
-        let address = Address {
-            port,
-            path: "/prod",
-        };
-        Service::start(places, name, address, &mut command).await
+        Service::start(places, name, (port, "/prod"), &mut command).await
     }
 
-    /// Starts a service that listens on `address`.
+    /// Starts a service that listens on a port and serves a path.
     ///
     /// # Errors
     /// Fails if the service does not accept a connection.
     pub(crate) async fn start(
         places: &Places,
         name: &str,
-        address: Address,
+        (port, path): (u16, &str),
         command: &mut Command,
     ) -> Result<Service> {
         let started = Instant::now();
         let mut running = Running::start(places, name, command)?;
         running
-            .until(|_| std::net::TcpStream::connect(("127.0.0.1", address.port)).ok())
+            .until(|_| std::net::TcpStream::connect(("127.0.0.1", port)).ok())
             .await?;
+        let address = Address::local(port, path);
         let member = address
             .join("first", "first")
             .await

@@ -16,5 +16,6 @@ mod metrics;
 mod presence;
 mod protocol;
 mod settings;
+mod stage;
 mod table_faults;
 mod waits;

@@ -57,6 +57,12 @@ pub fn terminal() -> &'static Path {
     TERMINAL.get_or_init(|| build(&["roomchat"]).join("roomchat"))
 }
 
+/// The bench, after it has been built.
+pub fn bench() -> &'static Path {
+    static BENCH: OnceLock<PathBuf> = OnceLock::new();
+    BENCH.get_or_init(|| build(&["roomchat-bench"]).join("roomchat-bench"))
+}
+
 /// Builds programs with the profile of the running test, and returns their folder.
 fn build(programs: &[&str]) -> PathBuf {
     // target/<profile>/deps/<test>

@@ -13,9 +13,11 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// The length of a message's data, in bytes.
 pub(crate) const MESSAGE_BYTES: usize = 64;
@@ -32,41 +34,66 @@ const MAX_MESSAGES: usize = 100_000;
 /// The number of parallel handshakes.
 pub(crate) const HANDSHAKES_AT_ONCE: usize = 16;
 
-/// The address of a service. All measured services accept a `publish` as in PROTOCOL.md, and answer as it describes.
+/// The address of a service: its URL without a query. All measured services accept a `publish` as in PROTOCOL.md, and
+/// answer as it describes.
 #[derive(Debug, Clone)]
-pub(crate) struct Address {
-    pub(crate) port: u16,
-    /// The path of the URL.
-    pub(crate) path: &'static str,
-}
+pub(crate) struct Address(String);
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A member of a room.
 pub(crate) struct Member {
-    sink: SplitSink<WebSocketStream<TcpStream>, Message>,
-    stream: SplitStream<WebSocketStream<TcpStream>>,
+    sink: SplitSink<Socket, Message>,
+    stream: SplitStream<Socket>,
     /// The rounds that this member has been in.
     rounds: Vec<String>,
 }
 
 impl Address {
+    /// A service on this machine.
+    pub(crate) fn local(port: u16, path: &str) -> Address {
+        Address(format!("ws://127.0.0.1:{port}{path}"))
+    }
+
+    /// A service anywhere.
+    ///
+    /// # Errors
+    /// Fails if the URL does not begin with `wss://` or `ws://`, or has a query.
+    pub(crate) fn of(url: &str) -> Result<Address> {
+        ensure!(
+            (url.starts_with("wss://") || url.starts_with("ws://")) && !url.contains(['?', '#']),
+            "--url must begin with wss:// and have no query: {url}"
+        );
+        Ok(Address(url.to_owned()))
+    }
+
     /// Connects and joins a room.
     ///
     /// # Errors
     /// Fails if the handshake is refused or takes longer than a minute.
     pub(crate) async fn join(&self, room: &str, user: &str) -> Result<Member> {
-        let url = format!(
-            "ws://127.0.0.1:{}{}?room={room}&user={user}",
-            self.port, self.path
-        );
+        self.join_as(room, user, None).await
+    }
+
+    /// A token names the user.
+    async fn join_as(&self, room: &str, user: &str, token: Option<&str>) -> Result<Member> {
+        let mut request = match token {
+            Some(_) => format!("{}?room={room}", self.0),
+            None => format!("{}?room={room}&user={user}", self.0),
+        }
+        .into_client_request()?;
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse()?;
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
         // The default buffers are 128 KB in each direction: ten thousand members would need 2.5 GB.
         let config = WebSocketConfig::default()
             .read_buffer_size(4 * 1024)
             .write_buffer_size(4 * 1024);
         let opening = async {
-            let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-            stream.set_nodelay(true)?;
+            let without_delay = true;
             let opened =
-                tokio_tungstenite::client_async_with_config(url.as_str(), stream, Some(config));
+                tokio_tungstenite::connect_async_with_config(request, Some(config), without_delay);
             anyhow::Ok(opened.await?.0)
         };
         let socket = timeout(PATIENCE, opening)
@@ -86,8 +113,21 @@ impl Address {
     /// # Errors
     /// Fails if one of the handshakes fails.
     pub(crate) async fn join_many(&self, room: &str, count: usize) -> Result<Vec<Member>> {
+        self.join_with(room, count, &[]).await
+    }
+
+    /// The same, each member with the next of `tokens`.
+    pub(crate) async fn join_with(
+        &self,
+        room: &str,
+        count: usize,
+        tokens: &[String],
+    ) -> Result<Vec<Member>> {
         futures::stream::iter(0..count)
-            .map(|number| async move { self.join(room, &format!("user-{number}")).await })
+            .map(|number| async move {
+                let token = tokens.iter().cycle().nth(number).map(String::as_str);
+                self.join_as(room, &format!("user-{number}"), token).await
+            })
             .buffer_unordered(HANDSHAKES_AT_ONCE)
             .try_collect()
             .await
@@ -148,7 +188,7 @@ impl Board {
 }
 
 /// The first `writers` members publish, for `for_time` and at least once. Each sends its next message when every member
-/// has the last.
+/// has the last, and all together send one `every` so long at most.
 ///
 /// # Errors
 /// Fails if a frame is missing after a minute without frames, or is not in the protocol, if an ack comes twice, or if a
@@ -159,6 +199,7 @@ pub(crate) async fn talk(
     writers: usize,
     for_time: Duration,
     at_most: usize,
+    every: Duration,
 ) -> Result<(Vec<Member>, Round)> {
     let at_most = at_most.min(MAX_MESSAGES);
     let board = Arc::new(Board {
@@ -205,6 +246,8 @@ pub(crate) async fn talk(
                     break;
                 };
                 let frame = frame(&board.round, number);
+                let due = every.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
+                sleep(due.saturating_sub(board.started.elapsed())).await;
                 sent_us.store(board.now_us(), Ordering::Relaxed);
                 sink.send(Message::text(frame)).await?;
                 complete[number].notified().await;
@@ -308,7 +351,7 @@ struct Frame<'a> {
 }
 
 struct Reader {
-    stream: SplitStream<WebSocketStream<TcpStream>>,
+    stream: SplitStream<Socket>,
     /// The earlier rounds of this member.
     rounds: Vec<String>,
     board: Arc<Board>,
@@ -322,7 +365,7 @@ struct Reader {
 
 impl Reader {
     fn new(
-        stream: SplitStream<WebSocketStream<TcpStream>>,
+        stream: SplitStream<Socket>,
         rounds: Vec<String>,
         board: Arc<Board>,
         complete: Arc<Vec<Notify>>,

@@ -57,7 +57,7 @@ async fn service(wrong: Wrong) -> Result<Address> {
             });
         }
     });
-    Ok(Address { port, path: "/" })
+    Ok(Address::local(port, "/"))
 }
 
 fn publish(wrong: Wrong, sender: usize, said: &str, members: &[UnboundedSender<String>]) {
@@ -109,11 +109,16 @@ async fn measure(wrong: Wrong) -> Result<Round> {
     for user in ["alice", "bob", "carol"] {
         members.push(address.join("lobby", user).await?);
     }
-    Ok(
-        talk(members, "test", 1, Duration::from_millis(50), usize::MAX)
-            .await?
-            .1,
+    Ok(talk(
+        members,
+        "test",
+        1,
+        Duration::from_millis(50),
+        usize::MAX,
+        Duration::ZERO,
     )
+    .await?
+    .1)
 }
 
 #[tokio::test]
@@ -137,9 +142,11 @@ async fn a_message_that_comes_again_is_counted_once() {
     for user in ["alice", "bob"] {
         members.push(address.join("lobby", user).await.unwrap());
     }
-    let (members, first) = talk(members, "one", 1, Duration::ZERO, 1).await.unwrap();
+    let (members, first) = talk(members, "one", 1, Duration::ZERO, 1, Duration::ZERO)
+        .await
+        .unwrap();
     assert_eq!((first.messages, first.doubled), (1, 0));
-    let (_, second) = talk(members, "two", 1, 4 * SETTLE, usize::MAX)
+    let (_, second) = talk(members, "two", 1, 4 * SETTLE, usize::MAX, Duration::ZERO)
         .await
         .unwrap();
     assert!(second.doubled >= 1);

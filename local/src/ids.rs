@@ -25,6 +25,16 @@ pub(crate) fn trace_root() -> String {
     format!("Root=1-{seconds:08x}-{random:024x}")
 }
 
+/// Makes the `X-Amzn-Trace-Id` of an invocation, as Lambda does.
+pub(crate) fn trace(sampled: bool) -> String {
+    format!(
+        "{};Parent={:016x};Sampled={}",
+        trace_root(),
+        rand::random::<u64>(),
+        u8::from(sampled)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,4 +18,5 @@ mod protocol;
 mod settings;
 mod stage;
 mod table_faults;
+mod traces;
 mod waits;

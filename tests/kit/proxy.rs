@@ -87,6 +87,8 @@ pub struct Exchange {
     pub operation: String,
     /// The SDK's invocation id. All tries of one call share it.
     pub invocation: String,
+    /// The trace header; empty if there is none.
+    pub trace: String,
     /// The HTTP status of the response.
     pub status: u16,
     /// DynamoDB's response; null for `@connections`.
@@ -524,14 +526,18 @@ impl Shared {
             body = request.to_string().into();
         }
         let response = self.send(head, body).await?;
-        let invocation = head.headers.get("amz-sdk-invocation-id");
+        let header = |name: &str| {
+            let value = head.headers.get(name);
+            value
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+                .to_owned()
+        };
         let exchange = Exchange {
             kind: call.kind,
             operation: operation.to_owned(),
-            invocation: invocation
-                .and_then(|id| id.to_str().ok())
-                .unwrap_or_default()
-                .to_owned(),
+            invocation: header("amz-sdk-invocation-id"),
+            trace: header("x-amzn-trace-id"),
             status: response.status().as_u16(),
             answer: json_of(response.clone()).await,
         };

@@ -176,6 +176,8 @@ export interface Failure {
   readonly reason?: string;
   /** True if the user may read in the room and not write. */
   readonly mute?: boolean;
+  /** With `internal`: leads an operator to the log lines. */
+  readonly requestId?: string;
 }
 
 /** A moderator has removed the user from a room. */

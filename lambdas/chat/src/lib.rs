@@ -52,6 +52,7 @@ pub mod ulid;
 mod actions;
 mod metrics;
 mod recent;
+mod trace;
 
 pub use actions::{
     Admin, Answered, App, Call, Desk, FrameLimit, Moderation, SignalLimit, Signals, admin, connect,

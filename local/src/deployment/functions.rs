@@ -32,6 +32,8 @@ pub(crate) struct Function {
     pub(crate) timeout: Duration,
     /// Invocations at once before Lambda throttles; `None` is the account's limit.
     pub(crate) reserved_concurrency: Option<u64>,
+    /// True if X-Ray samples its invocations: here each, on AWS some.
+    pub(crate) traced: bool,
     pub(crate) environment: BTreeMap<String, String>,
     /// The retries of asynchronous invocations where an `aws_lambda_function_event_invoke_config` sets them, by qualifier.
     pub(crate) retries: BTreeMap<String, Retries>,
@@ -216,6 +218,13 @@ fn function(
         reserved_concurrency: declared
             .get("reserved_concurrent_executions")?
             .and_then(Value::as_u64),
+        traced: declared
+            .blocks("tracing_config")?
+            .first()
+            .map(|tracing| tracing.optional_string("mode"))
+            .transpose()?
+            .flatten()
+            .is_some_and(|mode| mode == "Active"),
         environment,
         retries: BTreeMap::new(),
         is_served,

@@ -133,7 +133,7 @@ impl Environment {
                 "arn:aws:lambda:{}:{ACCOUNT_ID}:function:{}",
                 spec.region, function.function_name
             ),
-            trace_id: format!("{};Sampled=0", ids::trace_root()),
+            trace_id: ids::trace(function.traced),
             result: answer,
         };
         self.process.thaw(spec.freeze);

@@ -120,17 +120,17 @@ def domain_name_to_json(original, self):
 @wrap(LambdaFunction, "__init__")
 def function_init(original, self, account_id, spec, *args, **kwargs):
     original(self, account_id, spec, *args, **kwargs)
-    self.logging_config = spec.get("LoggingConfig") or {}
+    self.kept = {key: spec[key] for key in ("LoggingConfig", "KMSKeyArn") if spec.get(key)}
 
 
 @wrap(LambdaFunction, "get_configuration")
 def function_configuration(original, self, *args, **kwargs):
-    return {**original(self, *args, **kwargs), "LoggingConfig": self.logging_config}
+    return {**original(self, *args, **kwargs), **self.kept}
 
 
 @wrap(LambdaFunction, "update_configuration")
 def function_update(original, self, updates):
-    self.logging_config = updates.get("LoggingConfig", self.logging_config)
+    self.kept.update({key: updates[key] for key in ("LoggingConfig", "KMSKeyArn") if key in updates})
     original(self, updates)
     return self.get_configuration()
 

@@ -338,7 +338,6 @@ WITHOUT_A_CALL = {
     # DynamoDB and Lambda use the customer's key with the caller's rights.
     "kms:CreateGrant",
     "kms:Decrypt",
-    "kms:DescribeKey",
     "kms:Encrypt",
     "kms:GenerateDataKey*",
     "kms:ReEncrypt*",

@@ -121,7 +121,7 @@ pub(crate) async fn attempt<'a, T>(
         // Boxed, so that the SDK's deeply nested futures are not part of this one.
         Box::pin(work(&frame)).await
     };
-    let failure = match timeout_at(until, done).await {
+    let mut failure = match timeout_at(until, done).await {
         Ok(Ok(done)) => return Ok(done),
         Ok(Err(failure)) => failure,
         Err(_) => Failure::internal(
@@ -152,6 +152,9 @@ pub(crate) async fn attempt<'a, T>(
         ),
     }
     metrics::refused(request_id, request.now_ms, &failure);
+    if failure.name == ErrorName::Internal {
+        failure.request_id = Some(request_id.clone());
+    }
     Err(failure.render(&to))
 }
 

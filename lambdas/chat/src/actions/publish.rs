@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::future::ready;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::anyhow;
 use aws_config::SdkConfig;
@@ -34,7 +34,7 @@ use crate::protocol::{
 };
 use crate::recent::Recent;
 use crate::settings::{ConnectionsTable, Delivery, Live, MessagesTable, UsersTable};
-use crate::ulid;
+use crate::{trace, ulid};
 
 /// Connections whose rooms a process remembers: some 100 bytes each.
 const SENDERS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
@@ -588,6 +588,7 @@ async fn deliver(
             page
         })
     });
+    let started = SystemTime::now();
     let outcome = fan_out(
         &app.management,
         stream::once(ready(Ok(first_page))).chain(joined_since),
@@ -597,6 +598,12 @@ async fn deliver(
         request.deadline,
     )
     .await;
+    let counts = [
+        ("delivered", outcome.delivered),
+        ("failed", outcome.failed),
+        ("gone", outcome.gone.len()),
+    ];
+    trace::ended("posts", started, &request.request_id, &counts);
     if outcome.unread.is_none() && !outcome.partial {
         let counted = (request.now_ms, counted.into_inner());
         app.counts

@@ -1,12 +1,13 @@
 //! The edge to the Lambda runtime: start-up errors, logs, the invocation loop.
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use anyhow::{anyhow, bail};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 
 use crate::lambda::{Event, Reply, Request, Response};
-use crate::settings;
+use crate::{settings, trace};
 
 /// Runs the body of a function's `main`.
 ///
@@ -37,8 +38,11 @@ pub async fn serve(function: impl AsyncFn(Request) -> Reply) -> anyhow::Result<(
     let handler = service_fn(async |event: LambdaEvent<Event>| {
         let request = Request::new(event.payload, event.context.deadline, auth)
             .map_err(|error| diagnostic(&error))?;
+        let (started, request_id) = (SystemTime::now(), request.request_id.clone());
         // Boxed, so that the SDK's deeply nested futures are not part of the type of `main`.
-        Ok::<Response, Diagnostic>(Box::pin(function(request)).await.into())
+        let reply = Box::pin(function(request)).await;
+        trace::ended("frame", started, &request_id, &[]);
+        Ok::<Response, Diagnostic>(reply.into())
     });
     lambda_runtime::run(handler)
         .await

@@ -118,6 +118,8 @@ pub struct Failure {
     pub mute: bool,
     /// The cause, for the function's log only: it may name tables and hosts.
     pub cause: Option<anyhow::Error>,
+    /// The id by which the log lines of a failure of the service are found.
+    pub request_id: Option<String>,
 }
 
 impl Failure {
@@ -132,6 +134,7 @@ impl Failure {
             reason: None,
             mute: false,
             cause: None,
+            request_id: None,
         }
     }
 
@@ -194,6 +197,7 @@ impl Failure {
             until: self.until,
             reason: self.reason.as_deref(),
             mute: self.mute,
+            request_id: self.request_id.as_deref(),
         })
     }
 }
@@ -219,6 +223,8 @@ struct ErrorFrame<'a> {
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     mute: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
 }
 
 /// The beginning of a user's text, short enough for a sentence.

@@ -271,7 +271,7 @@ async fn a_failing_table_says_internal_and_nothing_of_itself() {
             error,
             json!({
                 "type": "error", "id": "m", "action": "publish", "code": 500, "name": "internal",
-                "message": "the service failed; try again", "temporary": true,
+                "message": "the service failed; try again", "temporary": true, "requestId": "r",
             }),
             "{operation}"
         );

@@ -424,7 +424,7 @@ async fn a_message_without_any_reply_is_admitted_and_found_again() {
             "type": "error", "id": "m", "action": "publish", "code": 500, "name": "internal",
             "message": "the service failed, and the message may be stored or not; \
                         send it again with the same id, and it is stored once",
-            "temporary": true,
+            "temporary": true, "requestId": "r",
         })
     );
     assert_eq!(seqs(&world.log("lobby").await), [0, 1]);

@@ -13,6 +13,7 @@ mod delivery;
 mod flood;
 mod identity;
 mod metrics;
+mod operator;
 mod presence;
 mod protocol;
 mod settings;

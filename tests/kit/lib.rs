@@ -63,6 +63,12 @@ pub fn bench() -> &'static Path {
     BENCH.get_or_init(|| build(&["roomchat-bench"]).join("roomchat-bench"))
 }
 
+/// The operator's command line, after it has been built.
+pub fn operator() -> &'static Path {
+    static OPERATOR: OnceLock<PathBuf> = OnceLock::new();
+    OPERATOR.get_or_init(|| build(&["roomchat-admin"]).join("roomchat-admin"))
+}
+
 /// Builds programs with the profile of the running test, and returns their folder.
 fn build(programs: &[&str]) -> PathBuf {
     // target/<profile>/deps/<test>

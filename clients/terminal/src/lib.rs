@@ -5,6 +5,7 @@
 //! - [`command`], [`event`]: the input and the output of the user
 //! - [`options`]: the command line
 //! - [`token`], [`issue`]: the tokens for handshakes, and the command that issues them
+//! - [`text`]: escapes for text that other people chose
 //! - [`shell`], [`net`], [`ui`]: the surroundings of the state machine: time, connections, a terminal
 
 pub mod command;
@@ -14,7 +15,7 @@ pub mod issue;
 pub mod net;
 pub mod options;
 pub mod shell;
-mod text;
+pub mod text;
 pub mod token;
 pub mod ui;
 pub mod wire;

@@ -8,7 +8,7 @@ const MAX_LINES: usize = 100;
 
 /// Returns `text` as one line. Characters that are invisible, or that would control the terminal or the direction of
 /// the text, are escaped.
-pub(crate) fn line(text: &str) -> String {
+pub fn line(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if is_hidden(c) {
@@ -22,7 +22,7 @@ pub(crate) fn line(text: &str) -> String {
 
 /// Returns `text` with its line breaks, and otherwise escaped as `line` does. Joiners and variation selectors stay
 /// where scripts and emoji need them.
-pub(crate) fn lines(text: &str) -> String {
+pub fn lines(text: &str) -> String {
     let text = text.replace("\r\n", "\n");
     let mut rest = text.split('\n');
     let mut shown: Vec<String> = rest.by_ref().take(MAX_LINES).map(spoken).collect();

@@ -141,7 +141,16 @@ impl Prepared {
         if !has_id && let Ok(id) = to_raw_value(call.request_id) {
             fields.insert("id".to_owned(), id);
         }
-        let rooms = fields.remove("rooms");
+        // `heads` has a field of this name itself, and one answer for all rooms.
+        let action = fields.get("action");
+        let is_heads = action.is_some_and(|raw| {
+            serde_json::from_str(raw.get()).is_ok_and(|action: String| action == "heads")
+        });
+        let rooms = if is_heads {
+            None
+        } else {
+            fields.remove("rooms")
+        };
         let frames: Vec<String> = match &rooms {
             None => vec![render(&fields)],
             Some(rooms) => {

@@ -413,3 +413,20 @@ async fn what_is_wrong_is_named() {
     assert_eq!(text(&world, "r", &call).await["type"], "ack");
     assert_eq!(world.log("lobby").await[1].user.as_deref(), Some("alice"));
 }
+
+/// `rooms` of `heads` is the field of the action, and not several calls.
+#[tokio::test]
+async fn the_heads_of_several_rooms_are_one_answer() {
+    let world = World::lobby().await;
+    calls(
+        &world,
+        "r-1",
+        json!({"action": "publish", "room": "lobby", "data": 1}),
+    )
+    .await;
+    let call = json!({"action": "heads", "rooms": ["lobby", "tea"]});
+    let answer = calls(&world, "r-2", call).await;
+    assert_eq!(answer["type"], "heads", "{answer}");
+    assert_eq!(answer["heads"]["lobby"]["head"], 1);
+    assert!(answer["heads"]["tea"].is_null());
+}

@@ -80,7 +80,7 @@ pub(crate) struct To {
     pub(crate) local: Option<String>,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Debug, Args)]
 pub(crate) struct Text {
     /// The text; - reads it from stdin

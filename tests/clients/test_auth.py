@@ -123,6 +123,60 @@ def test_a_right_that_the_token_lacks_is_reported(binary, verified, tmp_path):
     assert status == 2
 
 
+def test_a_moderator_types_kick_ban_and_mute(binary, verified, tmp_path):
+    for user, rights in (("mod", "join,history,publish,moderate"), ("dan", "join,history,publish")):
+        (tmp_path / user).write_text(token(binary, user, "--room", f"court={rights}", "--room", "hall=join,publish"))
+
+    def terminal(user, *rooms):
+        arguments = [argument for room in rooms for argument in ("--room", room)]
+        child = pexpect.spawn(
+            binary,
+            [verified.url, "--token-file", str(tmp_path / user), *arguments],
+            encoding="utf-8",
+            timeout=30,
+            dimensions=(50, 200),
+        )
+        for room in rooms:
+            child.expect_exact(f"* in {room}")
+        return child
+
+    mod, dan = terminal("mod", "court"), terminal("dan", "hall", "court")
+    mod.sendline("/mute dan 1h shouting")
+    mod.expect_exact("* dan may not write any more in court until 2")
+    dan.sendline("/room court")
+    dan.expect_exact("court> ")
+    dan.sendline("HELLO")
+    dan.expect_exact("! ")
+    mod.sendline("/unmute dan")
+    mod.expect_exact("* dan may write again in court")
+    dan.sendline("hello")
+    mod.expect_exact("#1 dan: hello")
+    mod.sendline("/ban dan 1h spam")
+    dan.expect_exact("* mod has banned you from court until 2")
+    mod.expect_exact("* dan is banned from court until 2")
+    # The other room is as before, and the banned one cannot be joined.
+    dan.expect_exact("you are writing to hall")
+    dan.sendline("/join court")
+    dan.expect_exact("! ")
+    mod.sendline("/unban dan")
+    mod.expect_exact("* dan is not banned any more from court")
+    dan.sendline("/join court")
+    dan.expect_exact("* in court")
+    mod.sendline("/kick dan")
+    dan.expect_exact("* mod has removed you from court")
+    dan.sendline("/kick mod")
+    dan.expect_exact("! ")
+    # Whoever is removed from the only room ends.
+    alone = terminal("dan", "court")
+    mod.sendline("/kick dan")
+    alone.expect_exact("mod has removed you from court")
+    alone.expect(pexpect.EOF)
+    alone.wait()
+    assert alone.exitstatus == 2
+    for child in (mod, dan):
+        child.close(force=True)
+
+
 def test_connections_are_renewed_before_their_tokens_end_and_nothing_is_missed(binary, verified):
     def start(user, life):
         command = f"{binary} token --key-file {KEY} --user {user} --for {life}"

@@ -95,6 +95,40 @@ def test_two_people_in_terminals(binary, service):
     alice.expect(pexpect.EOF)
 
 
+def test_a_person_edits_deletes_and_reacts(binary, service, program):
+    listener = program("--room", "changes", "--user", "bob")
+    listener.wait("joined", lambda client: client.of("joined"))
+    alice = pexpect.spawn(
+        binary, [service.url, "--room", "changes", "--user", "alice"], encoding="utf-8", timeout=30, dimensions=(50, 200)
+    )
+    alice.expect_exact("* in changes")
+    for line, shown in (
+        ("helo", "#1 alice: helo"),
+        ("/edit 1 hello", "* alice has edited #1: hello"),
+        ("/react 1 👍", "* alice reacts with 👍 to #1"),
+        ("secret", "#4 alice: secret"),
+        ("/delete 4 wrong room", "* alice has deleted #4: wrong room"),
+    ):
+        alice.sendline(line)
+        alice.expect_exact(shown)
+    alice.sendline("/edit 4 again")
+    alice.expect_exact("! there is no message 4")
+    alice.sendcontrol("d")
+    alice.expect(pexpect.EOF)
+
+    listener.wait("every change", lambda client: len(client.of("changed")) == 3)
+    told = [(event["kind"], event["target"], event["seq"]) for event in listener.of("changed")]
+    assert told == [("edit", 1, 2), ("react", 1, 3), ("delete", 4, 5)]
+    listener.write(action="react", target=1, key="👍", id="r")
+    listener.write(action="history", id="h")
+    assert listener.end() == 0
+    # Who comes later sees the present.
+    shown = subprocess.run([binary, service.url, "--room", "changes"], input="", capture_output=True, text=True, timeout=60)
+    assert "#1 alice: hello (edited) [👍 2]" in shown.stdout
+    assert "#4 alice: (deleted by alice: wrong room)" in shown.stdout
+    assert "secret" not in shown.stdout and "helo\n" not in shown.stdout
+
+
 def test_bytes_that_come_together_with_an_enter_belong_to_the_next_line(binary, service):
     child = pexpect.spawn(
         binary, [service.url, "--room", "bytes", "--user", "alice"], encoding="utf-8", timeout=30, dimensions=(50, 200)

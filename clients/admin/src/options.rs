@@ -25,7 +25,13 @@ Examples:
 
 /// Publishes, reads and moderates in a roomchat service, as its backend does
 #[derive(Debug, Parser)]
-#[command(name = "roomchat-admin", version, after_help = AFTER, max_term_width = 120)]
+#[command(
+    name = "roomchat-admin",
+    version,
+    after_help = AFTER,
+    max_term_width = 120,
+    next_help_heading = "For every command"
+)]
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) to: To,

@@ -349,7 +349,13 @@ impl Event {
                     _ => "has removed you from",
                 };
                 let (by, room) = (line(&removed.by), line(&removed.room));
-                format!("* {by} {verb} {room}{}", until(removed.until))
+                // The line under edit keeps the prompt of the room that it was begun in.
+                let now = if removed.room == here {
+                    String::new()
+                } else {
+                    format!("; you are writing to {}", line(here))
+                };
+                format!("* {by} {verb} {room}{}{now}", until(removed.until))
             }
             Self::Error {
                 room,
@@ -526,7 +532,7 @@ mod tests {
         });
         assert_eq!(
             removed.text("lobby").unwrap(),
-            "* mod\\n has banned you from tea until 2026-10-29 05:00:00 UTC"
+            "* mod\\n has banned you from tea until 2026-10-29 05:00:00 UTC; you are writing to lobby"
         );
     }
 

@@ -122,7 +122,7 @@ def test_a_person_edits_deletes_and_reacts(binary, service, program):
     listener.write(action="react", target=1, key="👍", id="r")
     listener.write(action="history", id="h")
     assert listener.end() == 0
-    # Who comes later sees the present.
+    # A newcomer sees the present.
     shown = subprocess.run([binary, service.url, "--room", "changes"], input="", capture_output=True, text=True, timeout=60)
     assert "#1 alice: hello (edited) [👍 2]" in shown.stdout
     assert "#4 alice: (deleted by alice: wrong room)" in shown.stdout

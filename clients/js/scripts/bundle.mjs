@@ -6,11 +6,11 @@ import { build } from "esbuild";
 const common = { bundle: true, minify: true, format: "esm", target: "es2022", legalComments: "none" };
 
 /** Properties inside the state machine, which no frame, option or caller names. Their names are shortened. */
-const INSIDE = [
+const INSIDE = ["_.*",
   "ackTimeout", "acked", "attempt", "behind", "chance", "changed", "check", "closeAt", "closed", "cutShort",
   "deadline", "dirty", "due", "emit", "entered", "failed", "fill", "handle", "healAt", "healed", "heartbeat",
   "heartbeatAt", "isLive", "joined", "joins", "later", "leaving", "link", "lose", "marked", "maxLife", "next",
-  "oldest", "open", "openBy", "pause", "paces", "pending", "perhapsFailed", "place", "poll", "pongBy", "prepend", "quiet", "reaches",
+  "oldest", "open", "renewAt", "openBy", "pause", "paces", "pending", "perhapsFailed", "place", "poll", "pongBy", "prepend", "quiet", "reaches",
   "reads", "renews", "rest", "retry", "role", "run", "saved", "searchAfter", "settle", "signalled", "start", "take",
   "text", "timer", "tokenLife", "told", "took", "unique", "words",
 ];

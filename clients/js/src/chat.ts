@@ -2,7 +2,7 @@ import { Core, encode, type Input } from "./core.js";
 import { Emitter, Throttle, report } from "./events.js";
 import type { Saved } from "./log.js";
 import { ChatError, Room, type RoomOptions, type Sent } from "./room.js";
-import type { Ack, Event, Mark, Marks, ServiceFrame } from "./wire.js";
+import type { Ack, Change, Event, Mark, Marks, Page, ServiceFrame } from "./wire.js";
 
 /** The part of a `WebSocket` that the client uses. */
 export interface SocketLike {
@@ -102,15 +102,12 @@ interface EventSource {
   addEventListener(type: string, listener: (event: SocketEvent) => void): void;
 }
 
-interface Sending extends Sent {
-  status: "pending" | "stored" | "failed";
-  done: Promise<Ack>;
-  readonly resolve: (ack: Ack) => void;
-  readonly reject: (error: ChatError) => void;
-}
-
-interface Question {
-  readonly resolve: (answer: boolean | ServiceFrame) => void;
+/** A message or a question that waits for its answer. */
+interface Waiting {
+  readonly id: string;
+  status: Sent["status"];
+  done: Promise<Ack | ServiceFrame>;
+  readonly resolve: (answer: Ack | ServiceFrame) => void;
   readonly reject: (error: ChatError) => void;
 }
 
@@ -125,13 +122,12 @@ export class Chat extends Emitter<ChatEvents> {
   readonly #core: Core;
   readonly #rooms = new Map<string, Room>();
   readonly #sockets = new Map<number, SocketLike | undefined>();
-  readonly #sending = new Map<string, Sending>();
-  readonly #questions = new Map<string, Question>();
-  readonly #leaving = new Map<string, (() => void)[]>();
-  readonly #offs: (() => void)[] = [];
+  readonly #waiting = new Map<string, Waiting>();
+  #leaving: [string, () => void][] = [];
+  readonly #watching = new AbortController();
   readonly #throttle = new Throttle();
-  /** The user's marks by room, once they are read. */
-  #marks: Promise<Marks["marks"]> | undefined;
+  /** How far the user has read, by room: the marks of the first hundred rooms or so. */
+  #marks: Promise<Marks> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #due = Infinity;
   #now = 0;
@@ -160,10 +156,10 @@ export class Chat extends Emitter<ChatEvents> {
       chance: Math.random,
       unique,
     });
-    this.#watch("online", () => this.#handle({ type: "nudge" }));
+    this.#watch("online", () => this._handle({ type: "nudge" }));
     this.#watch("visibilitychange", () => hidden() || this.#wake({ type: "nudge" }));
-    this.#watch("pagehide", () => this.#handle({ type: "suspend" }));
-    this.#watch("pageshow", (event) => event.persisted && this.#handle({ type: "woke" }));
+    this.#watch("pagehide", () => this._handle({ type: "suspend" }));
+    this.#watch("pageshow", (event) => event.persisted && this._handle({ type: "woke" }));
   }
 
   /** The name of the user, as the service knows it. */
@@ -186,24 +182,16 @@ export class Chat extends Emitter<ChatEvents> {
     const known = this.#rooms.get(name);
     if (known && known.state !== "denied") return known as unknown as Room<T>;
     if (this.state === "closed") throw new ChatError("closed", CLOSED, name);
-    const room = new Room(this, name, {
-      send: (name, data, id) => this.#send(name, data, id),
-      older: (room, limit) => this.#ask((id) => ({ type: "older", room, id, limit }), room) as Promise<boolean>,
-      request: (frame, room) => this.request(frame, room),
-      mark: (room, mark) => this.#mark(room, mark),
-      signal: (room, kind, data, to) => this.#handle({ type: "signal", room, kind, data, to }),
-      leave: (room) => this.#leave(room),
-      user: () => this.user,
-    });
+    const room = new Room(this, name);
     this.#rooms.set(name, room);
     const history = options.history ?? 50;
     const saved = this.#core.rooms.has(name) ? undefined : this.#options.store?.load(name);
     // The first outputs come in a moment: the caller can listen first.
-    this.#handle({ type: "join", room: name, history, saved });
+    this._handle({ type: "join", room: name, history, saved });
     const log = this.#core.rooms.get(name);
-    for (const { id, json } of log?.outbox ?? []) {
-      room.pending(id, JSON.parse(json));
-      if (!this.#sending.has(id)) this.#sending.set(id, sending(id));
+    for (const { id, json, change } of log?.outbox ?? []) {
+      if (!change) room.pending(id, JSON.parse(json));
+      if (!this.#waiting.has(id)) this.#wait(id).done.catch((error: ChatError) => change && this.#error(error));
     }
     // The log goes on at a position of an earlier page: what was before it is shown as well.
     if (log?.at() && history > 0) room.older(history).catch(() => undefined);
@@ -228,7 +216,7 @@ export class Chat extends Emitter<ChatEvents> {
    * @param room waits until the chat is in this room
    */
   request(frame: object, room?: string): Promise<ServiceFrame> {
-    return this.#ask((id) => ({ type: "ask", id, frame, room }), room) as Promise<ServiceFrame>;
+    return this.#ask(() => frame, room);
   }
 
   /** Closes the connection, for good. Messages that are not stored are kept where there is a store. */
@@ -239,13 +227,13 @@ export class Chat extends Emitter<ChatEvents> {
   #close(reason: string): void {
     if (this.#closed) return;
     this.reason = reason;
-    for (const off of this.#offs) off();
+    this.#watching.abort();
     clearTimeout(this.#timer);
     for (const socket of this.#sockets.values()) socket?.close(1000);
     this.#sockets.clear();
     const error = new ChatError("closed", CLOSED);
-    for (const { reject } of [...this.#sending.values(), ...this.#questions.values()]) reject(error);
-    for (const done of this.#leaving.values()) done.forEach((resolve) => resolve());
+    for (const { reject } of this.#waiting.values()) reject(error);
+    for (const [, resolve] of this.#leaving) resolve();
     this.#setState("closed");
     for (const room of this.#rooms.values()) this.#setRoomState(room, "left");
     this.#rooms.clear();
@@ -269,24 +257,28 @@ export class Chat extends Emitter<ChatEvents> {
 
   // Commands of the rooms.
 
-  #send(name: string, data: unknown, id = unique()): Sent {
+  /** @internal */
+  _send(name: string, data: unknown, id = unique(), change?: Change): Sent {
     const json = JSON.stringify(data) as string | undefined;
     if (json === undefined) throw new TypeError("data must be JSON");
-    const message = sending(id);
-    const log = this.#core.rooms.get(name);
-    const room = this.#rooms.get(name);
     let error = this.#unable(name);
-    if (!error && (log?.outbox.length ?? 0) >= MAX_OUTBOX) error = new ChatError("outbox_full", `${MAX_OUTBOX} messages wait.`, name);
-    if (!error && this.#sending.has(id)) error = new ChatError("id_conflict", "The id is in use.", name);
-    if (error || !room) {
-      message.status = "failed";
-      if (error) message.reject(error);
-      return message;
+    if (Number(this.#core.rooms.get(name)?.outbox.length) >= MAX_OUTBOX) error ??= new ChatError("outbox_full", `${MAX_OUTBOX} messages wait.`, name);
+    if (this.#waiting.has(id)) error ??= new ChatError("id_conflict", "The id is in use.", name);
+    if (error) return { id, status: "failed", done: Promise.reject(error) };
+    const message = this.#wait(id) as Sent & Waiting;
+    if (!change) {
+      const room = this.#rooms.get(name);
+      room?.pending(id, JSON.parse(json));
+      room?.changed();
     }
-    this.#sending.set(id, message);
-    room.pending(id, JSON.parse(json));
-    room.changed();
-    this.#handle({ type: "publish", room: name, id, json });
+    this._handle({ type: "publish", room: name, id, json, change });
+    return message;
+  }
+
+  #wait(id: string): Waiting {
+    const message = { id, status: "pending" } as Waiting;
+    message.done = new Promise((resolve, reject) => Object.assign(message, { resolve, reject }));
+    this.#waiting.set(id, message);
     return message;
   }
 
@@ -297,51 +289,58 @@ export class Chat extends Emitter<ChatEvents> {
     return new ChatError("not_a_member", LEFT, room);
   }
 
-  #ask(input: (id: string) => Input, room?: string): Promise<boolean | ServiceFrame> {
+  #ask(frame: () => object, room?: string): Promise<ServiceFrame> {
+    const error = this.#unable(room);
+    if (error) return Promise.reject(error);
     const id = unique();
-    return new Promise((resolve, reject) => {
-      const error = this.#unable(room);
-      if (error) {
-        reject(error);
-        return;
-      }
-      this.#questions.set(id, { resolve, reject });
-      this.#handle(input(id));
-    });
+    const { done } = this.#wait(id);
+    this._handle({ type: "ask", id, room, frame });
+    return done as Promise<ServiceFrame>;
   }
 
-  #mark(room: string, mark: Mark): void {
+  /** @internal */
+  async _older(room: Room, limit: number): Promise<boolean> {
+    const { name } = room;
+    const log = this.#core.rooms.get(name);
+    const frame = () => ({ action: "history", room: name, before: log?.oldest, limit });
+    const { epoch, messages, more } = (await this.#ask(frame, name)) as Page & ServiceFrame;
+    const [first] = messages;
+    // After a loss the page is not of what is in front of the oldest message.
+    if (log && first && epoch === log.place?.epoch && messages.at(-1)?.seq === log.oldest - 1) {
+      log.oldest = first.seq;
+      room.prepend(messages.filter(({ kind }) => kind === undefined));
+    }
+    return more;
+  }
+
+  /** @internal */
+  _mark(room: string, mark: Mark): void {
     if (!this.#options.getToken) return;
     const send = () => void this.request({ action: "mark", room, ...mark }).catch(() => undefined);
     this.#throttle.run(room, MARKS, send);
   }
 
-  /** Returns how far the user has read, by room: the marks of the first hundred rooms or so. */
-  async #readMarks(): Promise<Marks["marks"]> {
-    return ((await this.request({ action: "marks" })) as Marks & ServiceFrame).marks;
-  }
-
-  #leave(room: Room): Promise<void> {
+  /** @internal */
+  _leave(room: Room): Promise<void> {
     if (this.#rooms.get(room.name) !== room) return Promise.resolve();
     this.#rooms.delete(room.name);
     this.#setRoomState(room, "left");
     return new Promise((resolve) => {
-      const waiting = this.#leaving.get(room.name);
-      if (waiting) waiting.push(resolve);
-      else this.#leaving.set(room.name, [resolve]);
-      this.#handle({ type: "leave", room: room.name });
+      this.#leaving.push([room.name, resolve]);
+      this._handle({ type: "leave", room: room.name });
     });
   }
 
   // The state machine.
 
-  #handle(input: Input): void {
+  /** @internal */
+  _handle(input: Input): void {
     if (this.state === "closed") return;
     // The clock of the computer may be set back; the machine's time never is.
     this.#now = Math.max(this.#now, Date.now());
     const changed = new Set<Room>();
     for (const output of this.#core.handle(this.#now, input)) {
-      if (output.type === "connect") void this.#open(output.link, output.room, output.renews);
+      if (output.type === "connect") void this.#open(output.link, output.room);
       else if (output.type === "send") this.#sockets.get(output.link)?.send(output.text);
       else if (output.type === "close") {
         const socket = this.#sockets.get(output.link);
@@ -374,40 +373,33 @@ export class Chat extends Emitter<ChatEvents> {
     switch (event.type) {
       case "connected":
         this.reason = undefined;
-        this.emit("connected", { renewed: event.renewed });
+        this.emit("connected", event);
         break;
-      case "disconnected": {
-        const { type: _, ...about } = event;
+      case "disconnected":
         this.reason = event.reason;
-        this.emit("disconnected", about);
+        this.emit("disconnected", event);
         break;
-      }
       case "joined":
         this.#known = true;
         room?.joined(event.epoch, event.head, event.headN, event.recovered);
         if (this.#options.getToken) {
-          this.#marks ??= this.#readMarks();
-          this.#marks.then(
-            ({ [event.room]: mark }) => mark && room?.marked(mark, true),
-            () => undefined,
-          );
+          this.#marks ??= this.request({ action: "marks" }) as Promise<Marks & ServiceFrame>;
+          this.#marks.then(({ marks: { [event.room]: mark } }) => mark && room?.marked(mark, true)).catch(() => undefined);
         }
-        room?.emit("joined", { recovered: event.recovered, first: event.first, head: event.head });
+        room?.emit("joined", event);
         break;
       case "message":
         room?.took(event);
         break;
-      case "ack": {
-        room?.acked(event);
-        const message = this.#sending.get(event.id ?? "");
-        this.#sending.delete(event.id ?? "");
-        if (message) {
-          message.status = "stored";
-          const { type: _, ...ack } = event;
-          message.resolve(ack);
-        }
+      case "edit":
+      case "delete":
+      case "react":
+        room?.changes(event);
         break;
-      }
+      case "ack":
+        room?.acked(event);
+        this.#settle(event.id, "stored")?.resolve(event);
+        break;
       case "lost": {
         const { type: _, room: name, ...lost } = event;
         if (room?.lose(lost)) break;
@@ -415,17 +407,13 @@ export class Chat extends Emitter<ChatEvents> {
         this.#error(new ChatError("lost", `${count} of ${name} are lost.`, name, false, lost));
         break;
       }
+      case "presence":
       case "filled":
-        room?.emit("filled", { count: event.count });
+        room?.emit(event.type, event as never);
         break;
-      case "history":
-      case "answer": {
-        const question = this.#questions.get(event.id);
-        this.#questions.delete(event.id);
-        if (event.type === "history") room?.prepend(event.messages);
-        question?.resolve(event.type === "history" ? event.more : event.frame);
+      case "answer":
+        this.#settle(event.id, "stored")?.resolve(event.frame);
         break;
-      }
       case "direct": {
         const user = event.room.slice(1).split("&").find((name) => name !== this.user);
         if (user !== undefined) this.emit("direct", { user });
@@ -434,14 +422,11 @@ export class Chat extends Emitter<ChatEvents> {
       case "bye":
         this.#close(event.reason);
         break;
-      case "signal": {
-        const { type: _, ...signal } = event;
-        room?.signalled(signal);
+      case "signal":
+        room?.signalled(event);
         break;
-      }
       case "left":
-        this.#leaving.get(event.room)?.forEach((resolve) => resolve());
-        this.#leaving.delete(event.room);
+        this.#leaving = this.#leaving.filter(([name, resolve]) => name !== event.room || resolve());
         if (!this.#core.rooms.has(event.room)) this.#options.store?.save(event.room, undefined);
         break;
       case "denied":
@@ -456,18 +441,20 @@ export class Chat extends Emitter<ChatEvents> {
 
   #failure({ id = "", room: name, name: code, message, retrying }: Event & { type: "error" }, room?: Room): void {
     const error = new ChatError(code, message, name, retrying);
-    const sent = this.#sending.get(id);
-    const question = this.#questions.get(id);
-    if (retrying && (sent || question)) return;
-    if (sent) {
-      this.#sending.delete(id);
-      sent.status = "failed";
+    if (!this.#waiting.has(id)) {
+      if (!name || this.#core.rooms.has(name)) this.#error(error);
+    } else if (!retrying) {
       room?.failed(id, error);
-      sent.reject(error);
-    } else if (question) {
-      this.#questions.delete(id);
-      question.reject(error);
-    } else if (!name || this.#core.rooms.has(name)) this.#error(error);
+      this.#settle(id, "failed")?.reject(error);
+    }
+  }
+
+  /** Takes what waits for an answer, under the id of its frame. */
+  #settle(id = "", status: Sent["status"]): Waiting | undefined {
+    const waiting = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    if (waiting) waiting.status = status;
+    return waiting;
   }
 
   #error(error: ChatError): void {
@@ -495,45 +482,38 @@ export class Chat extends Emitter<ChatEvents> {
   /** Handles an input after a time in which the computer may have slept. */
   #wake(input: Input): void {
     const late = Date.now() - this.#due;
-    this.#handle(late > SLEPT + (hidden() ? CLAMPED : 0) ? { type: "woke" } : input);
+    this._handle(late > SLEPT + (hidden() ? CLAMPED : 0) ? { type: "woke" } : input);
   }
 
   #watch(name: string, listener: (event: { persisted?: boolean }) => void): void {
     const { document, addEventListener } = globalThis as Partial<typeof globalThis>;
     if (!addEventListener || !document) return;
-    addEventListener(name, listener as () => void);
-    this.#offs.push(() => removeEventListener(name, listener as () => void));
+    addEventListener(name, listener as () => void, { signal: this.#watching.signal });
   }
 
   // The sockets.
 
-  async #open(link: number, room: string, renews: boolean): Promise<void> {
+  async #open(link: number, room: string): Promise<void> {
     this.#sockets.set(link, undefined);
     const closed = (reason: string) => {
       if (!this.#sockets.delete(link)) return;
-      this.#handle({ type: "closed", link, reason });
+      this._handle({ type: "closed", link, reason });
     };
-    const why = this.#failed ? "refused" : this.#tried || renews ? "renew" : "first";
+    const why = this.#failed ? "refused" : this.#tried ? "renew" : "first";
     this.#tried = true;
-    let token: string | null | undefined;
     try {
-      token = await this.#options.getToken?.(why);
-    } catch (error) {
-      closed(`no token: ${error instanceof Error ? error.message : String(error)}`);
-      return;
-    }
-    if (!this.#sockets.has(link)) return;
-    if (token === null) {
-      this.#close("no token");
-      return;
-    }
-    const url = new URL(this.#url);
-    if (room) url.searchParams.set("room", room);
-    if (this.#named) url.searchParams.set("user", this.user);
-    const Socket = this.#options.WebSocket ?? (globalThis as { WebSocket?: Options["WebSocket"] }).WebSocket;
-    if (!Socket) throw new TypeError("no WebSocket: see Options");
-    let opened = false;
-    try {
+      const token = await this.#options.getToken?.(why);
+      if (!this.#sockets.has(link)) return;
+      if (token === null) {
+        this.#close("no token");
+        return;
+      }
+      const url = new URL(this.#url);
+      if (room) url.searchParams.set("room", room);
+      if (this.#named) url.searchParams.set("user", this.user);
+      const Socket = this.#options.WebSocket ?? (globalThis as { WebSocket?: Options["WebSocket"] }).WebSocket;
+      if (!Socket) throw new TypeError("no WebSocket: see Options");
+      let opened = false;
       const protocols = token === undefined ? undefined : ["roomchat.v1", `roomchat.token.${token}`];
       const socket = new Socket(url.href, protocols);
       this.#sockets.set(link, socket);
@@ -542,10 +522,10 @@ export class Chat extends Emitter<ChatEvents> {
       on("open", () => {
         opened = true;
         this.#failed = false;
-        this.#handle({ type: "opened", link, tokenLife: token ? life(token) : undefined });
+        this._handle({ type: "opened", link, tokenLife: token ? life(token) : undefined });
       });
       on("message", ({ data }) => {
-        if (this.#sockets.has(link)) this.#handle({ type: "frame", link, text: String(data) });
+        if (this.#sockets.has(link)) this._handle({ type: "frame", link, text: String(data) });
       });
       // Some runtimes demand a listener. `close` follows.
       on("error", () => undefined);
@@ -558,7 +538,7 @@ export class Chat extends Emitter<ChatEvents> {
         closed(opened ? `closed with ${code ?? 1006} ${reason ?? ""}`.trim() : "handshake failed");
       });
     } catch (error) {
-      closed(error instanceof Error ? error.message : String(error));
+      closed(String(error));
     }
   }
 }
@@ -568,22 +548,13 @@ export function connect(url: string, options: Options = {}): Chat {
   return new Chat(url, options);
 }
 
-function sending(id: string): Sending {
-  const message = { id, status: "pending" } as Sending;
-  message.done = new Promise((resolve, reject) => Object.assign(message, { resolve, reject }));
-  // The message itself shows that it failed.
-  message.done.catch(() => undefined);
-  return message;
-}
-
 /** Returns how long a token is valid from now on, in milliseconds. */
 function life(token: string): number | undefined {
   try {
-    const part = (token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
+    const part = String(token.split(".")[1]).replace(/-/g, "+").replace(/_/g, "/");
     const { exp, iat } = JSON.parse(atob(part)) as { exp?: number; iat?: number };
-    if (typeof exp !== "number") return undefined;
     // The clock of this computer may be behind that of the issuer: then the whole life of the token is a better bound.
-    return Math.max(0, Math.min(exp * 1000 - Date.now(), typeof iat === "number" ? (exp - iat) * 1000 : Infinity));
+    return exp && Math.max(0, Math.min(exp * 1000 - Date.now(), (exp - (iat ?? 0)) * 1000));
   } catch {
     return undefined;
   }

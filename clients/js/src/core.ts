@@ -10,7 +10,7 @@
 import { Log, Outgoing, type Saved } from "./log.js";
 import { Clock, Pace, Retry, fullJitter, whole } from "./retry.js";
 import { MAX_FRAME, read } from "./wire.js";
-import type { Ack, Entry, Event, Failure, Frame, Joined, Left, Page, Position, ServiceFrame } from "./wire.js";
+import type { Ack, Change, Entry, Event, Failure, Frame, Joined, Left, Page, Position } from "./wire.js";
 
 /** The choices of the user, and the sources of chance. Times are milliseconds. */
 export interface Settings {
@@ -48,11 +48,22 @@ export type Input =
       readonly history: number;
       readonly saved?: Saved | undefined;
     }
-  | { readonly type: "publish"; readonly room: string; readonly id: string; readonly json: string }
+  | {
+      readonly type: "publish";
+      readonly room: string;
+      readonly id: string;
+      readonly json: string;
+      /** The message that is changed, and how. */
+      readonly change?: Change | undefined;
+    }
+  /** The state of the user in the room, for the others: part of each `join`. */
+  | { readonly type: "state"; readonly room: string; readonly state: unknown }
   | { readonly type: "leave"; readonly room: string }
-  | { readonly type: "older"; readonly room: string; readonly id: string; readonly limit: number }
-  /** Any other question, which is answered once. With a room it waits until a connection is in the room. */
-  | { readonly type: "ask"; readonly room: string | undefined; readonly id: string; readonly frame: object }
+  /**
+   * A question that is answered once. With a room it waits until a connection is in the room. `frame` returns the frame
+   * at each try.
+   */
+  | { readonly type: "ask"; readonly room: string | undefined; readonly id: string; readonly frame: () => object }
   /** Sent at once, or not at all: a signal is for this moment. */
   | {
       readonly type: "signal";
@@ -75,8 +86,6 @@ export type Output =
       readonly link: number;
       /** The room that the handshake names; empty if it names none. */
       readonly room: string;
-      /** The connection replaces one that still works. */
-      readonly renews: boolean;
     }
   | { readonly type: "send"; readonly link: number; readonly text: string }
   | { readonly type: "close"; readonly link: number }
@@ -99,10 +108,11 @@ const MAX_LEFT = 100;
 const FILL_PAGE = 100;
 
 /**
- * The shortest and longest wait for a missing message before it is asked for. It may be on its way, and otherwise all
- * clients that miss it would ask at the same moment.
+ * The shortest wait for a missing message before it is asked for, and the random part that follows. The message may be on
+ * its way, and otherwise all clients that miss it would ask at the same moment.
  */
-const FILL_WAIT = [100, 300] as const;
+const FILL_WAIT = 100;
+const FILL_WITHIN = 200;
 
 /** The number of tries after which a question of the user is given up. */
 const ASK_ATTEMPTS = 5;
@@ -164,14 +174,14 @@ interface Link {
   role: "current" | "next" | "retiring";
   /** The room that the handshake joins. */
   readonly room: string;
-  /** When it opened. */
-  open?: number | undefined;
+  open: boolean;
   openBy: number;
-  tokenLife?: number | undefined;
+  /** When another connection is to replace it, once it is open. */
+  renewAt: number;
   heartbeatAt: number;
   /** When some frame must have come, after a `ping`. */
-  pongBy?: number | undefined;
-  closeAt?: number | undefined;
+  pongBy: number;
+  closeAt: number;
   readonly rooms: Map<string, Membership>;
   /** The pace of its `join` frames, and of its `history` frames. */
   readonly paces: { readonly [kind: string]: Pace };
@@ -181,10 +191,7 @@ interface Link {
 interface Asked {
   readonly id: string;
   readonly room: string | undefined;
-  /** The number of messages before the oldest one shown. */
-  readonly limit?: number;
-  /** Another question. */
-  readonly frame?: object;
+  readonly frame: () => object;
   readonly retry: Retry;
 }
 
@@ -197,18 +204,17 @@ interface Leaving {
   readonly pending: Map<number, Retry>;
 }
 
-/** The kind of frame that the client sent under an id, and its room. */
-type Subject = readonly ["message" | "fill" | "join" | "asked" | "leave", string | undefined];
+/** A frame that is sent until it is answered: its id, its timer, its kind and its room. */
+type Open = readonly [string, Retry, "message" | "fill" | "join" | "asked" | "leave" | "signal", string | undefined];
 
 /** The state machine. */
 export class Core {
   readonly #settings: Settings;
   readonly #rooms = new Map<string, Log>();
-  readonly #history = new Map<string, number>();
   #links: Link[] = [];
   #linksMade = 0;
   /** When to open a connection: the first one, one after a loss, or one that replaces the current one. */
-  #dialAt: number | undefined;
+  #dialAt = Infinity;
   /** The number of connections in a row that never got into a room. */
   #failures = 0;
   #everOpen = false;
@@ -228,30 +234,30 @@ export class Core {
 
   /** Takes an input that happened at `now`, which must never decrease, and returns what to do, in order. */
   handle(now: number, input: Input): Output[] {
+    const room = "room" in input && this.#rooms.get(input.room ?? "");
+    const link = "link" in input && this.#links.find(({ id }) => id === input.link);
     switch (input.type) {
-      case "tick":
-        break;
       case "opened":
-        this.#opened(now, input.link, input.tokenLife);
+        if (link) this.#opened(now, link, input.tokenLife);
         break;
       case "closed":
-        this.#closed(now, input.link, input.reason);
+        if (link) this.#closed(now, link, input.reason);
         break;
       case "frame":
-        this.#received(now, input.link, input.text);
+        if (link) this.#received(now, link, input.text);
         break;
       case "join":
         this.#enter(now, input.room, input.history, input.saved);
         break;
       case "publish":
-        this.#publish(input.room, input.id, input.json);
+        this.#publish(input.room, new Outgoing(input.id, input.json, input.change));
         break;
-      case "leave": {
-        const room = this.#rooms.get(input.room);
+      case "leave":
         if (room) room.leaving = true;
         break;
-      }
-      case "older":
+      case "state":
+        if (room) room.state = input.state;
+        break;
       case "ask":
         this.#asked.push({ ...input, retry: new Retry() });
         break;
@@ -269,10 +275,10 @@ export class Core {
       case "suspend":
         this.#dropAll(now, "page put away");
         this.#suspended = true;
-        this.#dialAt = undefined;
+        this.#dialAt = Infinity;
         break;
     }
-    const clock = new Clock(now);
+    const clock = new Clock(now, this.#settings.ackTimeout);
     this.#advance(clock);
     this.#next = clock.next;
     const out = this.#out;
@@ -304,16 +310,14 @@ export class Core {
   isLive(name: string): boolean {
     const room = this.#rooms.get(name);
     const link = this.#usable();
-    return room?.at() !== undefined && !room.behind() && link !== undefined && inRoom(link, name);
+    return !!room?.at() && !room.behind() && !!link && inRoom(link, name);
   }
 
   // Answers.
 
-  #received(now: number, id: number, text: string): void {
-    const link = this.#links.find((link) => link.id === id);
-    if (!link) return;
+  #received(now: number, link: Link, text: string): void {
     // Any frame shows that the connection works.
-    link.pongBy = undefined;
+    link.pongBy = Infinity;
     let frame: Frame;
     try {
       frame = read(text);
@@ -322,18 +326,17 @@ export class Core {
       this.#complain(undefined, undefined, "unreadable", "A frame cannot be read.");
       return;
     }
-    const question = "id" in frame ? this.#asked.find((asked) => asked.frame && asked.id === frame.id) : undefined;
-    if (question && frame.type !== "error") {
-      this.#asked = this.#asked.filter((asked) => asked !== question);
-      this.#show({ type: "answer", id: question.id, frame: frame as ServiceFrame });
+    if (frame.type !== "error" && "id" in frame && this.#asked.some(({ id }) => id === frame.id)) {
+      this.#asked = this.#asked.filter(({ id }) => id !== frame.id);
+      this.#show({ type: "answer", id: String(frame.id), frame });
       return;
     }
     switch (frame.type) {
+      case "messages":
+        for (const entry of frame.messages) this.#message(now, { ...entry, room: frame.room });
+        break;
       case "message":
-        if (this.#rooms.has(frame.room)) this.#take(frame.room, [frame]);
-        // Pair rooms need no join.
-        else if (frame.room.startsWith("@")) this.#show({ type: "direct", room: frame.room });
-        else this.#stayOut(now, frame.room);
+        this.#message(now, frame);
         break;
       case "ack":
         if ("seq" in frame) this.#acked(frame);
@@ -342,7 +345,7 @@ export class Core {
         this.#joined(now, link, frame);
         break;
       case "left":
-        this.#left(id, frame);
+        this.#left(link.id, frame);
         break;
       case "history":
         this.#page(frame);
@@ -355,21 +358,29 @@ export class Core {
         if (room && frame.event === "leave" && frame.user === this.user) {
           room.healAt = Math.max(now, room.healed) + HEAL_WITHIN * this.#settings.chance();
         }
+        this.#show(frame);
         break;
       }
       case "error":
-        this.#failed(now, id, frame);
+        this.#failed(now, link, frame);
         break;
       case "removed":
-        this.#giveUp(now, ["join", frame.room], "", frame.reason, `Removed by ${frame.by}.`);
+        this.#deny(now, frame.room, frame.reason, `Removed by ${frame.by}.`);
         break;
       case "bye":
         if (frame.reconnect === "never") this.#show(frame);
         else this.#notBefore = now + (frame.retryAfterMs ?? 0);
         break;
       case "gateway":
-        this.#gatewayFailed(now, id, frame.words);
+        this.#gatewayFailed(now, link.id, frame.words);
     }
+  }
+
+  #message(now: number, { room, ...entry }: Entry & { readonly room: string }): void {
+    if (this.#rooms.has(room)) this.#take(room, [entry]);
+    // Pair rooms need no join.
+    else if (room?.startsWith("@")) this.#show({ type: "direct", room });
+    else this.#stayOut(now, room);
   }
 
   #take(name: string, entries: readonly Entry[]): void {
@@ -386,8 +397,7 @@ export class Core {
 
   /** Leaves a room again whose messages still come long after its `left`: an earlier `join` was taken up after it. */
   #stayOut(now: number, room: string): void {
-    const left = this.#leftAt.get(room);
-    if (left !== undefined && left + INDEX_LAG <= now) this.#leaveLater(room, false);
+    if ((this.#leftAt.get(room) ?? now) + INDEX_LAG <= now) this.#leaveLater(room, false);
   }
 
   #acked(ack: Ack): void {
@@ -404,9 +414,8 @@ export class Core {
     this.#show({ ...ack, type: "ack" });
     // The service sends the sender no copy: the message is shown here, at its place in the log.
     const { epoch, seq, n, at } = ack;
-    this.#take(ack.room, [
-      { epoch, seq, n, id: message.id, from: this.#settings.user, data: JSON.parse(message.json) as unknown, at },
-    ]);
+    const { id, json, change } = message;
+    this.#take(ack.room, [{ epoch, seq, n, id, from: this.user, data: JSON.parse(json) as unknown, at, ...(change as object) }]);
   }
 
   #joined(now: number, link: Link, joined: Joined): void {
@@ -417,30 +426,25 @@ export class Core {
       this.#leaveLater(name, false);
       return;
     }
-    if (joined.user !== undefined) this.#settings.user = joined.user;
+    this.#settings.user = joined.user ?? this.user;
     const known = membership(link, name);
     known.joined = true;
     room.entered = true;
     // All tries of a `join` have the same id. The answer to an earlier `join` only brings its messages.
-    let answered: Join | undefined;
-    if (known.join && (joined.id === undefined || joined.id === known.join.id)) {
-      answered = known.join;
-      known.join = undefined;
-    }
+    const answered = known.join?.id === joined.id ? known.join : undefined;
+    if (answered) known.join = undefined;
     const recovered = joined.recovered ?? null;
     const events: Event[] = [];
     if (answered && !answered.quiet) {
       known.settle = SETTLE.map((wait) => now + wait);
-      const { epoch, first, head, headN } = joined;
-      events.push({ type: "joined", room: name, epoch, first, head, headN, recovered });
+      events.push({ ...joined, type: "joined", recovered });
     }
     let lost = false;
     const here = room.at();
     if (!here) {
       // With `recovered`, the `join` was sent before the position was lost. Another one asks for a new beginning.
       if (recovered === null && answered) {
-        const first = joined.messages[0]?.seq;
-        const seq = first === undefined ? joined.head : Math.max(0, first - 1);
+        const seq = (joined.messages[0]?.seq ?? joined.head + 1) - 1;
         room.start({ epoch: joined.epoch, seq }, events);
       }
     } else if (recovered === false) {
@@ -448,7 +452,7 @@ export class Core {
       // The position has moved since the `join`, so the new one may not be lost.
       else if (answered) known.poll = true;
     } else if (here.epoch !== joined.epoch) {
-      known.poll = answered !== undefined;
+      known.poll = !!answered;
     }
     room.reaches(joined.epoch, joined.head);
     if (lost) this.#lose(name);
@@ -475,7 +479,6 @@ export class Core {
   }
 
   #page(page: Page): void {
-    const question = this.#asked.find((asked) => asked.id === page.id);
     const room = this.#rooms.get(page.room);
     const here = room?.at();
     if (!room || !here) return;
@@ -486,14 +489,6 @@ export class Core {
       room.check = false;
       room.rest();
       this.#verify(page.room);
-      return;
-    }
-    if (question) {
-      const oldest = page.messages[0];
-      if (oldest) room.oldest = Math.min(room.oldest, oldest.seq);
-      this.#asked = this.#asked.filter((asked) => asked !== question);
-      const messages = page.messages.filter((entry) => entry.kind === undefined);
-      this.#show({ type: "history", id: question.id, room: page.room, messages, more: page.more ?? false });
       return;
     }
     room.reaches(epoch, page.head);
@@ -511,7 +506,7 @@ export class Core {
 
   #left(link: number, left: Left): void {
     for (const leaving of this.#leaving) {
-      if (leaving.room === left.room && (left.id === undefined || left.id === leaving.id)) leaving.pending.delete(link);
+      if (leaving.room === left.room && left.id === leaving.id) leaving.pending.delete(link);
     }
   }
 
@@ -521,14 +516,14 @@ export class Core {
    * API Gateway's own frames carry no id, so any frame that was sent on this connection and is not answered may have
    * failed. All of them are sent again, which does no harm to those that did not fail.
    */
-  #gatewayFailed(now: number, link: number, words: string): void {
+  #gatewayFailed(now: number, link: number, words: unknown): void {
     const chance = this.#settings.chance();
-    for (const [, retry] of this.#retries()) retry.perhapsFailed(now, chance, link);
-    const message = `API Gateway: ${words}`;
+    for (const [, retry] of this.#open()) retry.perhapsFailed(now, chance, link);
+    const message = `API Gateway: ${String(words)}`;
     this.#show({ type: "error", name: "internal", message, retrying: true });
   }
 
-  #failed(now: number, link: number, failure: Failure): void {
+  #failed(now: number, link: Link, failure: Failure): void {
     const name = failure.name ?? "";
     const message = failure.message ?? "";
     const { id } = failure;
@@ -541,21 +536,19 @@ export class Core {
       this.#complain(undefined, undefined, name, message);
       return;
     }
-    for (const { rooms } of this.#links) {
-      for (const known of rooms.values()) {
-        if (known.signals !== id) continue;
-        // The room is too large for signals, or the user may not send them.
-        if (!failure.temporary) known.signals = null;
-        return;
-      }
-    }
-    const subject = this.#subject(id);
+    const open = this.#open();
+    const subject = open.find(([sent]) => sent === id);
     // Another try of the same frame was answered already.
     if (!subject) return;
-    const [kind, room] = subject;
-    const on = this.#links.find((known) => known.id === link);
+    const [, , kind, room = ""] = subject;
+    const known = link.rooms.get(room);
+    if (kind === "signal") {
+      // The room is too large for signals, or the user may not send them.
+      if (!failure.temporary && known) known.signals = null;
+      return;
+    }
     // Until then the service drops the frames of this action without an answer.
-    if (name === "slow_down") on?.paces[kind]?.pause(now + failure.retryAfterMs!);
+    if (name === "slow_down") link.paces[kind]?.pause(now + failure.retryAfterMs!);
     const outside = name === "not_a_member";
     if (outside && kind === "join") {
       // The connection is in no room at all any more, and only a handshake changes that.
@@ -563,19 +556,16 @@ export class Core {
       return;
     }
     if (outside && kind === "leave") {
-      for (const leaving of this.#leaving) if (leaving.id === id) leaving.pending.delete(link);
+      for (const leaving of this.#leaving) if (leaving.id === id) leaving.pending.delete(link.id);
       return;
     }
-    if (outside) {
-      // The membership was lost, for instance because it expired. The room is joined again, then the frame sent.
-      const known = on?.rooms.get(room ?? "");
-      if (known) known.joined = false;
-    }
+    // The membership was lost, for instance because it expired. The room is joined again, then the frame sent.
+    if (outside && known) known.joined = false;
     // Without the right to read the log a gap stays, and the user is told so.
     const retrying = kind === "fill" ? name !== "forbidden" : failure.temporary || outside;
     if (retrying) {
       const chance = this.#settings.chance();
-      for (const [sent, retry] of this.#retries()) {
+      for (const [sent, retry] of open) {
         if (sent === id) retry.later(now, chance, failure.retryAfterMs ?? 0);
       }
     }
@@ -584,15 +574,15 @@ export class Core {
       const told = kind === "join" || kind === "leave" ? undefined : id;
       this.#show({ type: "error", id: told, room, name, message, retrying });
     }
-    if (!retrying) this.#giveUp(now, subject, id, name, message);
+    if (!retrying) this.#giveUp(now, subject, name, message);
   }
 
-  #giveUpLink(now: number, link: number, reason: string): void {
-    this.#out.push({ type: "close", link });
+  #giveUpLink(now: number, link: Link, reason: string): void {
+    this.#out.push({ type: "close", link: link.id });
     this.#closed(now, link, reason);
   }
 
-  #giveUp(now: number, [kind, name = ""]: Subject, id: string, error: string, message: string): void {
+  #giveUp(now: number, [id, , kind, name = ""]: Open, error: string, message: string): void {
     const room = this.#rooms.get(name);
     if (kind === "message" && room) {
       room.outbox = room.outbox.filter((message) => message.id !== id);
@@ -601,63 +591,48 @@ export class Core {
       this.#asked = this.#asked.filter((asked) => asked.id !== id);
     } else if (kind === "leave") {
       this.#leaving = this.#leaving.filter((leaving) => leaving.id !== id);
-    } else if (kind === "fill") {
-      this.#lose(name);
-    } else if (kind === "join" && room) {
-      for (const unsent of room.outbox) {
-        this.#complain(name, unsent.id, "not_a_member", "The room cannot be joined.");
-      }
-      for (const asked of this.#asked.filter((asked) => asked.room === name)) {
-        this.#unask(asked.id, "not_a_member", "The room cannot be joined.");
-      }
-      this.#forget(name);
-      this.#show({ type: "denied", room: name, name: error, message });
-      if (!this.#rooms.size) this.#dropAll(now, "no room left");
-    }
+    } else if (kind === "fill") this.#lose(name);
+    else this.#deny(now, name, error, message);
   }
 
-  /** Gives a question of the user up. */
-  #unask(id: string, name: string, message: string): void {
-    const asked = this.#asked.find((asked) => asked.id === id);
-    this.#asked = this.#asked.filter((other) => other !== asked);
-    if (asked) this.#complain(asked.room, id, name, message);
+  /** Gives a room up that the service refuses to the user, with all that waits in it. */
+  #deny(now: number, name: string, error: string, message: string): void {
+    const waiting = [...(this.#rooms.get(name)?.outbox ?? []), ...this.#asked.filter(({ room }) => room === name)];
+    for (const { id } of waiting) this.#unask(id, "not_a_member", "The room cannot be joined.", name);
+    if (!this.#rooms.has(name)) return;
+    this.#forget(name);
+    this.#show({ type: "denied", room: name, name: error, message });
+    if (!this.#rooms.size) this.#dropAll(now, "no room left");
   }
 
-  #subject(id: string): Subject | undefined {
-    for (const room of this.#rooms.values()) {
-      if (room.outbox[0]?.id === id) return ["message", room.name];
-      if (room.fill?.id === id) return ["fill", room.name];
-      if (this.#links.some((link) => link.rooms.get(room.name)?.join?.id === id)) return ["join", room.name];
-    }
-    const asked = this.#asked.find((asked) => asked.id === id);
-    if (asked) return ["asked", asked.room];
-    const leaving = this.#leaving.find((leaving) => leaving.id === id);
-    return leaving && ["leave", leaving.room];
+  /** Tells the user that a message or a question is given up. */
+  #unask(id: string, name: string, message: string, room?: string): void {
+    this.#asked = this.#asked.filter((asked) => asked.id !== id);
+    this.#complain(room, id, name, message);
   }
 
   // Commands.
 
   #enter(now: number, name: string, history: number, saved?: Saved): void {
     this.#leftAt.delete(name);
-    this.#history.set(name, history);
     const room = this.#rooms.get(name);
     if (room) {
       room.leaving = false;
       return;
     }
-    this.#rooms.set(name, new Log(name, saved));
-    if (!this.#links.length && !this.#suspended) this.#dialAt ??= now;
+    this.#rooms.set(name, new Log(name, history, saved));
+    if (!this.#links.length && !this.#suspended) this.#dialAt = Math.min(this.#dialAt, now);
   }
 
-  #publish(name: string, id: string, json: string): void {
+  #publish(name: string, message: Outgoing): void {
     const room = this.#rooms.get(name);
     if (!room) return;
     // API Gateway would close the connection at every try.
-    if (encode(publish(name, id, Number.MAX_SAFE_INTEGER, json)).length > MAX_FRAME) {
-      this.#complain(name, id, "payload_too_large", "A message must have at most 32 KB.");
+    if (encode(publish(name, message, Number.MAX_SAFE_INTEGER)).length > MAX_FRAME) {
+      this.#complain(name, message.id, "payload_too_large", "A message must have at most 32 KB.");
       return;
     }
-    room.outbox.push(new Outgoing(id, json));
+    room.outbox.push(message);
     room.dirty = true;
   }
 
@@ -672,7 +647,6 @@ export class Core {
   /** Drops the state of a room. */
   #forget(name: string): void {
     this.#rooms.delete(name);
-    this.#history.delete(name);
     for (const link of this.#links) link.rooms.delete(name);
   }
 
@@ -680,22 +654,21 @@ export class Core {
   #leaveLater(room: string, told: boolean): void {
     if (this.#leaving.some((leaving) => leaving.room === room)) return;
     const pending = new Map<number, Retry>();
-    for (const link of this.#links) if (link.open !== undefined) pending.set(link.id, new Retry());
+    for (const link of this.#links) if (link.open) pending.set(link.id, new Retry());
     this.#leaving.push({ id: this.#settings.unique(), room, told, pending });
   }
 
   // Connections.
 
-  #opened(now: number, id: number, tokenLife: number | undefined): void {
-    const link = this.#links.find((link) => link.id === id);
-    if (!link) return;
-    link.open = now;
-    link.tokenLife = tokenLife;
+  #opened(now: number, link: Link, tokenLife = Infinity): void {
+    link.open = true;
+    const longest = this.#settings.maxLife * (1 - EARLY * this.#settings.chance());
+    link.renewAt = whole(now + Math.min(longest, Math.max(tokenLife * TOKEN_PART, MIN_LIFE)));
     link.heartbeatAt = now + this.#heartbeat();
     this.#everOpen = true;
     if (link.role === "current") {
       this.#show({ type: "connected", renewed: false });
-      this.#scheduleSuccessor(link);
+      this.#dialAt = link.renewAt;
     }
     // The user may have left the room while the handshake, which joins it, was under way.
     if (link.room && !this.#rooms.has(link.room)) this.#leaveLater(link.room, false);
@@ -706,28 +679,18 @@ export class Core {
     return whole(this.#settings.heartbeat * (0.9 + 0.2 * this.#settings.chance()));
   }
 
-  /** Plans the connection that replaces this one. */
-  #scheduleSuccessor(link: Link): void {
-    if (link.open === undefined) return;
-    const longest = this.#settings.maxLife * (1 - EARLY * this.#settings.chance());
-    const token = link.tokenLife === undefined ? Infinity : Math.max(link.tokenLife * TOKEN_PART, MIN_LIFE);
-    this.#dialAt = whole(link.open + Math.min(longest, token));
-  }
-
-  #closed(now: number, id: number, reason: string): void {
-    const link = this.#links.find((link) => link.id === id);
-    if (!link) return;
+  #closed(now: number, link: Link, reason: string): void {
     this.#links = this.#links.filter((other) => other !== link);
-    for (const [, retry] of this.#retries()) retry.closed(now, id);
+    for (const [, retry] of this.#open()) retry.closed(now, link.id);
     // The membership ends with its connection.
-    for (const leaving of this.#leaving) leaving.pending.delete(id);
+    for (const leaving of this.#leaving) leaving.pending.delete(link.id);
     if (link.role === "next") {
       this.#dialLater(now);
     } else if (link.role === "current") {
       const successor = this.#links.find((link) => link.role === "next");
       if (successor) {
         successor.role = "current";
-        this.#scheduleSuccessor(successor);
+        this.#dialAt = successor.renewAt;
         this.#show({ type: "disconnected", reason });
       } else {
         const retryInMs = this.#dialLater(now);
@@ -749,19 +712,19 @@ export class Core {
 
   /** Closes every connection. */
   #dropAll(now: number, reason: string): void {
-    for (const { id } of [...this.#links]) this.#giveUpLink(now, id, reason);
-    this.#dialAt = undefined;
+    for (const link of this.#links) this.#giveUpLink(now, link, reason);
+    this.#dialAt = Infinity;
     this.#failures = 0;
   }
 
   #nudge(now: number): void {
-    if (!this.#current() && this.#dialAt !== undefined) this.#dialAt = now;
-    for (const link of this.#links) if (link.open !== undefined && link.role !== "retiring") this.#ping(link, now);
+    if (!this.#current() && this.#dialAt < Infinity) this.#dialAt = now;
+    for (const link of this.#links) if (link.open && link.role !== "retiring") this.#ping(link, now);
   }
 
   /** API Gateway answers a `ping` without a function, so it shows that the connection works when the service does not. */
   #ping(link: Link, now: number): void {
-    link.pongBy ??= now + PONG_TIMEOUT;
+    link.pongBy = Math.min(link.pongBy, now + PONG_TIMEOUT);
     this.#send(link.id, { action: "ping" });
   }
 
@@ -770,9 +733,7 @@ export class Core {
   #advance(clock: Clock): void {
     this.#linksDue(clock);
     this.#joinsDue(clock);
-    this.#fillsDue(clock);
-    this.#publishesDue(clock);
-    this.#askedDue(clock);
+    this.#requestsDue(clock);
     this.#leavesDue(clock);
   }
 
@@ -780,7 +741,7 @@ export class Core {
     this.#closeWhatIsDead(clock);
     this.#promote(clock);
     for (const link of this.#links) {
-      if (link.open === undefined || link.role === "retiring" || !clock.due(link.heartbeatAt)) continue;
+      if (!link.open || link.role === "retiring" || !clock.due(link.heartbeatAt)) continue;
       link.heartbeatAt = clock.now + this.#heartbeat();
       this.#ping(link, clock.now);
       // The joins show what a connection cannot: that the last message of a room was lost.
@@ -789,7 +750,7 @@ export class Core {
     }
     for (const { pongBy } of this.#links) clock.due(pongBy);
     if (clock.due(this.#dialAt)) {
-      this.#dialAt = undefined;
+      this.#dialAt = Infinity;
       this.#dial(clock);
     }
   }
@@ -799,30 +760,31 @@ export class Core {
     // A handshake names no pair room. Without a room it opens a connection that is in none, or in the lobby.
     const rooms = [...this.#rooms.values()].filter(({ name }) => !name.startsWith("@"));
     const room = (rooms.find((room) => !room.leaving) ?? rooms[0])?.name ?? "";
-    const renews = this.#current() !== undefined;
     this.#linksMade += 1;
     const id = this.#linksMade;
     this.#links.push({
       id,
-      role: renews ? "next" : "current",
+      role: this.#current() ? "next" : "current",
+      open: false,
       room,
       openBy: clock.now + OPEN_TIMEOUT,
+      renewAt: Infinity,
       heartbeatAt: Infinity,
+      pongBy: Infinity,
+      closeAt: Infinity,
       rooms: new Map(),
       paces: { join: new Pace(), fill: new Pace() },
     });
     clock.due(clock.now + OPEN_TIMEOUT);
-    this.#out.push({ type: "connect", link: id, room, renews });
+    this.#out.push({ type: "connect", link: id, room });
   }
 
   #closeWhatIsDead(clock: Clock): void {
-    const dead: [number, string][] = [];
     for (const link of this.#links) {
-      if (link.open === undefined && clock.due(link.openBy)) dead.push([link.id, "no answer"]);
-      else if (clock.due(link.pongBy)) dead.push([link.id, "silent"]);
-      else if (clock.due(link.closeAt)) dead.push([link.id, "replaced"]);
+      if (!link.open && clock.due(link.openBy)) this.#giveUpLink(clock.now, link, "no answer");
+      else if (clock.due(link.pongBy)) this.#giveUpLink(clock.now, link, "silent");
+      else if (clock.due(link.closeAt)) this.#giveUpLink(clock.now, link, "replaced");
     }
-    for (const [id, reason] of dead) this.#giveUpLink(clock.now, id, reason);
   }
 
   /** Makes the next connection the current one, once it is in every room. */
@@ -830,26 +792,26 @@ export class Core {
     const ready = this.#links.find(
       (link) =>
         link.role === "next" &&
-        link.open !== undefined &&
+        link.open &&
         [...this.#rooms.values()].every((room) => room.leaving || inRoom(link, room.name)),
     );
     if (!ready) return;
     const old = this.#current();
     if (old) {
       old.role = "retiring";
-      old.pongBy = undefined;
+      old.pongBy = Infinity;
       old.closeAt = clock.now + LINGER;
       clock.due(old.closeAt);
     }
     ready.role = "current";
-    this.#scheduleSuccessor(ready);
+    this.#dialAt = ready.renewAt;
     this.#show({ type: "connected", renewed: true });
   }
 
   /** Joins every room on every connection that is in use. */
   #joinsDue(clock: Clock): void {
     for (const link of this.#links) {
-      if (link.open === undefined || link.role === "retiring") continue;
+      if (!link.open || link.role === "retiring") continue;
       for (const room of this.#rooms.values()) {
         // The service may take up a `join` and an earlier `leave` in either order.
         if (this.#leaving.some((left) => left.room === room.name)) continue;
@@ -865,12 +827,36 @@ export class Core {
           known.join = { id: this.#settings.unique(), quiet: known.joined, since: here, retry: new Retry() };
         }
         const { join } = known;
-        if (!join?.retry.send(clock, link.id, this.#settings.ackTimeout, link.paces["join"])) continue;
-        const history = this.#history.get(room.name);
+        if (!join?.retry.send(clock, link.id, link.paces["join"])) continue;
+        const { history } = room;
         // A `join` with `since` needs no history: if the position is lost, a `join` without it follows.
         const start = join.since ? { since: join.since } : history ? { history } : {};
-        this.#send(link.id, { action: "join", room: room.name, id: join.id, ...start, presence: this.#settings.live });
+        const presence = room.state === undefined ? this.#settings.live : { state: room.state };
+        this.#send(link.id, { action: "join", room: room.name, id: join.id, ...start, presence });
       }
+    }
+  }
+
+  /** Sends what waits for an answer, on the connection in use. */
+  #requestsDue(clock: Clock): void {
+    const link = this.#usable();
+    if (!link) return;
+    for (const room of this.#rooms.values()) {
+      const here = room.at();
+      if (!here || !inRoom(link, room.name)) continue;
+      this.#fillDue(clock, link, room, here);
+      // Of the messages of the user only the first is sent.
+      const [message] = room.outbox;
+      if (!message?.retry.send(clock, link.id)) continue;
+      if (message.after?.epoch !== here.epoch) room.dirty = true;
+      const text = publish(room.name, message, message.searchAfter(here));
+      this.#out.push({ type: "send", link: link.id, text });
+    }
+    for (const { id, room, frame, retry } of this.#asked) {
+      if (room && (!this.#rooms.get(room)?.at() || !inRoom(link, room))) continue;
+      if (!retry.send(clock, link.id)) continue;
+      if (retry.attempt > ASK_ATTEMPTS) this.#unask(id, "no_answer", "No answer.", room);
+      else this.#send(link.id, { ...frame(), id });
     }
   }
 
@@ -878,65 +864,22 @@ export class Core {
    * Reads the log after the position: in rooms where messages are missing, and some time after each `join`. Says that the
    * user is there, where others were told that it has left (rule 16 of PROTOCOL.md).
    */
-  #fillsDue(clock: Clock): void {
-    const link = this.#usable();
-    if (!link) return;
-    for (const room of this.#rooms.values()) {
-      const here = room.at();
-      if (!here || !inRoom(link, room.name)) continue;
-      if (clock.due(room.healAt)) {
-        room.healAt = Infinity;
-        room.healed = clock.now + HEAL_REST;
-        this.#send(link.id, { action: "presence", room: room.name, state: null });
-      }
-      if (!room.behind() && !room.check) continue;
-      if (!room.fill) {
-        const [from, to] = FILL_WAIT;
-        const late = room.cutShort || !room.behind();
-        const wait = late ? 0 : whole(from + (to - from) * this.#settings.chance());
-        room.fill = { id: this.#settings.unique(), retry: new Retry(clock.now + wait) };
-      }
-      if (!room.fill.retry.send(clock, link.id, this.#settings.ackTimeout, link.paces["fill"])) continue;
-      const { id } = room.fill;
-      this.#send(link.id, { action: "history", room: room.name, id, after: here.seq, limit: FILL_PAGE });
+  #fillDue(clock: Clock, link: Link, room: Log, here: Position): void {
+    const { name } = room;
+    if (clock.due(room.healAt)) {
+      room.healAt = Infinity;
+      room.healed = clock.now + HEAL_REST;
+      this.#send(link.id, { action: "presence", room: name, state: room.state ?? null });
     }
-  }
-
-  /** Sends the first message of each outbox. */
-  #publishesDue(clock: Clock): void {
-    const link = this.#usable();
-    if (!link) return;
-    for (const room of this.#rooms.values()) {
-      const here = room.at();
-      const message = room.outbox[0];
-      if (!here || !message || !inRoom(link, room.name)) continue;
-      if (!message.retry.send(clock, link.id, this.#settings.ackTimeout)) continue;
-      if (message.after?.epoch !== here.epoch) room.dirty = true;
-      const after = message.searchAfter(here);
-      this.#out.push({ type: "send", link: link.id, text: publish(room.name, message.id, after, message.json) });
+    if (!room.behind() && !room.check) return;
+    if (!room.fill) {
+      const late = room.cutShort || !room.behind();
+      const wait = late ? 0 : whole(FILL_WAIT + FILL_WITHIN * this.#settings.chance());
+      room.fill = { id: this.#settings.unique(), retry: new Retry(clock.now + wait) };
     }
-  }
-
-  /** Sends the questions of the user. */
-  #askedDue(clock: Clock): void {
-    const link = this.#usable();
-    if (!link) return;
-    const givenUp: string[] = [];
-    const reading = new Set<string>();
-    for (const { id, room: name, limit, frame, retry } of this.#asked) {
-      const room = name === undefined ? undefined : this.#rooms.get(name);
-      if (name !== undefined && (!room?.at() || !inRoom(link, name))) continue;
-      if (limit !== undefined && name !== undefined) {
-        // The next page begins where the one before it ends, so they are read one after the other.
-        if (reading.has(name)) continue;
-        reading.add(name);
-      }
-      if (!retry.send(clock, link.id, this.#settings.ackTimeout)) continue;
-      if (retry.attempt > ASK_ATTEMPTS) givenUp.push(id);
-      else if (frame) this.#send(link.id, { ...frame, id });
-      else this.#send(link.id, { action: "history", room: name, id, before: room?.oldest, limit });
-    }
-    for (const id of givenUp) this.#unask(id, "no_answer", "No answer.");
+    const { id, retry } = room.fill;
+    if (!retry.send(clock, link.id, link.paces["fill"])) return;
+    this.#send(link.id, { action: "history", room: name, id, after: here.seq, limit: FILL_PAGE });
   }
 
   /** Leaves rooms in which every message and every question is answered. */
@@ -955,7 +898,7 @@ export class Core {
     if (!this.#rooms.size && this.#links.length) this.#dropAll(clock.now, "no room left");
     for (const { id, room, pending } of this.#leaving) {
       for (const [link, retry] of pending) {
-        if (retry.send(clock, link, this.#settings.ackTimeout)) this.#send(link, { action: "leave", room, id });
+        if (retry.send(clock, link)) this.#send(link, { action: "leave", room, id });
       }
     }
     const left = this.#leaving.filter(({ pending }) => !pending.size);
@@ -963,7 +906,7 @@ export class Core {
     for (const { room, told } of left) {
       this.#leftAt.set(room, clock.now);
       const [oldest] = this.#leftAt.keys();
-      if (this.#leftAt.size > MAX_LEFT && oldest !== undefined) this.#leftAt.delete(oldest);
+      if (this.#leftAt.size > MAX_LEFT) this.#leftAt.delete(oldest ?? "");
       if (told) this.#show({ type: "left", room });
       if (this.#rooms.has(room)) {
         // The user has joined the room again meanwhile: its `join` is due now.
@@ -982,7 +925,7 @@ export class Core {
   /** Returns the connection to send on. */
   #usable(): Link | undefined {
     const link = this.#current();
-    return link?.open === undefined ? undefined : link;
+    return link?.open ? link : undefined;
   }
 
   /** Joins a room once more, because a frame does not fit the client's position. */
@@ -991,18 +934,23 @@ export class Core {
     if (known) known.poll = true;
   }
 
-  /** Returns every frame that is sent until it is answered, with its id. */
-  #retries(): [string, Retry][] {
-    const all: [string, Retry][] = [];
-    for (const link of this.#links) {
-      for (const { join } of link.rooms.values()) if (join) all.push([join.id, join.retry]);
+  /** Returns every frame that is sent until it is answered. */
+  #open(): Open[] {
+    const all: Open[] = [];
+    for (const { rooms } of this.#links) {
+      for (const [room, { join, signals }] of rooms) {
+        if (join) all.push([join.id, join.retry, "join", room]);
+        if (signals) all.push([signals, new Retry(), "signal", room]);
+      }
     }
-    for (const { fill, outbox } of this.#rooms.values()) {
-      if (fill) all.push([fill.id, fill.retry]);
-      for (const message of outbox) all.push([message.id, message.retry]);
+    for (const { name, fill, outbox } of this.#rooms.values()) {
+      if (fill) all.push([fill.id, fill.retry, "fill", name]);
+      for (const { id, retry } of outbox) all.push([id, retry, "message", name]);
     }
-    for (const asked of this.#asked) all.push([asked.id, asked.retry]);
-    for (const { id, pending } of this.#leaving) for (const retry of pending.values()) all.push([id, retry]);
+    for (const { id, retry, room } of this.#asked) all.push([id, retry, "asked", room]);
+    for (const { id, room, pending } of this.#leaving) {
+      for (const retry of pending.values()) all.push([id, retry, "leave", room]);
+    }
     return all;
   }
 
@@ -1021,7 +969,7 @@ export class Core {
 
 /** Returns whether a connection is open and in a room. */
 function inRoom(link: Link, room: string): boolean {
-  return link.open !== undefined && link.rooms.get(room)?.joined === true;
+  return link.open && link.rooms.get(room)?.joined === true;
 }
 
 function membership(link: Link, room: string): Membership {
@@ -1035,8 +983,9 @@ function same(a: Position, b: Position): boolean {
 }
 
 /** Returns the frame of a message, with its content as it was written. */
-function publish(room: string, id: string, after: number, json: string): string {
-  return `${JSON.stringify({ action: "publish", room, id, after }).slice(0, -1)},"data":${json}}`;
+function publish(room: string, { id, json, change }: Outgoing, after: number): string {
+  const { kind: action = "publish", ...fields }: Partial<Change> = change ?? {};
+  return `${JSON.stringify({ action, room, id, after, ...fields }).slice(0, -1)},"data":${json}}`;
 }
 
 /** Returns text in UTF-8. */

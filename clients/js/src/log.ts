@@ -1,18 +1,23 @@
 /** A room of the state machine: the position in its log, and the messages that wait for their turn. */
 
-import type { Entry, Event, Position } from "./wire.js";
+import type { Change, Entry, Event, Position } from "./wire.js";
 import { Retry } from "./retry.js";
 
 /** The number of messages that may wait for earlier ones. Beyond it they are dropped and read from the log later. */
 const MAX_HELD = 1000;
 
-/** A message of the user that is not known to be in the log. */
+/** The entries that are shown, by their kind. One of another kind takes its number, and is not shown. */
+const SHOWN = ["message", "edit", "delete", "react"];
+
+/** A message of the user, or a change of one, that is not known to be in the log. */
 export class Outgoing {
   readonly retry = new Retry();
   constructor(
     readonly id: string,
     /** The content as JSON: each try sends the same text. */
     readonly json: string,
+    /** The message that is changed, and how. */
+    readonly change?: Change,
     /** The position at which the message was first sent: an earlier copy of it can only come later. */
     public after?: Position,
   ) {}
@@ -31,7 +36,12 @@ export interface Saved {
   /** The client's position. */
   readonly position?: Position | undefined;
   /** Messages that were not acknowledged, in order. */
-  readonly outbox: readonly { readonly id: string; readonly json: string; readonly after?: Position | undefined }[];
+  readonly outbox: readonly {
+    readonly id: string;
+    readonly json: string;
+    readonly change?: Change | undefined;
+    readonly after?: Position | undefined;
+  }[];
 }
 
 /** A room that the user wants to be in, or is about to leave. */
@@ -56,6 +66,8 @@ export class Log {
   leaving = false;
   /** True if the position or the outbox has changed since the last save. */
   dirty = false;
+  /** The state of the user in the room, for the others. */
+  state?: unknown;
   /** When to say that the user is there, since others were told that it has left. */
   healAt = Infinity;
   /** The time from which that may be said once more. */
@@ -66,10 +78,12 @@ export class Log {
 
   constructor(
     readonly name: string,
+    /** The number of messages shown on entering. */
+    readonly history: number,
     saved?: Saved,
   ) {
     if (!saved) return;
-    this.outbox = saved.outbox.map(({ id, json, after }) => new Outgoing(id, json, after));
+    this.outbox = saved.outbox.map(({ id, json, change, after }) => new Outgoing(id, json, change, after));
     if (!saved.position) return;
     this.place = saved.position;
     this.#target = saved.position.seq;
@@ -78,7 +92,7 @@ export class Log {
 
   /** Returns what a store keeps. */
   saved(): Saved {
-    return { position: this.place, outbox: this.outbox.map(({ id, json, after }) => ({ id, json, after })) };
+    return { position: this.place, outbox: this.outbox.map(({ id, json, change, after }) => ({ id, json, change, after })) };
   }
 
   /** Returns the position, unless it is unknown or lost. */
@@ -145,8 +159,8 @@ export class Log {
     while ((entry = this.#held.get(here.seq + 1))) {
       this.#held.delete(entry.seq);
       here = { epoch: here.epoch, seq: entry.seq };
-      // An entry of a kind that this client does not know takes its number, and is not shown.
-      if (entry.kind === undefined) shown.push({ ...entry, type: "message", room: this.name });
+      const type = (entry.kind ?? "message") as "message";
+      if (SHOWN.includes(type)) shown.push({ ...entry, type, room: this.name });
     }
     if (here !== this.place) {
       this.place = here;

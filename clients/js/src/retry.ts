@@ -22,7 +22,11 @@ export function fullJitter(chance: number, attempt: number): number {
 /** The present time, and the next time at which there is something to do. */
 export class Clock {
   next = Infinity;
-  constructor(readonly now: number) {}
+  constructor(
+    readonly now: number,
+    /** The time after which a frame without an answer is sent again. */
+    readonly ackTimeout: number,
+  ) {}
 
   /** Returns whether the time has come. If not, the core asks to be called at that time, if there is one. */
   due(at = Infinity): boolean {
@@ -70,12 +74,12 @@ export class Retry {
   }
 
   /** Returns whether the frame is due, and the pace lets it go now. Each `true` counts as a try. */
-  send(clock: Clock, link: number, timeout: number, pace?: Pace): boolean {
+  send(clock: Clock, link: number, pace?: Pace): boolean {
     if (!clock.due(this.#due) || pace?.take(clock) === false) return false;
     this.#on = link;
     this.attempt += 1;
     // A slow service would only become slower by the same frame at the same pace.
-    this.#due = clock.now + timeout * Math.min(this.attempt, 4);
+    this.#due = clock.now + clock.ackTimeout * Math.min(this.attempt, 4);
     clock.due(this.#due);
     return true;
   }

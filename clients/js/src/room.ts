@@ -1,5 +1,5 @@
 import { Emitter, Throttle, type Off } from "./events.js";
-import type { Ack, Entry, Lost, Mark, Members, ServiceFrame, Signal } from "./wire.js";
+import type { Ack, Change, Entry, Lost, Mark, Members, Presence, ServiceFrame, Signal } from "./wire.js";
 import type { Chat } from "./chat.js";
 
 /** An error of the service or of the client. */
@@ -21,13 +21,20 @@ export class ChatError extends Error {
 }
 
 /** A message of a room. Messages never change: a new object takes the place of an old one. */
-export interface Message<T = unknown> {
+export type Message<T = unknown> = MessageFields &
+  (
+    | { readonly data: T; readonly deleted?: undefined }
+    /** A message that was deleted keeps its place. */
+    | { readonly data?: undefined; readonly deleted: { readonly at: number; readonly by: string; readonly reason?: string | undefined } }
+  );
+
+/** The fields of a message, but for its data. */
+export interface MessageFields {
   /** Unique within the room, and the same from sending to being stored: the key of a list's item. */
   readonly key: string;
   /** The id that the sender gave to the message. */
   readonly id?: string | undefined;
   readonly from: string;
-  readonly data: T;
   /** The time when the message was received, or before that sent, in milliseconds since 1970. */
   readonly at: number;
   /** A message of one's own is `pending` until its `ack`. It is `failed` when the service has refused it. */
@@ -39,6 +46,14 @@ export interface Message<T = unknown> {
   readonly lost?: Lost | undefined;
   /** The reason why a message failed. */
   readonly error?: ChatError;
+  /** The last edit: its time, and its number in the log. */
+  readonly edited?: { readonly at: number; readonly seq: number } | undefined;
+  /** The reactions by key: the number of users, and whether this user is among them. */
+  readonly reactions?: { readonly [key: string]: { readonly count: number; readonly mine: boolean } } | undefined;
+  /** The end of the log when the message was read: its reactions up to there are counted. @internal */
+  readonly head?: number | undefined;
+  /** Whether the last `react` of a user, after `head`, was "on". @internal */
+  readonly who?: { readonly [keyAndUser: string]: boolean };
 }
 
 /**
@@ -61,12 +76,26 @@ export interface RoomEvents<T = unknown> {
   message: Message<T>;
   /** Messages are lost: the log no longer holds what follows the last message shown. */
   lost: Lost;
-  /** The room was entered, for the first time or again. `recovered`: nothing was lost since the last connection. */
-  joined: { readonly recovered: boolean | null; readonly first: number; readonly head: number };
+  /**
+   * The room was entered, for the first time or again. `recovered`: nothing was lost since the last connection.
+   * `presence`: `count` in a room with too many connections to tell who is there; absent without `live`.
+   */
+  joined: {
+    readonly recovered: boolean | null;
+    readonly first: number;
+    readonly head: number;
+    readonly presence?: "live" | "count";
+    readonly count?: number;
+  };
   /** Missing messages were fetched from the log. */
   filled: { readonly count: number };
   /** A signal of another connection. */
   signal: Signal;
+  /**
+   * A user is there, has changed its state, or has left; `roomchat/presence` has the list. `count`: the room has too many
+   * connections for that, so many.
+   */
+  presence: Presence | { readonly event: "count"; readonly count: number };
   /** Anything about the room has changed. */
   change: undefined;
 }
@@ -84,22 +113,10 @@ const SIGNALS = 200;
 const TYPING = 6_000;
 const FORGET = 8_000;
 
-/** The part of a chat that its rooms use. @internal */
-export interface Host {
-  send(room: string, data: unknown, id?: string): Sent;
-  signal(room: string, kind: string, data: unknown, to: string | undefined): void;
-  older(room: string, limit: number): Promise<boolean>;
-  request(frame: object, room?: string): Promise<ServiceFrame>;
-  mark(room: string, mark: Mark): void;
-  leave(room: Room): Promise<void>;
-  user(): string;
-}
-
 /** A room: its log as it grows, and what one can do in it. Made by `chat.room(name)`. */
 export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   /** The state of the room. */
   state: RoomState = "joining";
-  readonly #host: Host;
   /** The log: stored messages, in order. */
   #log: Message<T>[] = [];
   /** The index in `#log` of the first message after the last loss. Older pages go in front of it. */
@@ -118,15 +135,14 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   #typedAt = 0;
   #typists = new Map<string, { at: number; timer?: ReturnType<typeof setTimeout> }>();
   #names: readonly string[] = [];
+  #older = Promise.resolve(true);
 
   /** @internal */
   constructor(
     readonly chat: Chat,
     readonly name: string,
-    host: Host,
   ) {
     super();
-    this.#host = host;
   }
 
   /**
@@ -135,12 +151,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
    */
   get messages(): readonly Message<T>[] {
     if (!this.#messages) {
-      // A message that came by the log before its `ack` is shown there, and no longer as pending.
-      const shown = new Set<string | undefined>();
-      const own = this.#host.user();
-      if (this.#tail.length) for (const { from, id } of this.#log) if (from === own) shown.add(id);
-      const tail = this.#tail.filter(({ id }) => !shown.has(id));
-      this.#messages = tail.length ? [...this.#log, ...tail] : this.#log.slice();
+      this.#messages = [...this.#log, ...this.#tail];
     }
     return this.#messages;
   }
@@ -157,7 +168,29 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
    */
   send(data: T, options: { id?: string } = {}): Sent {
     this.#typedAt = 0;
-    return this.#host.send(this.name, data, options.id);
+    const sent = this.chat._send(this.name, data, options.id);
+    // The message itself shows that it failed.
+    sent.done.catch(() => undefined);
+    return sent;
+  }
+
+  /** Gives a message, one's own or as a moderator another's, other data. Resolves when the edit is stored. */
+  edit(seq: number, data: T): Promise<Ack> {
+    return this.#change({ kind: "edit", target: seq }, data);
+  }
+
+  /** Deletes the content of a message, one's own or as a moderator another's. It keeps its place, with `deleted`. */
+  remove(seq: number, reason?: string): Promise<Ack> {
+    return this.#change({ kind: "delete", target: seq, reason });
+  }
+
+  /** Adds a reaction of the user to a message, or with `false` takes it back. `key`: such as 👍, up to 32 characters. */
+  react(seq: number, key: string, on = true): Promise<Ack> {
+    return this.#change({ kind: "react", target: seq, key, on });
+  }
+
+  #change(change: Change, data: unknown = null): Promise<Ack> {
+    return this.chat._send(this.name, data, undefined, change).done;
   }
 
   /**
@@ -176,7 +209,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
     if (!last || (this.#read && this.#mark?.epoch === last.epoch && this.#mark.seq >= last.seq)) return;
     this.#read = true;
     this.#mark = last;
-    this.#host.mark(this.name, last);
+    this.chat._mark(this.name, last);
     this.changed();
   }
 
@@ -201,7 +234,16 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
    */
   signal(kind: string, data?: unknown, options: { to?: string } = {}): void {
     const { to } = options;
-    this.#signals.run(`${kind} ${to ?? ""}`, SIGNALS, () => this.#host.signal(this.name, kind, data, to));
+    this.#signals.run(`${kind} ${to ?? ""}`, SIGNALS, () => this.chat._handle({ type: "signal", room: this.name, kind, data, to }));
+  }
+
+  /**
+   * Sets the state of the user in the room for the others there, such as `{ status: "away" }`; `null` clears it. Any JSON
+   * of at most 1 KB. The others are told that the user is there, as with `live`.
+   */
+  async setState(state: unknown): Promise<void> {
+    this.chat._handle({ type: "state", room: this.name, state });
+    await this.chat.request({ action: "presence", room: this.name, state }, this.name);
   }
 
   /** Drops a message that has failed. */
@@ -212,17 +254,24 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
 
   /** Loads up to `count` messages, 1 to 100, in front of the oldest one. Resolves to whether there are more. */
   older(count = 50): Promise<boolean> {
-    return this.#host.older(this.name, count);
+    // The next page begins where the one before it ends, so they are read one after the other.
+    const read = () => this.chat._older(this, count);
+    return (this.#older = this.#older.then(read, read));
   }
 
-  /** Asks the service who is in the room: up to 100 users, in order of their names. */
-  async members(): Promise<Members> {
-    return (await this.#host.request({ action: "members", room: this.name }, this.name)) as Members & ServiceFrame;
+  /**
+   * Asks the service who is in the room: up to 100 users, in order of their names.
+   *
+   * @param options `after`: the users after this one; `state` and `probe`: PROTOCOL.md, members
+   */
+  async members(options: { after?: string; state?: boolean; probe?: boolean } = {}): Promise<Members> {
+    const frame = { action: "members", room: this.name, ...options };
+    return (await this.chat.request(frame, this.name)) as Members & ServiceFrame;
   }
 
   /** Leaves the room, once every message in it is answered. */
   leave(): Promise<void> {
-    return this.#host.leave(this as Room);
+    return this.chat._leave(this as Room);
   }
 
   /** @internal */
@@ -233,7 +282,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
 
   /** @internal */
   pending(id: string, data: unknown): void {
-    this.#tail.push({ key: id, id, from: this.#host.user(), data: data as T, at: Date.now(), status: "pending" });
+    this.#tail.push({ key: id, id, from: this.chat.user, data: data as T, at: Date.now(), status: "pending" });
   }
 
   /** @internal */
@@ -250,17 +299,37 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   /** @internal */
   took(entry: Entry): void {
     let message = this.#stored(entry);
-    const own = this.#tail.findIndex(({ epoch, seq }) => epoch === entry.epoch && seq === entry.seq);
-    if (own >= 0) this.#tail.splice(own, 1);
     const { from, at, epoch, seq, n } = entry;
     this.#last = { epoch, seq, n };
     this.#mark ??= { epoch, seq: seq - 1, n: n - 1 };
-    if (from === this.#host.user()) this.mark();
+    if (from === this.chat.user) this.mark();
     else this.#types(from, at, false);
     if (this.#lost) message = { ...message, lost: this.#lost };
     this.#lost = undefined;
     this.#log.push(message);
     this.emit("message", message);
+    if (entry.count) this.emit("presence", { event: "count", count: entry.count });
+  }
+
+  /** Takes an entry that changes a message. It changes nothing in a message that was read after it. @internal */
+  changes({ kind, epoch, seq, target, from, at, data, key = "", on = true, reason }: Entry): void {
+    const index = this.#log.findLastIndex((message) => message.seq === target && message.epoch === epoch);
+    const old = this.#log[index];
+    if (!old || old.deleted) return;
+    let now: Message<T> | undefined;
+    if (kind === "delete") now = { ...old, data: undefined, reactions: undefined, deleted: { at, by: from, reason } };
+    else if (kind === "edit") {
+      if (seq > (old.edited?.seq ?? 0)) now = { ...old, data: data as T, edited: { at, seq } };
+    } else if (seq > (old.head ?? 0)) {
+      const { [key]: reaction = { count: 0, mine: false }, ...others } = old.reactions ?? {};
+      const own = from === this.chat.user;
+      const who = `${key}\n${from}`;
+      const was = own ? reaction.mine : (old.who?.[who] ?? !on);
+      const count = reaction.count + Number(on) - Number(was);
+      const reactions = count > 0 ? { ...old.reactions, [key]: { count, mine: own ? on : reaction.mine } } : others;
+      now = { ...old, reactions, who: { ...old.who, [who]: on } };
+    }
+    if (now) this.#log[index] = now;
   }
 
   /** @internal */
@@ -281,10 +350,10 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   /** @internal */
   signalled(signal: Signal): void {
     const { kind, from, at } = signal;
-    if (from !== this.#host.user() && (kind === "typing" || kind === "stopped")) {
+    if (from !== this.chat.user && (kind === "typing" || kind === "stopped")) {
       if (at >= (this.#typists.get(from)?.at ?? 0)) this.#types(from, at, kind === "typing");
     }
-    if (from === this.#host.user() && kind === "read") this.marked(signal.data as Mark, false);
+    if (from === this.chat.user && kind === "read") this.marked(signal.data as Mark, false);
     this.emit("signal", signal);
   }
 
@@ -311,6 +380,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
       this.#log[this.#start] = { ...next, lost: undefined };
     }
     this.#log.splice(this.#start, 0, ...page);
+    this.changed();
   }
 
   /** @internal */
@@ -322,9 +392,11 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
     return this.emit("lost", lost);
   }
 
-  #stored({ id, from, data, at, seq, epoch }: Entry): Message<T> {
-    const own = id != null && this.#tail.some((message) => message.id === id) && from === this.#host.user();
-    const key = own ? id : `${epoch}:${seq}`;
-    return { key, id: id ?? undefined, from, data: data as T, at, seq, epoch, status: "stored" };
+  #stored({ id, from, data, at, seq, epoch, head, edited, deleted, reactions }: Entry): Message<T> {
+    // One's own message moves to its place in the log, perhaps before its `ack`.
+    const own = from === this.chat.user ? this.#tail.findIndex((message) => message.id === id) : -1;
+    const key = this.#tail.splice(own, Number(own >= 0))[0]?.key ?? `${epoch}:${seq}`;
+    const stored = { key, id: id ?? undefined, from, data, at, seq, epoch, status: "stored", head, edited, deleted, reactions };
+    return stored as Message<T>;
   }
 }

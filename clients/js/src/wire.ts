@@ -10,7 +10,9 @@ export interface Position {
 
 /** The frame `message`: an entry of a room's log. */
 export interface Entry {
-  readonly type?: "message";
+  readonly type?: string;
+  /** The end of the log when the page was read that this message came in. */
+  head?: number;
   readonly room?: string;
   readonly seq: number;
   readonly epoch: string;
@@ -66,6 +68,15 @@ export interface Ack {
   readonly failed: number;
   /** True if not all members of the room could be read: others may have missed the message, too. */
   readonly partial?: boolean;
+}
+
+/** An entry that changes another message, as it is sent. */
+export interface Change {
+  readonly kind: string;
+  readonly target: number;
+  readonly key?: string;
+  readonly on?: boolean;
+  readonly reason?: string | undefined;
 }
 
 /** The answer to a `join`. */
@@ -223,6 +234,8 @@ export interface Presence {
 /** A frame of the service. */
 export type ServiceFrame =
   | ({ readonly type: "message"; readonly room: string } & Entry)
+  /** Several messages of a busy room. */
+  | { readonly type: "messages"; readonly room: string; readonly epoch: string; readonly messages: readonly Entry[] }
   | ({ readonly type: "ack" } & Ack)
   /** The answer to a `mark`. */
   | { readonly type: "ack"; readonly id?: string; readonly room: string; readonly at: number }
@@ -254,40 +267,32 @@ export type ServiceFrame =
 /** A frame as it is read. */
 export type Frame =
   | ServiceFrame
-  | { readonly type: "gateway"; readonly words: string };
+  | { readonly type: "gateway"; readonly words: unknown };
 
 /** The largest frame that API Gateway accepts, in bytes. It closes the connection on a larger one. */
 export const MAX_FRAME = 32 * 1024;
 
-/** The fields that the state machine relies on, by the type of the frame. All are strings but `seq`, a number. */
-const NEEDED: { readonly [type: string]: string } = {
-  message: "room epoch seq",
-  joined: "room epoch",
-  left: "room",
-  history: "room",
-  signal: "room kind from",
-};
-
 /**
- * Reads a frame. Those of other types are left to whoever asked for them.
+ * Reads a frame.
  *
- * @throws if the text is not JSON, or lacks a field that its type requires.
+ * @throws if the text is not a JSON object.
  */
 export function read(text: string): Frame {
   const frame = JSON.parse(text) as Record<string, unknown> | null;
   if (frame?.constructor !== Object) throw new Error();
   const { type, message } = frame;
   // API Gateway's own frames have no type.
-  if (typeof type !== "string") return { type: "gateway", words: String(message) };
-  for (const name of NEEDED[type]?.split(" ") ?? []) {
-    if (typeof frame[name] !== (name === "seq" ? "number" : "string")) throw new Error();
+  if (typeof type !== "string") return { type: "gateway", words: message };
+  if (type === "joined" || type === "history") {
+    for (const entry of (frame["messages"] ??= []) as Entry[]) entry.head = Number(frame["head"]);
   }
-  if (type === "joined" || type === "history") frame["messages"] ??= [];
   return frame as Frame;
 }
 
 /** An event of the state machine. */
 export type Event =
+  /** A message is changed. */
+  | ({ readonly type: "edit" | "delete" | "react"; readonly room: string } & Entry)
   | { readonly type: "connected"; readonly renewed: boolean }
   | { readonly type: "disconnected"; readonly reason: string; readonly retryInMs?: number }
   | {
@@ -298,19 +303,14 @@ export type Event =
       readonly head: number;
       readonly headN: number;
       readonly recovered: boolean | null;
+      readonly presence?: "live" | "count";
+      readonly count?: number;
     }
   | { readonly type: "left"; readonly room: string }
   | ({ readonly type: "message"; readonly room: string } & Entry)
   | ({ readonly type: "ack" } & Ack)
   | ({ readonly type: "lost"; readonly room: string } & Lost)
   | { readonly type: "filled"; readonly room: string; readonly count: number }
-  | {
-      readonly type: "history";
-      readonly id: string;
-      readonly room: string;
-      readonly messages: readonly Entry[];
-      readonly more: boolean;
-    }
   /** The answer to an `ask`. */
   | { readonly type: "answer"; readonly id: string; readonly frame: ServiceFrame }
   /** A message in a pair room that the user has not opened. */
@@ -318,6 +318,7 @@ export type Event =
   /** The service wants this client no more. */
   | { readonly type: "bye"; readonly reason: string }
   | ({ readonly type: "signal" } & Signal)
+  | ({ readonly type: "presence" } & Presence)
   | { readonly type: "denied"; readonly room: string; readonly name: string; readonly message: string }
   | {
       readonly type: "error";

@@ -45,7 +45,7 @@ const MUTATIONS: [string, string, string, string, string[]][] = [
   ["10 leave after ack", "core.js", "if (!room.leaving || room.outbox.length ||", "if (!room.leaving ||", ["leave-after-ack"]],
   ["10 leave again", "core.js", "this.#leaveLater(room, false);\n    }\n    #acked", "void 0;\n    }\n    #acked", ["left-again"]],
   ["11 heartbeat", "core.js", "if (link.open === undefined || link.role === \"retiring\" || !clock.due(link.heartbeatAt))", "if (true)", ["heartbeat"]],
-  ["14 unknown types", "wire.js", "NEEDED[type]?.split", "NEEDED[type].split", ["unknown-type"]],
+  ["14 unknown types", "core.js", 'case "gateway":', "default:", ["unknown-type"]],
   ["14 unknown kinds", "log.js", "if (entry.kind === undefined)", "if (true)", ["unknown-kind"]],
   ["token_expired", "core.js", 'if (name === "token_expired")', "if (false)", ["error-token-expired"]],
   ["not_a_member", "core.js", "known.joined = false;", "void 0;", ["error-not-a-member"]],

@@ -5,18 +5,10 @@ import { build } from "esbuild";
 
 const common = { bundle: true, minify: true, format: "esm", target: "es2022", legalComments: "none" };
 
-/** Properties inside the state machine, which no frame, option or caller names. Their names are shortened. */
-const INSIDE = ["_.*",
-  "ackTimeout", "acked", "attempt", "behind", "chance", "changed", "check", "closeAt", "closed", "cutShort",
-  "deadline", "dirty", "due", "emit", "entered", "failed", "fill", "handle", "healAt", "healed", "heartbeat",
-  "heartbeatAt", "isLive", "joined", "joins", "later", "leaving", "link", "lose", "marked", "maxLife", "next",
-  "oldest", "open", "renewAt", "openBy", "pause", "paces", "pending", "perhapsFailed", "place", "poll", "pongBy", "prepend", "quiet", "reaches",
-  "reads", "renews", "rest", "retry", "role", "run", "saved", "searchAfter", "settle", "signalled", "start", "take",
-  "text", "timer", "tokenLife", "told", "took", "unique", "words",
-];
-
 if (process.argv[1]?.endsWith("bundle.mjs")) {
-  const mangled = { ...common, mangleProps: new RegExp(`^(${INSIDE.join("|")})$`) };
+  // Members whose names begin with `_` are shared by the modules of the package and by nobody else: their names are
+  // shortened. No frame, option or stored value has such a name.
+  const mangled = { ...common, mangleProps: /^_/ };
   // One file for applications with a bundler, and one with everything for pages without a build step.
   await build({ ...mangled, entryPoints: ["dist/index.js"], outfile: "dist/index.js", allowOverwrite: true });
   const contents = ["index", "store", "direct"].map((name) => `export * from "./dist/${name}.js";`).join("\n");

@@ -149,12 +149,12 @@ export class Chat extends Emitter<ChatEvents> {
     this.#named = !options.getToken;
     this.#core = new Core({
       user: options.user === undefined ? `guest-${unique().slice(0, 6)}` : checked(options.user, "user"),
-      heartbeat: HEARTBEAT,
-      maxLife: MAX_LIFE,
-      ackTimeout: ACK_TIMEOUT,
-      live: options.live,
-      chance: Math.random,
-      unique,
+      _heartbeat: HEARTBEAT,
+      _maxLife: MAX_LIFE,
+      _ackTimeout: ACK_TIMEOUT,
+      _live: options.live,
+      _chance: Math.random,
+      _unique: unique,
     });
     this.#watch("online", () => this._handle({ type: "nudge" }));
     this.#watch("visibilitychange", () => hidden() || this.#wake({ type: "nudge" }));
@@ -187,15 +187,15 @@ export class Chat extends Emitter<ChatEvents> {
     const history = options.history ?? 50;
     const saved = this.#core.rooms.has(name) ? undefined : this.#options.store?.load(name);
     // The first outputs come in a moment: the caller can listen first.
-    this._handle({ type: "join", room: name, history, saved });
+    this._handle({ type: "join", room: name, history, _saved: saved });
     const log = this.#core.rooms.get(name);
     for (const { id, json, change } of log?.outbox ?? []) {
-      if (!change) room.pending(id, JSON.parse(json));
+      if (!change) room._pending(id, JSON.parse(json));
       if (!this.#waiting.has(id)) this.#wait(id).done.catch((error: ChatError) => change && this.#error(error));
     }
     // The log goes on at a position of an earlier page: what was before it is shown as well.
     if (log?.at() && history > 0) room.older(history).catch(() => undefined);
-    room.changed();
+    room._changed();
     return room as unknown as Room<T>;
   }
 
@@ -246,13 +246,13 @@ export class Chat extends Emitter<ChatEvents> {
   #setState(state: ChatState): void {
     if (this.state === state) return;
     this.state = state;
-    this.emit("state", state);
+    this._emit("state", state);
   }
 
   #setRoomState(room: Room, state: Room["state"]): void {
     if (room.state === state) return;
     room.state = state;
-    room.changed();
+    room._changed();
   }
 
   // Commands of the rooms.
@@ -268,8 +268,8 @@ export class Chat extends Emitter<ChatEvents> {
     const message = this.#wait(id) as Sent & Waiting;
     if (!change) {
       const room = this.#rooms.get(name);
-      room?.pending(id, JSON.parse(json));
-      room?.changed();
+      room?._pending(id, JSON.parse(json));
+      room?._changed();
     }
     this._handle({ type: "publish", room: name, id, json, change });
     return message;
@@ -285,7 +285,7 @@ export class Chat extends Emitter<ChatEvents> {
   /** Returns why nothing can be sent to a room. */
   #unable(room?: string): ChatError | undefined {
     if (this.state === "closed") return new ChatError("closed", CLOSED, room);
-    if (room === undefined || this.#core.rooms.get(room)?.leaving === false) return undefined;
+    if (room === undefined || this.#core.rooms.get(room)?._leaving === false) return undefined;
     return new ChatError("not_a_member", LEFT, room);
   }
 
@@ -302,13 +302,13 @@ export class Chat extends Emitter<ChatEvents> {
   async _older(room: Room, limit: number): Promise<boolean> {
     const { name } = room;
     const log = this.#core.rooms.get(name);
-    const frame = () => ({ action: "history", room: name, before: log?.oldest, limit });
+    const frame = () => ({ action: "history", room: name, before: log?._oldest, limit });
     const { epoch, messages, more } = (await this.#ask(frame, name)) as Page & ServiceFrame;
     const [first] = messages;
     // After a loss the page is not of what is in front of the oldest message.
-    if (log && first && epoch === log.place?.epoch && messages.at(-1)?.seq === log.oldest - 1) {
-      log.oldest = first.seq;
-      room.prepend(messages.filter(({ kind }) => kind === undefined));
+    if (log && first && epoch === log._place?.epoch && messages.at(-1)?.seq === log._oldest - 1) {
+      log._oldest = first.seq;
+      room._prepend(messages.filter(({ kind }) => kind === undefined));
     }
     return more;
   }
@@ -317,7 +317,7 @@ export class Chat extends Emitter<ChatEvents> {
   _mark(room: string, mark: Mark): void {
     if (!this.#options.getToken) return;
     const send = () => void this.request({ action: "mark", room, ...mark }).catch(() => undefined);
-    this.#throttle.run(room, MARKS, send);
+    this.#throttle._run(room, MARKS, send);
   }
 
   /** @internal */
@@ -339,32 +339,31 @@ export class Chat extends Emitter<ChatEvents> {
     // The clock of the computer may be set back; the machine's time never is.
     this.#now = Math.max(this.#now, Date.now());
     const changed = new Set<Room>();
-    for (const output of this.#core.handle(this.#now, input)) {
-      if (output.type === "connect") void this.#open(output.link, output.room);
-      else if (output.type === "send") this.#sockets.get(output.link)?.send(output.text);
+    for (const output of this.#core._handle(this.#now, input)) {
+      if (output.type === "connect") void this.#open(output._link, output.room);
+      else if (output.type === "send") this.#sockets.get(output._link)?.send(output._text);
       else if (output.type === "close") {
-        const socket = this.#sockets.get(output.link);
-        this.#sockets.delete(output.link);
+        const socket = this.#sockets.get(output._link);
+        this.#sockets.delete(output._link);
         socket?.close(1000);
       } else this.#shown(output.event, changed);
     }
     this.#save();
     // By a `bye`, or by a listener of the application.
     if (this.#closed) return;
-    for (const room of changed) room.changed();
+    for (const room of changed) room._changed();
     for (const room of this.#rooms.values()) this.#setRoomState(room, this.#roomState(room));
-    this.#wasOnline ||= this.#core.online;
-    if (this.#core.online) this.#setState("online");
-    else if (!this.#core.rooms.size) this.#setState("idle");
-    else this.#setState(this.#wasOnline ? "offline" : "connecting");
+    const { online, rooms } = this.#core;
+    this.#wasOnline ||= online;
+    this.#setState(online ? "online" : !rooms.size ? "idle" : this.#wasOnline ? "offline" : "connecting");
     this.#schedule();
   }
 
   #roomState({ name, state }: Room): Room["state"] {
     const log = this.#core.rooms.get(name);
     if (!log) return state === "denied" ? "denied" : "left";
-    if (!log.entered) return "joining";
-    return this.#core.isLive(name) ? "live" : "behind";
+    if (!log._entered) return "joining";
+    return this.#core._isLive(name) ? "live" : "behind";
   }
 
   #shown(event: Event, changed: Set<Room>): void {
@@ -373,57 +372,56 @@ export class Chat extends Emitter<ChatEvents> {
     switch (event.type) {
       case "connected":
         this.reason = undefined;
-        this.emit("connected", event);
+        this._emit("connected", event);
         break;
       case "disconnected":
         this.reason = event.reason;
-        this.emit("disconnected", event);
+        this._emit("disconnected", event);
         break;
       case "joined":
         this.#known = true;
-        room?.joined(event.epoch, event.head, event.headN, event.recovered);
+        room?._joined(event.epoch, event.head, event.headN, event.recovered);
         if (this.#options.getToken) {
           this.#marks ??= this.request({ action: "marks" }) as Promise<Marks & ServiceFrame>;
-          this.#marks.then(({ marks: { [event.room]: mark } }) => mark && room?.marked(mark, true)).catch(() => undefined);
+          this.#marks.then(({ marks: { [event.room]: mark } }) => mark && room?._marked(mark, true)).catch(() => undefined);
         }
-        room?.emit("joined", event);
+        room?._emit("joined", event);
         break;
       case "message":
-        room?.took(event);
+        room?._took(event);
         break;
       case "edit":
       case "delete":
       case "react":
-        room?.changes(event);
+        room?._changes(event);
         break;
       case "ack":
-        room?.acked(event);
+        room?._acked(event);
         this.#settle(event.id, "stored")?.resolve(event);
         break;
       case "lost": {
-        const { type: _, room: name, ...lost } = event;
-        if (room?.lose(lost)) break;
-        const count = lost.missing === undefined ? "Messages" : `${lost.missing} messages`;
-        this.#error(new ChatError("lost", `${count} of ${name} are lost.`, name, false, lost));
+        if (room?._lose(event)) break;
+        const count = event.missing === undefined ? "Messages" : `${event.missing} messages`;
+        this.#error(new ChatError("lost", `${count} of ${event.room} are lost.`, event.room, false, event));
         break;
       }
       case "presence":
       case "filled":
-        room?.emit(event.type, event as never);
+        room?._emit(event.type, event as never);
         break;
       case "answer":
         this.#settle(event.id, "stored")?.resolve(event.frame);
         break;
       case "direct": {
         const user = event.room.slice(1).split("&").find((name) => name !== this.user);
-        if (user !== undefined) this.emit("direct", { user });
+        if (user !== undefined) this._emit("direct", { user });
         break;
       }
       case "bye":
         this.#close(event.reason);
         break;
       case "signal":
-        room?.signalled(event);
+        room?._signalled(event);
         break;
       case "left":
         this.#leaving = this.#leaving.filter(([name, resolve]) => name !== event.room || resolve());
@@ -444,7 +442,7 @@ export class Chat extends Emitter<ChatEvents> {
     if (!this.#waiting.has(id)) {
       if (!name || this.#core.rooms.has(name)) this.#error(error);
     } else if (!retrying) {
-      room?.failed(id, error);
+      room?._failed(id, error);
       this.#settle(id, "failed")?.reject(error);
     }
   }
@@ -458,13 +456,13 @@ export class Chat extends Emitter<ChatEvents> {
   }
 
   #error(error: ChatError): void {
-    if (!this.emit("error", error) && !error.retrying) report(error);
+    if (!this._emit("error", error) && !error.retrying) report(error);
   }
 
   #save(): void {
     for (const [name, log] of this.#core.rooms) {
-      if (log.dirty) this.#options.store?.save(name, log.saved());
-      log.dirty = false;
+      if (log._dirty) this.#options.store?.save(name, log._saved());
+      log._dirty = false;
     }
   }
 
@@ -472,7 +470,7 @@ export class Chat extends Emitter<ChatEvents> {
 
   #schedule(): void {
     clearTimeout(this.#timer);
-    const deadline = this.#core.deadline();
+    const deadline = this.#core._deadline();
     if (deadline === Infinity && !this.#core.rooms.size) return;
     const wait = Math.min(Math.max(0, deadline - this.#now), MAX_TIMER);
     this.#due = this.#now + wait;
@@ -497,7 +495,7 @@ export class Chat extends Emitter<ChatEvents> {
     this.#sockets.set(link, undefined);
     const closed = (reason: string) => {
       if (!this.#sockets.delete(link)) return;
-      this._handle({ type: "closed", link, reason });
+      this._handle({ type: "closed", _link: link, reason });
     };
     const why = this.#failed ? "refused" : this.#tried ? "renew" : "first";
     this.#tried = true;
@@ -522,10 +520,10 @@ export class Chat extends Emitter<ChatEvents> {
       on("open", () => {
         opened = true;
         this.#failed = false;
-        this._handle({ type: "opened", link, tokenLife: token ? life(token) : undefined });
+        this._handle({ type: "opened", _link: link, _tokenLife: token ? life(token) : undefined });
       });
       on("message", ({ data }) => {
-        if (this.#sockets.has(link)) this._handle({ type: "frame", link, text: String(data) });
+        if (this.#sockets.has(link)) this._handle({ type: "frame", _link: link, _text: String(data) });
       });
       // Some runtimes demand a listener. `close` follows.
       on("error", () => undefined);

@@ -17,17 +17,17 @@ export interface Settings {
   /** The name of the user. The service may answer another one, which then counts. */
   user: string;
   /** The interval of heartbeats, which also look for lost messages. */
-  readonly heartbeat: number;
+  readonly _heartbeat: number;
   /** The time after which a connection is replaced at the latest. */
-  readonly maxLife: number;
+  readonly _maxLife: number;
   /** The time after which a frame without an answer is sent again. */
-  readonly ackTimeout: number;
+  readonly _ackTimeout: number;
   /** Joins with presence: the others are told that the user is there, and their signals come. */
-  readonly live?: boolean | undefined;
+  readonly _live?: boolean | undefined;
   /** Returns a random number from 0 to 1. */
-  readonly chance: () => number;
+  readonly _chance: () => number;
   /** Returns an id that nobody else uses. */
-  readonly unique: () => string;
+  readonly _unique: () => string;
 }
 
 /** An input of the state machine. */
@@ -35,18 +35,18 @@ export type Input =
   | { readonly type: "tick" }
   | {
       readonly type: "opened";
-      readonly link: number;
+      readonly _link: number;
       /** The time for which the token of the connection is valid from now on; absent without a token. */
-      readonly tokenLife?: number | undefined;
+      readonly _tokenLife?: number | undefined;
     }
-  | { readonly type: "closed"; readonly link: number; readonly reason: string }
-  | { readonly type: "frame"; readonly link: number; readonly text: string }
+  | { readonly type: "closed"; readonly _link: number; readonly reason: string }
+  | { readonly type: "frame"; readonly _link: number; readonly _text: string }
   | {
       readonly type: "join";
       readonly room: string;
       /** The number of messages shown on entering. */
       readonly history: number;
-      readonly saved?: Saved | undefined;
+      readonly _saved?: Saved | undefined;
     }
   | {
       readonly type: "publish";
@@ -83,12 +83,12 @@ export type Input =
 export type Output =
   | {
       readonly type: "connect";
-      readonly link: number;
+      readonly _link: number;
       /** The room that the handshake names; empty if it names none. */
       readonly room: string;
     }
-  | { readonly type: "send"; readonly link: number; readonly text: string }
-  | { readonly type: "close"; readonly link: number }
+  | { readonly type: "send"; readonly _link: number; readonly _text: string }
+  | { readonly type: "close"; readonly _link: number }
   | { readonly type: "show"; readonly event: Event };
 
 /**
@@ -146,20 +146,20 @@ const REFUSALS = 3;
 interface Join {
   readonly id: string;
   /** It repeats an earlier `join`, to look for lost messages, and the user need not hear of it. */
-  readonly quiet: boolean;
+  readonly _quiet: boolean;
   /** The position after which messages are wanted: the same at every try, so that the answer can be judged. */
   readonly since: Position | undefined;
-  readonly retry: Retry;
+  readonly _retry: Retry;
 }
 
 /** The state of a connection in a room. */
 interface Membership {
-  joined: boolean;
+  _joined: boolean;
   /** The room is to be joined once more: that tells the head of its log, and restores a lost membership. */
-  poll: boolean;
+  _poll: boolean;
   join?: Join | undefined;
   /** The times after a `join` at which the log is read once more. */
-  settle: number[];
+  _settle: number[];
   /** The id of all signals of this connection in the room; `null` once the service wants none. */
   signals?: string | null;
 }
@@ -171,20 +171,20 @@ interface Link {
    * Frames are sent on the current one. The next one replaces it as soon as it is in every room. The client still reads
    * from a retiring one, until the index of the rooms knows its successor.
    */
-  role: "current" | "next" | "retiring";
+  _role: "current" | "next" | "retiring";
   /** The room that the handshake joins. */
   readonly room: string;
-  open: boolean;
-  openBy: number;
+  _open: boolean;
+  _openBy: number;
   /** When another connection is to replace it, once it is open. */
-  renewAt: number;
-  heartbeatAt: number;
+  _renewAt: number;
+  _heartbeatAt: number;
   /** When some frame must have come, after a `ping`. */
-  pongBy: number;
-  closeAt: number;
+  _pongBy: number;
+  _closeAt: number;
   readonly rooms: Map<string, Membership>;
   /** The pace of its `join` frames, and of its `history` frames. */
-  readonly paces: { readonly [kind: string]: Pace };
+  readonly _paces: { readonly [kind: string]: Pace };
 }
 
 /** A question of the user that is not answered yet. */
@@ -192,7 +192,7 @@ interface Asked {
   readonly id: string;
   readonly room: string | undefined;
   readonly frame: () => object;
-  readonly retry: Retry;
+  readonly _retry: Retry;
 }
 
 /** A room that was left, on connections whose `leave` is not answered yet. */
@@ -200,8 +200,8 @@ interface Leaving {
   readonly id: string;
   readonly room: string;
   /** The user has left it; otherwise the client leaves it again by itself. */
-  readonly told: boolean;
-  readonly pending: Map<number, Retry>;
+  readonly _told: boolean;
+  readonly _pending: Map<number, Retry>;
 }
 
 /** A frame that is sent until it is answered: its id, its timer, its kind and its room. */
@@ -233,33 +233,34 @@ export class Core {
   }
 
   /** Takes an input that happened at `now`, which must never decrease, and returns what to do, in order. */
-  handle(now: number, input: Input): Output[] {
+  _handle(now: number, input: Input): Output[] {
     const room = "room" in input && this.#rooms.get(input.room ?? "");
-    const link = "link" in input && this.#links.find(({ id }) => id === input.link);
+    const { _link: id } = input as { readonly _link?: number };
+    const link = this.#links.find((link) => link.id === id);
     switch (input.type) {
       case "opened":
-        if (link) this.#opened(now, link, input.tokenLife);
+        if (link) this.#opened(now, link, input._tokenLife);
         break;
       case "closed":
         if (link) this.#closed(now, link, input.reason);
         break;
       case "frame":
-        if (link) this.#received(now, link, input.text);
+        if (link) this.#received(now, link, input._text);
         break;
       case "join":
-        this.#enter(now, input.room, input.history, input.saved);
+        this.#enter(now, input.room, input.history, input._saved);
         break;
       case "publish":
         this.#publish(input.room, new Outgoing(input.id, input.json, input.change));
         break;
       case "leave":
-        if (room) room.leaving = true;
+        if (room) room._leaving = true;
         break;
       case "state":
         if (room) room.state = input.state;
         break;
       case "ask":
-        this.#asked.push({ ...input, retry: new Retry() });
+        this.#asked.push({ ...input, _retry: new Retry() });
         break;
       case "signal":
         this.#signal(input);
@@ -278,16 +279,16 @@ export class Core {
         this.#dialAt = Infinity;
         break;
     }
-    const clock = new Clock(now, this.#settings.ackTimeout);
+    const clock = new Clock(now, this.#settings._ackTimeout);
     this.#advance(clock);
-    this.#next = clock.next;
+    this.#next = clock._next;
     const out = this.#out;
     this.#out = [];
     return out;
   }
 
   /** Returns the time at which the next `tick` is due; `Infinity` if nothing waits for a time. */
-  deadline(): number {
+  _deadline(): number {
     return this.#next;
   }
 
@@ -307,17 +308,17 @@ export class Core {
   }
 
   /** Returns whether everything of a room that is known to exist was shown, on a connection that is in the room. */
-  isLive(name: string): boolean {
+  _isLive(name: string): boolean {
     const room = this.#rooms.get(name);
     const link = this.#usable();
-    return !!room?.at() && !room.behind() && !!link && inRoom(link, name);
+    return !!room?.at() && !room._behind() && !!link && inRoom(link, name);
   }
 
   // Answers.
 
   #received(now: number, link: Link, text: string): void {
     // Any frame shows that the connection works.
-    link.pongBy = Infinity;
+    link._pongBy = Infinity;
     let frame: Frame;
     try {
       frame = read(text);
@@ -356,7 +357,7 @@ export class Core {
       case "presence": {
         const room = this.#rooms.get(frame.room);
         if (room && frame.event === "leave" && frame.user === this.user) {
-          room.healAt = Math.max(now, room.healed) + HEAL_WITHIN * this.#settings.chance();
+          room._healAt = Math.max(now, room._healed) + HEAL_WITHIN * this.#settings._chance();
         }
         this.#show(frame);
         break;
@@ -372,7 +373,7 @@ export class Core {
         else this.#notBefore = now + (frame.retryAfterMs ?? 0);
         break;
       case "gateway":
-        this.#gatewayFailed(now, link.id, frame.words);
+        this.#gatewayFailed(now, link.id, frame._words);
     }
   }
 
@@ -389,7 +390,7 @@ export class Core {
     const shown: Event[] = [];
     let otherEpoch = false;
     for (const entry of entries) {
-      if (!room.take(entry, shown)) otherEpoch = true;
+      if (!room._take(entry, shown)) otherEpoch = true;
     }
     for (const event of shown) this.#show(event);
     if (otherEpoch) this.#verify(name);
@@ -406,11 +407,11 @@ export class Core {
     const message = room.outbox[0];
     if (!message || message.id !== ack.id) {
       // The message was acknowledged before. The `ack` still tells how far the log goes.
-      room.reaches(ack.epoch, ack.seq);
+      room._reaches(ack.epoch, ack.seq);
       return;
     }
     room.outbox.shift();
-    room.dirty = true;
+    room._dirty = true;
     this.#show({ ...ack, type: "ack" });
     // The service sends the sender no copy: the message is shown here, at its place in the log.
     const { epoch, seq, n, at } = ack;
@@ -428,15 +429,15 @@ export class Core {
     }
     this.#settings.user = joined.user ?? this.user;
     const known = membership(link, name);
-    known.joined = true;
-    room.entered = true;
+    known._joined = true;
+    room._entered = true;
     // All tries of a `join` have the same id. The answer to an earlier `join` only brings its messages.
     const answered = known.join?.id === joined.id ? known.join : undefined;
     if (answered) known.join = undefined;
     const recovered = joined.recovered ?? null;
     const events: Event[] = [];
-    if (answered && !answered.quiet) {
-      known.settle = SETTLE.map((wait) => now + wait);
+    if (answered && !answered._quiet) {
+      known._settle = SETTLE.map((wait) => now + wait);
       events.push({ ...joined, type: "joined", recovered });
     }
     let lost = false;
@@ -445,18 +446,18 @@ export class Core {
       // With `recovered`, the `join` was sent before the position was lost. Another one asks for a new beginning.
       if (recovered === null && answered) {
         const seq = (joined.messages[0]?.seq ?? joined.head + 1) - 1;
-        room.start({ epoch: joined.epoch, seq }, events);
+        room._start({ epoch: joined.epoch, seq }, events);
       }
     } else if (recovered === false) {
       if (answered?.since && same(answered.since, here)) lost = true;
       // The position has moved since the `join`, so the new one may not be lost.
-      else if (answered) known.poll = true;
+      else if (answered) known._poll = true;
     } else if (here.epoch !== joined.epoch) {
-      known.poll = !!answered;
+      known._poll = !!answered;
     }
-    room.reaches(joined.epoch, joined.head);
+    room._reaches(joined.epoch, joined.head);
     if (lost) this.#lose(name);
-    if (answered && !answered.quiet) this.#failures = 0;
+    if (answered && !answered._quiet) this.#failures = 0;
     for (const event of events) this.#show(event);
     // Without a position, `start` did not accept them as a beginning.
     if (room.at()) {
@@ -464,13 +465,13 @@ export class Core {
         name,
         joined.messages.filter((entry) => entry.epoch === joined.epoch),
       );
-      if (joined.more && room.behind()) room.cutShort = true;
+      if (joined.more && room._behind()) room._cutShort = true;
     }
   }
 
   /** Notes that the position of a room is lost. */
   #lose(name: string): void {
-    this.#rooms.get(name)?.lose();
+    this.#rooms.get(name)?._lose();
     // Any answer to the joins under way is older than the loss.
     for (const link of this.#links) {
       const known = link.rooms.get(name);
@@ -483,22 +484,22 @@ export class Core {
     const here = room?.at();
     if (!room || !here) return;
     const epoch = page.epoch ?? "";
-    const empty = epoch === "" && here.seq === 0 && !room.behind();
+    const empty = epoch === "" && here.seq === 0 && !room._behind();
     if (!empty && (here.epoch !== epoch || here.seq + 1 < page.first)) {
       // Another epoch, or the missing messages are trimmed. The answer to a `join` tells which.
-      room.check = false;
-      room.rest();
+      room._check = false;
+      room._rest();
       this.#verify(page.room);
       return;
     }
-    room.reaches(epoch, page.head);
-    if (room.fill && room.fill.id === page.id) room.check = false;
-    room.rest();
+    room._reaches(epoch, page.head);
+    if (room._fill && room._fill.id === page.id) room._check = false;
+    room._rest();
     const missed = page.messages.filter((entry) => entry.seq > here.seq).length;
     if (missed > 0) {
       // The rest did not fit this page, so the next page is read at once.
-      room.fill = undefined;
-      room.cutShort = true;
+      room._fill = undefined;
+      room._cutShort = true;
       this.#show({ type: "filled", room: page.room, count: missed });
       this.#take(page.room, page.messages);
     }
@@ -506,7 +507,7 @@ export class Core {
 
   #left(link: number, left: Left): void {
     for (const leaving of this.#leaving) {
-      if (leaving.room === left.room && left.id === leaving.id) leaving.pending.delete(link);
+      if (leaving.room === left.room && left.id === leaving.id) leaving._pending.delete(link);
     }
   }
 
@@ -517,8 +518,8 @@ export class Core {
    * failed. All of them are sent again, which does no harm to those that did not fail.
    */
   #gatewayFailed(now: number, link: number, words: unknown): void {
-    const chance = this.#settings.chance();
-    for (const [, retry] of this.#open()) retry.perhapsFailed(now, chance, link);
+    const chance = this.#settings._chance();
+    for (const [, retry] of this.#open()) retry._perhapsFailed(now, chance, link);
     const message = `API Gateway: ${String(words)}`;
     this.#show({ type: "error", name: "internal", message, retrying: true });
   }
@@ -548,7 +549,7 @@ export class Core {
       return;
     }
     // Until then the service drops the frames of this action without an answer.
-    if (name === "slow_down") link.paces[kind]?.pause(now + failure.retryAfterMs!);
+    if (name === "slow_down") link._paces[kind]?._pause(now + failure.retryAfterMs!);
     const outside = name === "not_a_member";
     if (outside && kind === "join") {
       // The connection is in no room at all any more, and only a handshake changes that.
@@ -556,17 +557,17 @@ export class Core {
       return;
     }
     if (outside && kind === "leave") {
-      for (const leaving of this.#leaving) if (leaving.id === id) leaving.pending.delete(link.id);
+      for (const leaving of this.#leaving) if (leaving.id === id) leaving._pending.delete(link.id);
       return;
     }
     // The membership was lost, for instance because it expired. The room is joined again, then the frame sent.
-    if (outside && known) known.joined = false;
+    if (outside && known) known._joined = false;
     // Without the right to read the log a gap stays, and the user is told so.
     const retrying = kind === "fill" ? name !== "forbidden" : failure.temporary || outside;
     if (retrying) {
-      const chance = this.#settings.chance();
+      const chance = this.#settings._chance();
       for (const [sent, retry] of open) {
-        if (sent === id) retry.later(now, chance, failure.retryAfterMs ?? 0);
+        if (sent === id) retry._later(now, chance, failure.retryAfterMs ?? 0);
       }
     }
     // A request that the client makes by itself is of no concern to the user while it can be made again.
@@ -578,7 +579,7 @@ export class Core {
   }
 
   #giveUpLink(now: number, link: Link, reason: string): void {
-    this.#out.push({ type: "close", link: link.id });
+    this.#out.push({ type: "close", _link: link.id });
     this.#closed(now, link, reason);
   }
 
@@ -586,7 +587,7 @@ export class Core {
     const room = this.#rooms.get(name);
     if (kind === "message" && room) {
       room.outbox = room.outbox.filter((message) => message.id !== id);
-      room.dirty = true;
+      room._dirty = true;
     } else if (kind === "asked") {
       this.#asked = this.#asked.filter((asked) => asked.id !== id);
     } else if (kind === "leave") {
@@ -617,7 +618,7 @@ export class Core {
     this.#leftAt.delete(name);
     const room = this.#rooms.get(name);
     if (room) {
-      room.leaving = false;
+      room._leaving = false;
       return;
     }
     this.#rooms.set(name, new Log(name, history, saved));
@@ -633,14 +634,14 @@ export class Core {
       return;
     }
     room.outbox.push(message);
-    room.dirty = true;
+    room._dirty = true;
   }
 
   #signal({ type: action, room, kind, data, to }: Input & { type: "signal" }): void {
     const link = this.#usable();
     const known = link?.rooms.get(room);
-    if (!link || !known?.joined || known.signals === null) return;
-    const id = (known.signals ??= this.#settings.unique());
+    if (!link || !known?._joined || known.signals === null) return;
+    const id = (known.signals ??= this.#settings._unique());
     this.#send(link.id, { action, room, kind, data, to, id });
   }
 
@@ -654,21 +655,21 @@ export class Core {
   #leaveLater(room: string, told: boolean): void {
     if (this.#leaving.some((leaving) => leaving.room === room)) return;
     const pending = new Map<number, Retry>();
-    for (const link of this.#links) if (link.open) pending.set(link.id, new Retry());
-    this.#leaving.push({ id: this.#settings.unique(), room, told, pending });
+    for (const link of this.#links) if (link._open) pending.set(link.id, new Retry());
+    this.#leaving.push({ id: this.#settings._unique(), room, _told: told, _pending: pending });
   }
 
   // Connections.
 
   #opened(now: number, link: Link, tokenLife = Infinity): void {
-    link.open = true;
-    const longest = this.#settings.maxLife * (1 - EARLY * this.#settings.chance());
-    link.renewAt = whole(now + Math.min(longest, Math.max(tokenLife * TOKEN_PART, MIN_LIFE)));
-    link.heartbeatAt = now + this.#heartbeat();
+    link._open = true;
+    const longest = this.#settings._maxLife * (1 - EARLY * this.#settings._chance());
+    link._renewAt = whole(now + Math.min(longest, Math.max(tokenLife * TOKEN_PART, MIN_LIFE)));
+    link._heartbeatAt = now + this.#heartbeat();
     this.#everOpen = true;
-    if (link.role === "current") {
+    if (link._role === "current") {
       this.#show({ type: "connected", renewed: false });
-      this.#dialAt = link.renewAt;
+      this.#dialAt = link._renewAt;
     }
     // The user may have left the room while the handshake, which joins it, was under way.
     if (link.room && !this.#rooms.has(link.room)) this.#leaveLater(link.room, false);
@@ -676,21 +677,21 @@ export class Core {
 
   /** Returns a random time around the interval of heartbeats: clients that came together do not stay in step. */
   #heartbeat(): number {
-    return whole(this.#settings.heartbeat * (0.9 + 0.2 * this.#settings.chance()));
+    return whole(this.#settings._heartbeat * (0.9 + 0.2 * this.#settings._chance()));
   }
 
   #closed(now: number, link: Link, reason: string): void {
     this.#links = this.#links.filter((other) => other !== link);
-    for (const [, retry] of this.#open()) retry.closed(now, link.id);
+    for (const [, retry] of this.#open()) retry._closed(now, link.id);
     // The membership ends with its connection.
-    for (const leaving of this.#leaving) leaving.pending.delete(link.id);
-    if (link.role === "next") {
+    for (const leaving of this.#leaving) leaving._pending.delete(link.id);
+    if (link._role === "next") {
       this.#dialLater(now);
-    } else if (link.role === "current") {
-      const successor = this.#links.find((link) => link.role === "next");
+    } else if (link._role === "current") {
+      const successor = this.#links.find((link) => link._role === "next");
       if (successor) {
-        successor.role = "current";
-        this.#dialAt = successor.renewAt;
+        successor._role = "current";
+        this.#dialAt = successor._renewAt;
         this.#show({ type: "disconnected", reason });
       } else {
         const retryInMs = this.#dialLater(now);
@@ -704,7 +705,7 @@ export class Core {
   }
 
   #dialLater(now: number): number {
-    const wait = fullJitter(this.#settings.chance(), this.#failures);
+    const wait = fullJitter(this.#settings._chance(), this.#failures);
     this.#failures += 1;
     this.#dialAt = Math.max(now + wait, this.#notBefore);
     return wait;
@@ -719,12 +720,12 @@ export class Core {
 
   #nudge(now: number): void {
     if (!this.#current() && this.#dialAt < Infinity) this.#dialAt = now;
-    for (const link of this.#links) if (link.open && link.role !== "retiring") this.#ping(link, now);
+    for (const link of this.#links) if (link._open && link._role !== "retiring") this.#ping(link, now);
   }
 
   /** API Gateway answers a `ping` without a function, so it shows that the connection works when the service does not. */
   #ping(link: Link, now: number): void {
-    link.pongBy = Math.min(link.pongBy, now + PONG_TIMEOUT);
+    link._pongBy = Math.min(link._pongBy, now + PONG_TIMEOUT);
     this.#send(link.id, { action: "ping" });
   }
 
@@ -741,15 +742,15 @@ export class Core {
     this.#closeWhatIsDead(clock);
     this.#promote(clock);
     for (const link of this.#links) {
-      if (!link.open || link.role === "retiring" || !clock.due(link.heartbeatAt)) continue;
-      link.heartbeatAt = clock.now + this.#heartbeat();
+      if (!link._open || link._role === "retiring" || !clock._due(link._heartbeatAt)) continue;
+      link._heartbeatAt = clock.now + this.#heartbeat();
       this.#ping(link, clock.now);
       // The joins show what a connection cannot: that the last message of a room was lost.
-      for (const known of link.rooms.values()) known.poll = true;
-      clock.due(link.heartbeatAt);
+      for (const known of link.rooms.values()) known._poll = true;
+      clock._due(link._heartbeatAt);
     }
-    for (const { pongBy } of this.#links) clock.due(pongBy);
-    if (clock.due(this.#dialAt)) {
+    for (const { _pongBy: pongBy } of this.#links) clock._due(pongBy);
+    if (clock._due(this.#dialAt)) {
       this.#dialAt = Infinity;
       this.#dial(clock);
     }
@@ -759,31 +760,31 @@ export class Core {
     if (!this.#rooms.size) return;
     // A handshake names no pair room. Without a room it opens a connection that is in none, or in the lobby.
     const rooms = [...this.#rooms.values()].filter(({ name }) => !name.startsWith("@"));
-    const room = (rooms.find((room) => !room.leaving) ?? rooms[0])?.name ?? "";
+    const room = (rooms.find((room) => !room._leaving) ?? rooms[0])?.name ?? "";
     this.#linksMade += 1;
     const id = this.#linksMade;
     this.#links.push({
       id,
-      role: this.#current() ? "next" : "current",
-      open: false,
+      _role: this.#current() ? "next" : "current",
+      _open: false,
       room,
-      openBy: clock.now + OPEN_TIMEOUT,
-      renewAt: Infinity,
-      heartbeatAt: Infinity,
-      pongBy: Infinity,
-      closeAt: Infinity,
+      _openBy: clock.now + OPEN_TIMEOUT,
+      _renewAt: Infinity,
+      _heartbeatAt: Infinity,
+      _pongBy: Infinity,
+      _closeAt: Infinity,
       rooms: new Map(),
-      paces: { join: new Pace(), fill: new Pace() },
+      _paces: { join: new Pace(), fill: new Pace() },
     });
-    clock.due(clock.now + OPEN_TIMEOUT);
-    this.#out.push({ type: "connect", link: id, room });
+    clock._due(clock.now + OPEN_TIMEOUT);
+    this.#out.push({ type: "connect", _link: id, room });
   }
 
   #closeWhatIsDead(clock: Clock): void {
     for (const link of this.#links) {
-      if (!link.open && clock.due(link.openBy)) this.#giveUpLink(clock.now, link, "no answer");
-      else if (clock.due(link.pongBy)) this.#giveUpLink(clock.now, link, "silent");
-      else if (clock.due(link.closeAt)) this.#giveUpLink(clock.now, link, "replaced");
+      if (!link._open && clock._due(link._openBy)) this.#giveUpLink(clock.now, link, "no answer");
+      else if (clock._due(link._pongBy)) this.#giveUpLink(clock.now, link, "silent");
+      else if (clock._due(link._closeAt)) this.#giveUpLink(clock.now, link, "replaced");
     }
   }
 
@@ -791,47 +792,47 @@ export class Core {
   #promote(clock: Clock): void {
     const ready = this.#links.find(
       (link) =>
-        link.role === "next" &&
-        link.open &&
-        [...this.#rooms.values()].every((room) => room.leaving || inRoom(link, room.name)),
+        link._role === "next" &&
+        link._open &&
+        [...this.#rooms.values()].every((room) => room._leaving || inRoom(link, room.name)),
     );
     if (!ready) return;
     const old = this.#current();
     if (old) {
-      old.role = "retiring";
-      old.pongBy = Infinity;
-      old.closeAt = clock.now + LINGER;
-      clock.due(old.closeAt);
+      old._role = "retiring";
+      old._pongBy = Infinity;
+      old._closeAt = clock.now + LINGER;
+      clock._due(old._closeAt);
     }
-    ready.role = "current";
-    this.#dialAt = ready.renewAt;
+    ready._role = "current";
+    this.#dialAt = ready._renewAt;
     this.#show({ type: "connected", renewed: true });
   }
 
   /** Joins every room on every connection that is in use. */
   #joinsDue(clock: Clock): void {
     for (const link of this.#links) {
-      if (!link.open || link.role === "retiring") continue;
+      if (!link._open || link._role === "retiring") continue;
       for (const room of this.#rooms.values()) {
         // The service may take up a `join` and an earlier `leave` in either order.
         if (this.#leaving.some((left) => left.room === room.name)) continue;
         const known = membership(link, room.name);
-        const settle = known.settle.filter((at) => !clock.due(at));
-        if (settle.length < known.settle.length) room.check = true;
-        known.settle = settle;
+        const settle = known._settle.filter((at) => !clock._due(at));
+        if (settle.length < known._settle.length) room._check = true;
+        known._settle = settle;
         const here = room.at();
-        const wanted = !known.joined || known.poll || !here;
-        const over = room.leaving && !room.outbox.length && !this.#asked.some((asked) => asked.room === room.name);
+        const wanted = !known._joined || known._poll || !here;
+        const over = room._leaving && !room.outbox.length && !this.#asked.some((asked) => asked.room === room.name);
         if (!known.join && wanted && !over) {
-          known.poll = false;
-          known.join = { id: this.#settings.unique(), quiet: known.joined, since: here, retry: new Retry() };
+          known._poll = false;
+          known.join = { id: this.#settings._unique(), _quiet: known._joined, since: here, _retry: new Retry() };
         }
         const { join } = known;
-        if (!join?.retry.send(clock, link.id, link.paces["join"])) continue;
+        if (!join?._retry.send(clock, link.id, link._paces["join"])) continue;
         const { history } = room;
         // A `join` with `since` needs no history: if the position is lost, a `join` without it follows.
         const start = join.since ? { since: join.since } : history ? { history } : {};
-        const presence = room.state === undefined ? this.#settings.live : { state: room.state };
+        const presence = this.#settings._live || room.state !== undefined ? { state: room.state } : undefined;
         this.#send(link.id, { action: "join", room: room.name, id: join.id, ...start, presence });
       }
     }
@@ -847,15 +848,15 @@ export class Core {
       this.#fillDue(clock, link, room, here);
       // Of the messages of the user only the first is sent.
       const [message] = room.outbox;
-      if (!message?.retry.send(clock, link.id)) continue;
-      if (message.after?.epoch !== here.epoch) room.dirty = true;
-      const text = publish(room.name, message, message.searchAfter(here));
-      this.#out.push({ type: "send", link: link.id, text });
+      if (!message?._retry.send(clock, link.id)) continue;
+      if (message.after?.epoch !== here.epoch) room._dirty = true;
+      const text = publish(room.name, message, message._searchAfter(here));
+      this.#out.push({ type: "send", _link: link.id, _text: text });
     }
-    for (const { id, room, frame, retry } of this.#asked) {
+    for (const { id, room, frame, _retry: retry } of this.#asked) {
       if (room && (!this.#rooms.get(room)?.at() || !inRoom(link, room))) continue;
       if (!retry.send(clock, link.id)) continue;
-      if (retry.attempt > ASK_ATTEMPTS) this.#unask(id, "no_answer", "No answer.", room);
+      if (retry._attempt > ASK_ATTEMPTS) this.#unask(id, "no_answer", "No answer.", room);
       else this.#send(link.id, { ...frame(), id });
     }
   }
@@ -866,19 +867,20 @@ export class Core {
    */
   #fillDue(clock: Clock, link: Link, room: Log, here: Position): void {
     const { name } = room;
-    if (clock.due(room.healAt)) {
-      room.healAt = Infinity;
-      room.healed = clock.now + HEAL_REST;
-      this.#send(link.id, { action: "presence", room: name, state: room.state ?? null });
+    if (clock._due(room._healAt)) {
+      room._healAt = Infinity;
+      room._healed = clock.now + HEAL_REST;
+      const frame = () => ({ action: "presence", room: name, state: room.state ?? null });
+      this.#asked.push({ id: this.#settings._unique(), room: name, frame, _retry: new Retry() });
     }
-    if (!room.behind() && !room.check) return;
-    if (!room.fill) {
-      const late = room.cutShort || !room.behind();
-      const wait = late ? 0 : whole(FILL_WAIT + FILL_WITHIN * this.#settings.chance());
-      room.fill = { id: this.#settings.unique(), retry: new Retry(clock.now + wait) };
+    if (!room._behind() && !room._check) return;
+    if (!room._fill) {
+      const late = room._cutShort || !room._behind();
+      const wait = late ? 0 : whole(FILL_WAIT + FILL_WITHIN * this.#settings._chance());
+      room._fill = { id: this.#settings._unique(), _retry: new Retry(clock.now + wait) };
     }
-    const { id, retry } = room.fill;
-    if (!retry.send(clock, link.id, link.paces["fill"])) return;
+    const { id, _retry: retry } = room._fill;
+    if (!retry.send(clock, link.id, link._paces["fill"])) return;
     this.#send(link.id, { action: "history", room: name, id, after: here.seq, limit: FILL_PAGE });
   }
 
@@ -887,7 +889,7 @@ export class Core {
     for (const room of [...this.#rooms.values()]) {
       const { name } = room;
       // The service may take up a `leave` before an earlier `join`, so the answer to the `join` must be there.
-      if (!room.leaving || room.outbox.length || this.#links.some((link) => link.rooms.get(name)?.join)) continue;
+      if (!room._leaving || room.outbox.length || this.#links.some((link) => link.rooms.get(name)?.join)) continue;
       if (this.#asked.some((asked) => asked.room === name)) continue;
       this.#forget(name);
       // Nobody leaves a pair room: the client only forgets it.
@@ -896,14 +898,14 @@ export class Core {
     }
     // A connection cannot leave its last room: it is closed, which leaves everything.
     if (!this.#rooms.size && this.#links.length) this.#dropAll(clock.now, "no room left");
-    for (const { id, room, pending } of this.#leaving) {
+    for (const { id, room, _pending: pending } of this.#leaving) {
       for (const [link, retry] of pending) {
         if (retry.send(clock, link)) this.#send(link, { action: "leave", room, id });
       }
     }
-    const left = this.#leaving.filter(({ pending }) => !pending.size);
-    this.#leaving = this.#leaving.filter(({ pending }) => pending.size);
-    for (const { room, told } of left) {
+    const left = this.#leaving.filter(({ _pending: pending }) => !pending.size);
+    this.#leaving = this.#leaving.filter(({ _pending: pending }) => pending.size);
+    for (const { room, _told: told } of left) {
       this.#leftAt.set(room, clock.now);
       const [oldest] = this.#leftAt.keys();
       if (this.#leftAt.size > MAX_LEFT) this.#leftAt.delete(oldest ?? "");
@@ -919,19 +921,19 @@ export class Core {
   // Helpers.
 
   #current(): Link | undefined {
-    return this.#links.find((link) => link.role === "current");
+    return this.#links.find((link) => link._role === "current");
   }
 
   /** Returns the connection to send on. */
   #usable(): Link | undefined {
     const link = this.#current();
-    return link?.open ? link : undefined;
+    return link?._open ? link : undefined;
   }
 
   /** Joins a room once more, because a frame does not fit the client's position. */
   #verify(room: string): void {
     const known = this.#current()?.rooms.get(room);
-    if (known) known.poll = true;
+    if (known) known._poll = true;
   }
 
   /** Returns every frame that is sent until it is answered. */
@@ -939,23 +941,23 @@ export class Core {
     const all: Open[] = [];
     for (const { rooms } of this.#links) {
       for (const [room, { join, signals }] of rooms) {
-        if (join) all.push([join.id, join.retry, "join", room]);
+        if (join) all.push([join.id, join._retry, "join", room]);
         if (signals) all.push([signals, new Retry(), "signal", room]);
       }
     }
-    for (const { name, fill, outbox } of this.#rooms.values()) {
-      if (fill) all.push([fill.id, fill.retry, "fill", name]);
-      for (const { id, retry } of outbox) all.push([id, retry, "message", name]);
+    for (const { name, _fill: fill, outbox } of this.#rooms.values()) {
+      if (fill) all.push([fill.id, fill._retry, "fill", name]);
+      for (const { id, _retry: retry } of outbox) all.push([id, retry, "message", name]);
     }
-    for (const { id, retry, room } of this.#asked) all.push([id, retry, "asked", room]);
-    for (const { id, room, pending } of this.#leaving) {
+    for (const { id, _retry: retry, room } of this.#asked) all.push([id, retry, "asked", room]);
+    for (const { id, room, _pending: pending } of this.#leaving) {
       for (const retry of pending.values()) all.push([id, retry, "leave", room]);
     }
     return all;
   }
 
   #send(link: number, frame: object): void {
-    this.#out.push({ type: "send", link, text: JSON.stringify(frame) });
+    this.#out.push({ type: "send", _link: link, _text: JSON.stringify(frame) });
   }
 
   #show(event: Event): void {
@@ -969,12 +971,12 @@ export class Core {
 
 /** Returns whether a connection is open and in a room. */
 function inRoom(link: Link, room: string): boolean {
-  return link.open && link.rooms.get(room)?.joined === true;
+  return link._open && link.rooms.get(room)?._joined === true;
 }
 
 function membership(link: Link, room: string): Membership {
   let known = link.rooms.get(room);
-  if (!known) link.rooms.set(room, (known = { joined: false, poll: false, settle: [] }));
+  if (!known) link.rooms.set(room, (known = { _joined: false, _poll: false, _settle: [] }));
   return known;
 }
 

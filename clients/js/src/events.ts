@@ -19,10 +19,9 @@ export class Emitter<Events extends object> {
    *
    * @internal
    */
-  emit<Name extends keyof Events>(name: Name, event: Events[Name]): boolean {
-    const set = this.#listeners.get(name);
-    if (!set?.size) return false;
-    for (const listener of [...set] as ((event: Events[Name]) => void)[]) {
+  _emit<Name extends keyof Events>(name: Name, event: Events[Name]): boolean {
+    const listeners = [...(this.#listeners.get(name) ?? [])] as ((event: Events[Name]) => void)[];
+    for (const listener of listeners) {
       // An error of a listener is reported, and does not stop the client.
       try {
         listener(event);
@@ -30,33 +29,32 @@ export class Emitter<Events extends object> {
         report(error);
       }
     }
-    return true;
+    return listeners.length > 0;
   }
 }
 
 /** Reports an error that nobody handles, where the runtime reports such errors. */
 export function report(error: unknown): void {
-  const { reportError } = globalThis as { reportError?: (error: unknown) => void };
-  if (reportError) reportError(error);
-  else console.error(error);
+  const { reportError = console.error } = globalThis as { reportError?: (error: unknown) => void };
+  reportError(error);
 }
 
 /** Runs the newest action of each key, at most once in a time. */
 export class Throttle {
-  readonly #waiting = new Map<string, { next?: () => void }>();
+  readonly #waiting = new Map<string, { _next?: () => void }>();
 
-  run(key: string, ms: number, action: () => void): void {
+  _run(key: string, ms: number, action: () => void): void {
     const running = this.#waiting.get(key);
     if (running) {
-      running.next = action;
+      running._next = action;
       return;
     }
     action();
-    const sent: { next?: () => void } = {};
+    const sent: { _next?: () => void } = {};
     this.#waiting.set(key, sent);
     setTimeout(() => {
       this.#waiting.delete(key);
-      if (sent.next) this.run(key, ms, sent.next);
+      if (sent._next) this._run(key, ms, sent._next);
     }, ms);
   }
 }

@@ -11,7 +11,7 @@ const SHOWN = ["message", "edit", "delete", "react"];
 
 /** A message of the user, or a change of one, that is not known to be in the log. */
 export class Outgoing {
-  readonly retry = new Retry();
+  readonly _retry = new Retry();
   constructor(
     readonly id: string,
     /** The content as JSON: each try sends the same text. */
@@ -23,7 +23,7 @@ export class Outgoing {
   ) {}
 
   /** Returns the number after which the service searches for an earlier copy. It is the same at every try. */
-  searchAfter(here: Position): number {
+  _searchAfter(here: Position): number {
     this.after ??= here;
     // In an epoch that began since then, an earlier copy may be anywhere.
     if (this.after.epoch !== here.epoch) this.after = { epoch: here.epoch, seq: 0 };
@@ -47,31 +47,31 @@ export interface Saved {
 /** A room that the user wants to be in, or is about to leave. */
 export class Log {
   /** Everything up to here was shown; absent before the first `joined`. */
-  place: Position | undefined;
+  _place: Position | undefined;
   /** The log no longer holds what follows `place`. */
   lost = false;
   /** True once a `join` of the room was answered. */
-  entered = false;
+  _entered = false;
   /** The number of the oldest message shown since the client has its position. */
-  oldest = 0;
+  _oldest = 0;
   /** The log is to be read once more, whether or not messages are known to be missing. */
-  check = false;
+  _check = false;
   /** The request for the messages after the position. */
-  fill: { readonly id: string; readonly retry: Retry } | undefined;
+  _fill: { readonly id: string; readonly _retry: Retry } | undefined;
   /** The missing messages were left out of an answer for its size, so they cannot be on their way. */
-  cutShort = false;
+  _cutShort = false;
   /** Messages not known to be in the log. Only the first one is sent: its `ack` lets the next one go. */
   outbox: Outgoing[] = [];
   /** The user has left the room, and the service is to be told once everything in it is answered. */
-  leaving = false;
+  _leaving = false;
   /** True if the position or the outbox has changed since the last save. */
-  dirty = false;
+  _dirty = false;
   /** The state of the user in the room, for the others. */
   state?: unknown;
   /** When to say that the user is there, since others were told that it has left. */
-  healAt = Infinity;
+  _healAt = Infinity;
   /** The time from which that may be said once more. */
-  healed = 0;
+  _healed = 0;
   #held = new Map<number, Entry>();
   /** The highest number known to exist in the epoch of the position. */
   #target = 0;
@@ -85,34 +85,34 @@ export class Log {
     if (!saved) return;
     this.outbox = saved.outbox.map(({ id, json, change, after }) => new Outgoing(id, json, change, after));
     if (!saved.position) return;
-    this.place = saved.position;
+    this._place = saved.position;
     this.#target = saved.position.seq;
-    this.oldest = saved.position.seq + 1;
+    this._oldest = saved.position.seq + 1;
   }
 
   /** Returns what a store keeps. */
-  saved(): Saved {
-    return { position: this.place, outbox: this.outbox.map(({ id, json, change, after }) => ({ id, json, change, after })) };
+  _saved(): Saved {
+    return { position: this._place, outbox: this.outbox.map(({ id, json, change, after }) => ({ id, json, change, after })) };
   }
 
   /** Returns the position, unless it is unknown or lost. */
   at(): Position | undefined {
-    return this.lost ? undefined : this.place;
+    return this.lost ? undefined : this._place;
   }
 
   /** Returns whether messages are known to exist that were not shown. */
-  behind(): boolean {
+  _behind(): boolean {
     const here = this.at();
     return here !== undefined && here.seq < this.#target;
   }
 
   /** Notes that the log of an epoch goes at least up to a number. */
-  reaches(epoch: string, seq: number): void {
+  _reaches(epoch: string, seq: number): void {
     if (this.at()?.epoch === epoch && seq > this.#target) this.#target = seq;
   }
 
   /** Takes a message in, and shows every message whose turn has come. Returns false for one of another epoch. */
-  take(entry: Entry, shown: Event[]): boolean {
+  _take(entry: Entry, shown: Event[]): boolean {
     const here = this.at();
     if (here) {
       if (here.epoch !== entry.epoch) return false;
@@ -125,8 +125,8 @@ export class Log {
   }
 
   /** Sets the position, for the first time or after a loss. */
-  start(from: Position, shown: Event[]): void {
-    const after = this.place;
+  _start(from: Position, shown: Event[]): void {
+    const after = this._place;
     if (this.lost && after) {
       const missing = after.epoch === from.epoch ? Math.max(0, from.seq - after.seq) : undefined;
       shown.push({ type: "lost", room: this.name, after, resumed: from, missing });
@@ -136,20 +136,20 @@ export class Log {
       if (entry.epoch !== from.epoch || seq <= from.seq) this.#held.delete(seq);
       else if (seq > this.#target) this.#target = seq;
     }
-    this.oldest = from.seq + 1;
-    this.fill = undefined;
-    this.place = from;
+    this._oldest = from.seq + 1;
+    this._fill = undefined;
+    this._place = from;
     this.lost = false;
-    this.dirty = true;
+    this._dirty = true;
     this.#drain(shown);
   }
 
   /** Notes that the log does not hold what follows the position. */
-  lose(): void {
+  _lose(): void {
     if (!this.at()) return;
     this.lost = true;
-    this.fill = undefined;
-    this.cutShort = false;
+    this._fill = undefined;
+    this._cutShort = false;
   }
 
   #drain(shown: Event[]): void {
@@ -162,17 +162,17 @@ export class Log {
       const type = (entry.kind ?? "message") as "message";
       if (SHOWN.includes(type)) shown.push({ ...entry, type, room: this.name });
     }
-    if (here !== this.place) {
-      this.place = here;
-      this.dirty = true;
+    if (here !== this._place) {
+      this._place = here;
+      this._dirty = true;
     }
-    this.rest();
+    this._rest();
   }
 
   /** Asks for nothing more, once nothing is missing and the log need not be read once more. */
-  rest(): void {
-    if (this.behind()) return;
-    this.cutShort = false;
-    if (!this.check) this.fill = undefined;
+  _rest(): void {
+    if (this._behind()) return;
+    this._cutShort = false;
+    if (!this._check) this._fill = undefined;
   }
 }

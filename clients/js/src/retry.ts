@@ -21,17 +21,17 @@ export function fullJitter(chance: number, attempt: number): number {
 
 /** The present time, and the next time at which there is something to do. */
 export class Clock {
-  next = Infinity;
+  _next = Infinity;
   constructor(
     readonly now: number,
     /** The time after which a frame without an answer is sent again. */
-    readonly ackTimeout: number,
+    readonly _ackTimeout: number,
   ) {}
 
   /** Returns whether the time has come. If not, the core asks to be called at that time, if there is one. */
-  due(at = Infinity): boolean {
+  _due(at = Infinity): boolean {
     if (at <= this.now) return true;
-    if (at < this.next) this.next = at;
+    if (at < this._next) this._next = at;
     return false;
   }
 }
@@ -48,15 +48,15 @@ export class Pace {
   #fullAt = 0;
 
   /** Returns whether a further frame may be sent now, and counts it then. */
-  take(clock: Clock): boolean {
+  _take(clock: Clock): boolean {
     const fullAt = Math.max(this.#fullAt, clock.now);
-    if (!clock.due(whole(fullAt - PACE * (PACE_BURST - 1)))) return false;
+    if (!clock._due(whole(fullAt - PACE * (PACE_BURST - 1)))) return false;
     this.#fullAt = fullAt + PACE;
     return true;
   }
 
   /** Sends nothing until then. */
-  pause(until: number): void {
+  _pause(until: number): void {
     until += PACE * (PACE_BURST - 1);
     if (until > this.#fullAt) this.#fullAt = until;
   }
@@ -64,7 +64,7 @@ export class Pace {
 
 /** The timer of a frame that is sent until it is answered. */
 export class Retry {
-  attempt = 0;
+  _attempt = 0;
   /** The connection on which the frame was sent and may still be answered. */
   #on: number | undefined;
   #due: number;
@@ -75,28 +75,28 @@ export class Retry {
 
   /** Returns whether the frame is due, and the pace lets it go now. Each `true` counts as a try. */
   send(clock: Clock, link: number, pace?: Pace): boolean {
-    if (!clock.due(this.#due) || pace?.take(clock) === false) return false;
+    if (!clock._due(this.#due) || pace?._take(clock) === false) return false;
     this.#on = link;
-    this.attempt += 1;
+    this._attempt += 1;
     // A slow service would only become slower by the same frame at the same pace.
-    this.#due = clock.now + clock.ackTimeout * Math.min(this.attempt, 4);
-    clock.due(this.#due);
+    this.#due = clock.now + clock._ackTimeout * Math.min(this._attempt, 4);
+    clock._due(this.#due);
     return true;
   }
 
   /** Puts the next try off, as the service asks to. */
-  later(now: number, chance: number, atLeast = 0): void {
+  _later(now: number, chance: number, atLeast = 0): void {
     this.#on = undefined;
-    this.#due = now + Math.max(fullJitter(chance, this.attempt), atLeast);
+    this.#due = now + Math.max(fullJitter(chance, this._attempt), atLeast);
   }
 
   /** Brings the next try forward: API Gateway failed to answer a frame of this connection, perhaps this one. */
-  perhapsFailed(now: number, chance: number, link: number): void {
-    if (this.#on === link) this.#due = Math.min(this.#due, now + fullJitter(chance, this.attempt));
+  _perhapsFailed(now: number, chance: number, link: number): void {
+    if (this.#on === link) this.#due = Math.min(this.#due, now + fullJitter(chance, this._attempt));
   }
 
   /** Makes the frame due at once if it was sent on this connection, which can no longer answer it. */
-  closed(now: number, link: number): void {
+  _closed(now: number, link: number): void {
     if (this.#on !== link) return;
     this.#on = undefined;
     this.#due = now;

@@ -133,7 +133,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   #read = false;
   readonly #signals = new Throttle();
   #typedAt = 0;
-  #typists = new Map<string, { at: number; timer?: ReturnType<typeof setTimeout> }>();
+  #typists = new Map<string, { at: number; _timer?: ReturnType<typeof setTimeout> }>();
   #names: readonly string[] = [];
   #older = Promise.resolve(true);
 
@@ -210,7 +210,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
     this.#read = true;
     this.#mark = last;
     this.chat._mark(this.name, last);
-    this.changed();
+    this._changed();
   }
 
   /** The users who are typing. A new array after each change. */
@@ -234,7 +234,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
    */
   signal(kind: string, data?: unknown, options: { to?: string } = {}): void {
     const { to } = options;
-    this.#signals.run(`${kind} ${to ?? ""}`, SIGNALS, () => this.chat._handle({ type: "signal", room: this.name, kind, data, to }));
+    this.#signals._run(`${kind} ${to ?? ""}`, SIGNALS, () => this.chat._handle({ type: "signal", room: this.name, kind, data, to }));
   }
 
   /**
@@ -249,7 +249,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   /** Drops a message that has failed. */
   discard(id: string): void {
     this.#tail = this.#tail.filter((message) => message.id !== id || message.status !== "failed");
-    this.changed();
+    this._changed();
   }
 
   /** Loads up to `count` messages, 1 to 100, in front of the oldest one. Resolves to whether there are more. */
@@ -275,29 +275,29 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   }
 
   /** @internal */
-  changed(): void {
+  _changed(): void {
     this.#messages = undefined;
-    this.emit("change", undefined);
+    this._emit("change", undefined);
   }
 
   /** @internal */
-  pending(id: string, data: unknown): void {
+  _pending(id: string, data: unknown): void {
     this.#tail.push({ key: id, id, from: this.chat.user, data: data as T, at: Date.now(), status: "pending" });
   }
 
   /** @internal */
-  failed(id: string, error: ChatError): void {
+  _failed(id: string, error: ChatError): void {
     this.#tail = this.#tail.map((message) => (message.id === id ? { ...message, status: "failed", error } : message));
   }
 
   /** @internal */
-  acked({ id, seq, epoch, at }: Ack): void {
+  _acked({ id, seq, epoch, at }: Ack): void {
     const stored = { seq, epoch, at, status: "stored" } as const;
     this.#tail = this.#tail.map((message) => (message.id === id ? { ...message, ...stored } : message));
   }
 
   /** @internal */
-  took(entry: Entry): void {
+  _took(entry: Entry): void {
     let message = this.#stored(entry);
     const { from, at, epoch, seq, n } = entry;
     this.#last = { epoch, seq, n };
@@ -307,12 +307,12 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
     if (this.#lost) message = { ...message, lost: this.#lost };
     this.#lost = undefined;
     this.#log.push(message);
-    this.emit("message", message);
-    if (entry.count) this.emit("presence", { event: "count", count: entry.count });
+    this._emit("message", message);
+    if (entry.count) this._emit("presence", { event: "count", count: entry.count });
   }
 
   /** Takes an entry that changes a message. It changes nothing in a message that was read after it. @internal */
-  changes({ kind, epoch, seq, target, from, at, data, key = "", on = true, reason }: Entry): void {
+  _changes({ kind, epoch, seq, target, from, at, data, key = "", on = true, reason }: Entry): void {
     const index = this.#log.findLastIndex((message) => message.seq === target && message.epoch === epoch);
     const old = this.#log[index];
     if (!old || old.deleted) return;
@@ -333,45 +333,45 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   }
 
   /** @internal */
-  joined(epoch: string, seq: number, n: number, recovered: boolean | null): void {
+  _joined(epoch: string, seq: number, n: number, recovered: boolean | null): void {
     this.#last = { epoch, seq, n };
     // The messages of the first time count as read, unless a mark says otherwise.
     if (recovered === null) this.#mark ??= this.#last;
   }
 
   /** Takes a mark of another page or device. @internal */
-  marked(mark: Mark, stored: boolean): void {
+  _marked(mark: Mark, stored: boolean): void {
     const newer = this.#mark?.epoch !== mark.epoch || mark.seq > this.#mark.seq;
     if (stored ? this.#read : !newer) return;
     this.#mark = mark;
-    this.changed();
+    this._changed();
   }
 
   /** @internal */
-  signalled(signal: Signal): void {
+  _signalled(signal: Signal): void {
     const { kind, from, at } = signal;
     if (from !== this.chat.user && (kind === "typing" || kind === "stopped")) {
       if (at >= (this.#typists.get(from)?.at ?? 0)) this.#types(from, at, kind === "typing");
     }
-    if (from === this.chat.user && kind === "read") this.marked(signal.data as Mark, false);
-    this.emit("signal", signal);
+    if (from === this.chat.user && kind === "read") this._marked(signal.data as Mark, false);
+    this._emit("signal", signal);
   }
 
   #types(user: string, at: number, typing: boolean): void {
     const before = this.#typists.get(user);
-    clearTimeout(before?.timer);
+    clearTimeout(before?._timer);
     if (typing) {
       const timer = setTimeout(() => {
         this.#types(user, at, false);
-        this.changed();
+        this._changed();
       }, FORGET);
-      this.#typists.set(user, { at, timer });
+      this.#typists.set(user, { at, _timer: timer });
     } else if (before) this.#typists.set(user, { at });
-    this.#names = [...this.#typists].filter(([, { timer }]) => timer).map(([name]) => name);
+    this.#names = [...this.#typists].filter(([, { _timer: timer }]) => timer).map(([name]) => name);
   }
 
   /** @internal */
-  prepend(entries: readonly Entry[]): void {
+  _prepend(entries: readonly Entry[]): void {
     const [next] = this.#log.slice(this.#start);
     const page = entries.map((entry) => this.#stored(entry));
     if (next?.lost && page[0]) {
@@ -380,16 +380,16 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
       this.#log[this.#start] = { ...next, lost: undefined };
     }
     this.#log.splice(this.#start, 0, ...page);
-    this.changed();
+    this._changed();
   }
 
   /** @internal */
-  lose(lost: Lost): boolean {
+  _lose(lost: Lost): boolean {
     this.#start = this.#log.length;
     this.#lost = lost;
     const { epoch, seq } = lost.resumed;
     this.#tail = this.#tail.filter((own) => own.seq === undefined || (own.epoch === epoch && own.seq > seq));
-    return this.emit("lost", lost);
+    return this._emit("lost", lost);
   }
 
   #stored({ id, from, data, at, seq, epoch, head, edited, deleted, reactions }: Entry): Message<T> {

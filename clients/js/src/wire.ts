@@ -267,7 +267,7 @@ export type ServiceFrame =
 /** A frame as it is read. */
 export type Frame =
   | ServiceFrame
-  | { readonly type: "gateway"; readonly words: unknown };
+  | { readonly type: "gateway"; readonly _words: unknown };
 
 /** The largest frame that API Gateway accepts, in bytes. It closes the connection on a larger one. */
 export const MAX_FRAME = 32 * 1024;
@@ -282,7 +282,7 @@ export function read(text: string): Frame {
   if (frame?.constructor !== Object) throw new Error();
   const { type, message } = frame;
   // API Gateway's own frames have no type.
-  if (typeof type !== "string") return { type: "gateway", words: message };
+  if (typeof type !== "string") return { type: "gateway", _words: message };
   if (type === "joined" || type === "history") {
     for (const entry of (frame["messages"] ??= []) as Entry[]) entry.head = Number(frame["head"]);
   }

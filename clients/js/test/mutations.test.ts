@@ -63,12 +63,12 @@ for (const [index, [rule, file, found, replaced, red]] of MUTATIONS.entries()) {
     const makeCore = (user: string) =>
       new broken.Core({
         user,
-        heartbeat: 300_000,
-        maxLife: 6_900_000,
-        ackTimeout: 10_000,
+        _heartbeat: 300_000,
+        _maxLife: 6_900_000,
+        _ackTimeout: 10_000,
         // A random wait could be too short to show the difference.
-        chance: () => 0.5,
-        unique,
+        _chance: () => 0.5,
+        _unique: unique,
       });
     const all = scenarios();
     for (const name of red) assert.ok(play(all.get(name) ?? "", makeCore), `${name} is green without ${rule}`);

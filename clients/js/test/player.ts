@@ -39,11 +39,11 @@ export function unique(): string {
 export function described(output: Output): Fields {
   switch (output.type) {
     case "connect":
-      return { connect: output.link, room: output.room };
+      return { connect: output._link, room: output.room };
     case "send":
-      return { send: output.link, frame: JSON.parse(output.text) as Json };
+      return { send: output._link, frame: JSON.parse(output._text) as Json };
     case "close":
-      return { close: output.link };
+      return { close: output._link };
     case "show":
       return { show: JSON.parse(JSON.stringify(output.event)) as Json };
   }
@@ -75,14 +75,14 @@ export function play(text: string, makeCore: (user: string) => Core = core): str
   }
 }
 
-export function core(user: string, settings: { maxLife?: number; chance?: () => number; live?: boolean } = {}): Core {
+export function core(user: string, settings: { maxLife?: number; chance?: () => number; _live?: boolean } = {}): Core {
   return new Core({
     user,
-    heartbeat: 300_000,
-    maxLife: 6_900_000,
-    ackTimeout: 10_000,
-    chance: Math.random,
-    unique,
+    _heartbeat: 300_000,
+    _maxLife: 6_900_000,
+    _ackTimeout: 10_000,
+    _chance: Math.random,
+    _unique: unique,
     ...settings,
   });
 }
@@ -129,7 +129,7 @@ class Player {
   }
 
   #input(input: Input): void {
-    for (const output of this.#core.handle(this.#now, input)) this.#output(described(output));
+    for (const output of this.#core._handle(this.#now, input)) this.#output(described(output));
   }
 
   #output(seen: Fields): void {
@@ -149,8 +149,8 @@ class Player {
 
   /** Lets the time pass up to `until`. */
   #advance(until: number): void {
-    while (this.#core.deadline() <= until) {
-      this.#now = Math.max(this.#now, this.#core.deadline());
+    while (this.#core._deadline() <= until) {
+      this.#now = Math.max(this.#now, this.#core._deadline());
       this.#input({ type: "tick" });
     }
     this.#now = until;
@@ -172,11 +172,11 @@ class Player {
 
   #read(input: Fields, history: number): Input {
     const link = (name: string) => this.#filled(input[name] ?? null) as number;
-    if (input["opened"]) return { type: "opened", link: link("opened") };
-    if (input["closed"]) return { type: "closed", link: link("closed"), reason: "cut" };
+    if (input["opened"]) return { type: "opened", _link: link("opened") };
+    if (input["closed"]) return { type: "closed", _link: link("closed"), reason: "cut" };
     if (input["frame"]) {
       const text = this.#filled(input["text"] ?? null);
-      return { type: "frame", link: link("frame"), text: typeof text === "string" ? text : JSON.stringify(text) };
+      return { type: "frame", _link: link("frame"), _text: typeof text === "string" ? text : JSON.stringify(text) };
     }
     const command = input["command"] as Fields;
     const room = String(command["room"]);

@@ -26,9 +26,9 @@ test("who hears of its own leave says that it is there, once in 30 seconds", () 
     .replace(/("action":"presence".*?),"id":"\$[pq]"/g, "$1")
     .replace(/"\$[pq]"/g, '"p"');
   for (const chance of [0, 0.5, 0.999]) {
-    assert.equal(play(text, (user) => core(user, { live: true, chance: () => chance })), undefined);
+    assert.equal(play(text, (user) => core(user, { _live: true, chance: () => chance })), undefined);
   }
-  assert.match(play(text.replace(/.*"out".*"action":"presence".*\n/g, ""), (user) => core(user, { live: true })) ?? "kept", /not expected/);
+  assert.match(play(text.replace(/.*"out".*"action":"presence".*\n/g, ""), (user) => core(user, { _live: true })) ?? "kept", /not expected/);
   // Without `live` it joins without presence.
   assert.match(play(text) ?? "kept", /not expected/);
 });

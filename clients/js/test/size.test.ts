@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -12,6 +13,11 @@ test("the package is at most 10 KB gzipped", async (t) => {
   const bytes = await size(join(root, "dist/index.js"));
   t.diagnostic(`${bytes} bytes`);
   assert.ok(bytes <= 10_240, `${bytes} bytes`);
+});
+
+test("each member that the modules share has a short name", () => {
+  // A name in quotes would keep its length, and be another member.
+  assert.deepEqual(readFileSync(join(root, "dist/index.js"), "utf8").match(/\b_[a-zA-Z]{2,}/g) ?? [], []);
 });
 
 test("the hooks are at most 2 KB gzipped", async (t) => {

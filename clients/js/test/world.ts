@@ -155,11 +155,11 @@ export class World {
   constructor({ chance, maxLife }: Schedule) {
     this.core = new Core({
       user: USER,
-      heartbeat: 300_000,
-      maxLife,
-      ackTimeout: 10_000,
-      chance: () => chance,
-      unique: () => `$g${(this.#ids += 1)}`,
+      _heartbeat: 300_000,
+      _maxLife: maxLife,
+      _ackTimeout: 10_000,
+      _chance: () => chance,
+      _unique: () => `$g${(this.#ids += 1)}`,
     });
     this.#record({ scenario: "A random schedule.", rooms: [...ROOMS], user: USER, history: 3, chance, maxLife });
     for (const room of ROOMS) this.#input({ type: "join", room, history: 3 });
@@ -188,23 +188,23 @@ export class World {
   /** Gives the client an input, which a scenario describes with `text`. */
   #input(input: Input, text?: Fields): void {
     if (text) this.#record({ at: this.now, in: text });
-    for (const output of this.core.handle(this.now, input)) {
+    for (const output of this.core._handle(this.now, input)) {
       const seen = described(output);
-      const link = "link" in output ? `$l${output.link}` : "";
+      const link = output.type === "show" ? "" : `$l${output._link}`;
       switch (output.type) {
         case "connect":
-          this.#dialling.push([output.link, output.room]);
+          this.#dialling.push([output._link, output.room]);
           this.#record({ at: this.now, out: { connect: link, room: output.room } });
           break;
         case "send": {
           const frame = seen["frame"] as Fields;
           this.#excuse(frame);
-          this.#toService.push([output.link, frame]);
+          this.#toService.push([output._link, frame]);
           this.#record({ at: this.now, out: { send: link, frame } });
           break;
         }
         case "close":
-          this.#vanish(output.link);
+          this.#vanish(output._link);
           this.#record({ at: this.now, out: { close: link } });
           break;
         case "show":
@@ -226,14 +226,14 @@ export class World {
   }
 
   #wake(): void {
-    if (this.core.deadline() === Infinity) return;
-    this.now = Math.max(this.now, this.core.deadline());
+    if (this.core._deadline() === Infinity) return;
+    this.now = Math.max(this.now, this.core._deadline());
     this.#input({ type: "tick" });
   }
 
   #wait(ms: number): void {
     const until = this.now + ms;
-    while (this.core.deadline() <= until) this.#wake();
+    while (this.core._deadline() <= until) this.#wake();
     this.now = until;
   }
 
@@ -271,7 +271,7 @@ export class World {
     if (!works) return this.#close(link);
     this.#links.set(link, new Map([[room, false]]));
     const life: Fields = tokenLife === null ? {} : { tokenLife };
-    this.#input({ type: "opened", link, tokenLife: tokenLife ?? undefined }, { opened: `$l${link}`, ...life });
+    this.#input({ type: "opened", _link: link, _tokenLife: tokenLife ?? undefined }, { opened: `$l${link}`, ...life });
   }
 
   #cut(which: number): void {
@@ -283,7 +283,7 @@ export class World {
   }
 
   #close(link: number): void {
-    this.#input({ type: "closed", link, reason: "cut" }, { closed: `$l${link}` });
+    this.#input({ type: "closed", _link: link, reason: "cut" }, { closed: `$l${link}` });
   }
 
   #vanish(link: number): void {
@@ -319,7 +319,7 @@ export class World {
     if (!doubled) this.#toClient.splice(at, 1);
     if (lost) return;
     const [link, frame] = item;
-    this.#input({ type: "frame", link, text: JSON.stringify(frame) }, { frame: `$l${link}`, text: frame });
+    this.#input({ type: "frame", _link: link, _text: JSON.stringify(frame) }, { frame: `$l${link}`, text: frame });
   }
 
   #carry(which: number, fate: Fate): void {

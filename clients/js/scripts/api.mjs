@@ -2,9 +2,9 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import ts from "typescript";
 
-const entries = { roomchat: "index", "roomchat/react": "react", "roomchat/store": "store", "roomchat/direct": "direct" };
+const entries = { roomchat: "index", "roomchat/react": "react", "roomchat/store": "store", "roomchat/direct": "direct", "roomchat/presence": "presence" };
 const files = Object.values(entries).map((name) => `dist/${name}.d.ts`);
-const program = ts.createProgram(files, { module: ts.ModuleKind.NodeNext, target: ts.ScriptTarget.ES2022, lib: ["lib.es2022.d.ts", "lib.dom.d.ts"] });
+const program = ts.createProgram(files, { module: ts.ModuleKind.NodeNext, target: ts.ScriptTarget.ES2022, lib: ["lib.es2023.d.ts", "lib.dom.d.ts"] });
 const checker = program.getTypeChecker();
 let text = "# API\n\nWritten by `scripts/api.mjs` from the types.\n";
 

@@ -11,7 +11,7 @@ if (process.argv[1]?.endsWith("bundle.mjs")) {
   const mangled = { ...common, mangleProps: /^_/ };
   // One file for applications with a bundler, and one with everything for pages without a build step.
   await build({ ...mangled, entryPoints: ["dist/index.js"], outfile: "dist/index.js", allowOverwrite: true });
-  const contents = ["index", "store", "direct"].map((name) => `export * from "./dist/${name}.js";`).join("\n");
+  const contents = ["index", "store", "direct", "presence"].map((name) => `export * from "./dist/${name}.js";`).join("\n");
   await build({ ...common, stdin: { contents, resolveDir: "." }, outfile: "dist/roomchat.js" });
   for (const name of ["core", "chat", "room", "log", "retry", "wire"]) rmSync(`dist/${name}.js`);
 }

@@ -225,7 +225,7 @@ export class Chat extends Emitter<ChatEvents> {
   }
 
   #close(reason: string): void {
-    if (this.#closed) return;
+    if (this.state === "closed") return;
     this.reason = reason;
     this.#watching.abort();
     clearTimeout(this.#timer);
@@ -237,10 +237,6 @@ export class Chat extends Emitter<ChatEvents> {
     this.#setState("closed");
     for (const room of this.#rooms.values()) this.#setRoomState(room, "left");
     this.#rooms.clear();
-  }
-
-  get #closed(): boolean {
-    return this.state === "closed";
   }
 
   #setState(state: ChatState): void {
@@ -314,9 +310,9 @@ export class Chat extends Emitter<ChatEvents> {
   }
 
   /** @internal */
-  _mark(room: string, mark: Mark): void {
+  _mark(room: string, mark?: Mark): void {
     if (!this.#options.getToken) return;
-    const send = () => void this.request({ action: "mark", room, ...mark }).catch(() => undefined);
+    const send = () => mark && void this.request({ action: "mark", room, ...mark }).catch(() => undefined);
     this.#throttle._run(room, MARKS, send);
   }
 
@@ -350,7 +346,7 @@ export class Chat extends Emitter<ChatEvents> {
     }
     this.#save();
     // By a `bye`, or by a listener of the application.
-    if (this.#closed) return;
+    if ((this.state as ChatState) === "closed") return;
     for (const room of changed) room._changed();
     for (const room of this.#rooms.values()) this.#setRoomState(room, this.#roomState(room));
     const { online, rooms } = this.#core;
@@ -414,7 +410,7 @@ export class Chat extends Emitter<ChatEvents> {
         break;
       case "direct": {
         const user = event.room.slice(1).split("&").find((name) => name !== this.user);
-        if (user !== undefined) this._emit("direct", { user });
+        if (user) this._emit("direct", { user });
         break;
       }
       case "bye":

@@ -622,7 +622,7 @@ export class Core {
       return;
     }
     this.#rooms.set(name, new Log(name, history, saved));
-    if (!this.#links.length && !this.#suspended) this.#dialAt = Math.min(this.#dialAt, now);
+    if (!this.#links.length && !this.#suspended && this.#dialAt === Infinity) this.#dialAt = now;
   }
 
   #publish(name: string, message: Outgoing): void {
@@ -986,7 +986,7 @@ function same(a: Position, b: Position): boolean {
 
 /** Returns the frame of a message, with its content as it was written. */
 function publish(room: string, { id, json, change }: Outgoing, after: number): string {
-  const { kind: action = "publish", ...fields }: Partial<Change> = change ?? {};
+  const { kind: action = "publish", ...fields }: { readonly kind?: string } = change ?? {};
   return `${JSON.stringify({ action, room, id, after, ...fields }).slice(0, -1)},"data":${json}}`;
 }
 

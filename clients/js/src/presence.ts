@@ -25,9 +25,6 @@ const LOOK_EVERY = 300_000;
 /** The random part of the latter, to both sides. */
 const LOOK_SPREAD = 60_000;
 
-/** The wait before a list without an answer is asked for again. */
-const LOOK_AGAIN = 30_000;
-
 /** A list does not undo the events of this time before it: its index follows within a moment. */
 const INDEX_LAG = 5_000;
 
@@ -97,9 +94,9 @@ export class Picture {
     return [];
   }
 
-  /** The list was asked for. */
-  asked(now: number): void {
-    this.lookAt = now + LOOK_AGAIN;
+  /** Plans the next list, after one that was answered or given up. */
+  looked(now: number): void {
+    this.lookAt = now + LOOK_EVERY + LOOK_SPREAD * (2 * this.#chance() - 1);
   }
 
   /** Takes a page of the list, which begins after the user `after`, without the user itself. */
@@ -107,7 +104,7 @@ export class Picture {
     if (list.mode !== "live") {
       const shown = this.crowded(list.count);
       // The room may become smaller.
-      this.#lookLater(now);
+      this.looked(now);
       return shown;
     }
     const truth = (list.at ?? 0) - INDEX_LAG;
@@ -124,7 +121,7 @@ export class Picture {
       if (covered && at < truth && !left && !present.has(user)) this.#leaves(user, truth, now + HOLD);
       else if (at < truth && left && !here) this.known.delete(user);
     }
-    if (!list.more) this.#lookLater(now);
+    if (!list.more) this.looked(now);
     return shown;
   }
 
@@ -150,10 +147,6 @@ export class Picture {
   #leaves(user: string, at: number, hideAt: number): void {
     const { here = false, ...known } = this.known.get(user) ?? { user };
     this.known.set(user, { ...known, at, left: true, here, hideAt: here ? hideAt : Infinity });
-  }
-
-  #lookLater(now: number): void {
-    this.lookAt = now + LOOK_EVERY + LOOK_SPREAD * (2 * this.#chance() - 1);
   }
 }
 
@@ -203,7 +196,6 @@ export class RoomPresence extends Emitter<{ change: Happening }> {
 
   async #look(): Promise<void> {
     const { room } = this;
-    this.#picture.asked(Date.now());
     for (let after: string | undefined, more = true; more; ) {
       const page = await room.members({ state: true, probe: true, ...(after !== undefined && { after }) });
       const members = page.members.filter(({ user }) => user !== room.chat.user);
@@ -229,10 +221,9 @@ export class RoomPresence extends Emitter<{ change: Happening }> {
   #due(): void {
     const now = Date.now();
     if (this.#picture.lookAt <= now) {
-      if (this.room.state === "live" || this.room.state === "behind") {
-        // Without an answer it is asked again later, and after the next `join`.
-        this.#look().catch(() => undefined);
-      } else this.#picture.asked(now);
+      this.#picture.lookAt = Infinity;
+      // The chat asks five times. Then the next list, or the next `join`, finds what this one did not.
+      this.#look().catch(() => this.#picture.looked(Date.now()));
     }
     this.#show(this.#picture.due(now));
   }

@@ -3,6 +3,7 @@
 import { createContext, createElement, useCallback, useContext, useEffect, useSyncExternalStore } from "react";
 import type { ReactElement, ReactNode } from "react";
 
+import type { Present, RoomPresence } from "./presence.js";
 import type { Chat, ChatState, Message, Room, RoomOptions, Sent } from "./index.js";
 
 const Context = createContext<Chat | undefined>(undefined);
@@ -89,6 +90,12 @@ export function useSend<T>(room: Room<T>): (data: T, options?: { id?: string }) 
 export function useTyping<T>(room: Room<T>): readonly [readonly string[], () => void] {
   const names = useOf(room, () => room.typists);
   return [names, useCallback(() => room.typing(), [room])];
+}
+
+/** Returns the other users in a room, in order of their names: `usePresence(presence(room))`. */
+export function usePresence(here: RoomPresence): readonly Present[] {
+  const users = () => here.users;
+  return useSyncExternalStore(here.subscribe, users, users);
 }
 
 /** Returns the number of messages of others since the last `room.mark()`. */

@@ -70,10 +70,23 @@ export interface Sent {
   readonly done: Promise<Ack>;
 }
 
+/** The entry that changes a message. */
+export interface Changed extends Change {
+  readonly epoch: string;
+  /** The number of the entry. */
+  readonly seq: number;
+  readonly from: string;
+  /** The new data, of an `edit`. */
+  readonly data?: unknown;
+  readonly at: number;
+}
+
 /** The events of a room. */
 export interface RoomEvents<T = unknown> {
   /** The next message of the log, one's own included. */
   message: Message<T>;
+  /** A message was edited, deleted or got a reaction, perhaps one that is not shown. `messages` has it already. */
+  changed: Changed;
   /** Messages are lost: the log no longer holds what follows the last message shown. */
   lost: Lost;
   /**
@@ -312,24 +325,26 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
   }
 
   /** Takes an entry that changes a message. It changes nothing in a message that was read after it. @internal */
-  _changes({ kind, epoch, seq, target, from, at, data, key = "", on = true, reason }: Entry): void {
+  _changes(entry: Entry): void {
+    const { kind, epoch, seq, target, from, at, data, key = "", on = true, reason } = entry;
     const index = this.#log.findLastIndex((message) => message.seq === target && message.epoch === epoch);
     const old = this.#log[index];
-    if (!old || old.deleted) return;
-    let now: Message<T> | undefined;
-    if (kind === "delete") now = { ...old, data: undefined, reactions: undefined, deleted: { at, by: from, reason } };
-    else if (kind === "edit") {
-      if (seq > (old.edited?.seq ?? 0)) now = { ...old, data: data as T, edited: { at, seq } };
-    } else if (seq > (old.head ?? 0)) {
-      const { [key]: reaction = { count: 0, mine: false }, ...others } = old.reactions ?? {};
-      const own = from === this.chat.user;
-      const who = `${key}\n${from}`;
-      const was = own ? reaction.mine : (old.who?.[who] ?? !on);
-      const count = reaction.count + Number(on) - Number(was);
-      const reactions = count > 0 ? { ...old.reactions, [key]: { count, mine: own ? on : reaction.mine } } : others;
-      now = { ...old, reactions, who: { ...old.who, [who]: on } };
+    if (old) {
+      if (old.deleted || seq <= Math.max(old.head ?? 0, old.edited?.seq ?? 0)) return;
+      let now: object = { data: undefined, reactions: undefined, deleted: { at, by: from, reason } };
+      if (kind === "edit") now = { data, edited: { at, seq } };
+      if (kind === "react") {
+        const { [key]: reaction = { count: 0, mine: false }, ...others } = old.reactions ?? {};
+        const own = from === this.chat.user;
+        const who = `${key}\n${from}`;
+        const was = own ? reaction.mine : (old.who?.[who] ?? !on);
+        const count = reaction.count + Number(on) - Number(was);
+        const reactions = count > 0 ? { ...others, [key]: { count, mine: own ? on : reaction.mine } } : others;
+        now = { reactions, who: { ...old.who, [who]: on } };
+      }
+      this.#log[index] = { ...old, ...now } as Message<T>;
     }
-    if (now) this.#log[index] = now;
+    this._emit("changed", entry as Changed);
   }
 
   /** @internal */
@@ -341,9 +356,11 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> {
 
   /** Takes a mark of another page or device. @internal */
   _marked(mark: Mark, stored: boolean): void {
-    const newer = this.#mark?.epoch !== mark.epoch || mark.seq > this.#mark.seq;
-    if (stored ? this.#read : !newer) return;
+    const older = this.#mark?.epoch === mark.epoch && mark.seq < this.#mark.seq;
+    if (stored ? this.#read : older) return;
     this.#mark = mark;
+    // The service knows it from the other device.
+    if (!stored) this.chat._mark(this.name);
     this._changed();
   }
 

@@ -72,7 +72,8 @@ export interface Ack {
 
 /** An entry that changes another message, as it is sent. */
 export interface Change {
-  readonly kind: string;
+  readonly kind: "edit" | "delete" | "react";
+  /** The number of the message. */
   readonly target: number;
   readonly key?: string;
   readonly on?: boolean;

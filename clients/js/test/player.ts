@@ -87,54 +87,40 @@ export function core(user: string, settings: { maxLife?: number; chance?: () => 
   });
 }
 
-class Player {
-  #core: Core;
-  #now = 0;
+/** The lines of a scenario, and how far a client has kept them. */
+export class Script {
+  readonly about: Fields;
+  readonly inputs: [number, Fields][] = [];
+  readonly end: number;
+  now = 0;
   #names = new Map<string, Json>();
   #expected: Expected[] = [];
   #allowed: Json[] = [];
-  #lines: Fields[];
 
-  constructor(text: string, makeCore: (user: string) => Core) {
-    this.#lines = text
+  constructor(text: string) {
+    const lines = text
       .trimEnd()
       .split("\n")
       .map((line) => JSON.parse(line) as Fields);
-    this.#core = makeCore(String(this.#lines[0]?.["user"]));
-  }
-
-  run(): void {
-    const inputs: [number, Fields][] = [];
+    this.about = lines[0] ?? {};
     let end = 0;
-    const about = this.#lines[0] ?? {};
-    this.#lines.forEach((line, index) => {
+    lines.forEach((line, index) => {
       if (index === 0) return;
       const at = (line["at"] ?? 0) as number | [number, number];
       const [from, to] = typeof at === "number" ? [at, at] : at;
       end = Math.max(end, to);
       if (line["out"]) this.#expected.push({ line: index + 1, from, to, output: line["out"] });
       else if (line["may"]) this.#allowed.push(line["may"]);
-      else if (line["in"]) inputs.push([from, line["in"] as Fields]);
+      else if (line["in"]) this.inputs.push([from, line["in"] as Fields]);
       else if (line["end"] !== true) throw new Error(`line ${index + 1} cannot be read`);
     });
-    const history = about["history"] as number;
-    for (const room of about["rooms"] as string[]) this.#input({ type: "join", room, history });
-    for (const [at, input] of inputs) {
-      this.#advance(at);
-      this.#input(this.#read(input, history));
-    }
-    this.#advance(end);
-    const [missed] = this.#expected;
-    if (missed) throw new Error(`line ${missed.line}: missing: ${JSON.stringify(missed.output)}`);
+    this.end = end;
   }
 
-  #input(input: Input): void {
-    for (const output of this.#core._handle(this.#now, input)) this.#output(described(output));
-  }
-
-  #output(seen: Fields): void {
+  /** Takes an output of the client. */
+  output(seen: Fields): void {
     for (const [index, expected] of this.#expected.entries()) {
-      if (this.#now < expected.from || this.#now > expected.to) continue;
+      if (this.now < expected.from || this.now > expected.to) continue;
       const names = new Map(this.#names);
       if (!matches(expected.output, seen, names)) continue;
       this.#names = names;
@@ -144,38 +130,79 @@ class Player {
     const shown = seen["show"] as Fields | undefined;
     if (shown && FREE.includes(String(shown["type"]))) return;
     if (this.#allowed.some((allowed) => matches(allowed, seen, new Map(this.#names)))) return;
-    throw new Error(`at ${this.#now}: not expected: ${JSON.stringify(seen)}`);
+    throw new Error(`at ${this.now}: not expected: ${JSON.stringify(seen)}`);
   }
 
-  /** Lets the time pass up to `until`. */
-  #advance(until: number): void {
-    while (this.#core._deadline() <= until) {
-      this.#now = Math.max(this.#now, this.#core._deadline());
-      this.#input({ type: "tick" });
-    }
-    this.#now = until;
-    const missed = this.#expected.find((expected) => expected.to < until);
+  /** Notes that it is `until` now: everything that was expected before must have come. */
+  reached(until: number): void {
+    this.now = until;
+    const missed = this.#expected.find(({ to }) => to < until);
     if (missed) throw new Error(`line ${missed.line}: missing: ${JSON.stringify(missed.output)}`);
   }
 
+  /** Notes that the scenario is over. */
+  over(): void {
+    this.reached(Infinity);
+  }
+
   /** Replaces names by their values. */
-  #filled(value: Json): Json {
+  filled(value: Json): Json {
     if (typeof value === "string" && value.startsWith("$")) {
       const known = this.#names.get(value);
       if (known === undefined) throw new Error(`${value} has no value yet`);
       return known;
     }
-    if (Array.isArray(value)) return value.map((item) => this.#filled(item));
+    if (Array.isArray(value)) return value.map((item) => this.filled(item));
     if (typeof value !== "object" || value === null) return value;
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, this.#filled(item)]));
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, this.filled(item)]));
+  }
+}
+
+/** Plays a scenario against the state machine alone. */
+class Player {
+  #core: Core;
+  #script: Script;
+
+  constructor(text: string, makeCore: (user: string) => Core) {
+    this.#script = new Script(text);
+    this.#core = makeCore(String(this.#script.about["user"]));
+  }
+
+  run(): void {
+    const { about, inputs, end } = this.#script;
+    const history = about["history"] as number;
+    for (const room of about["rooms"] as string[]) this.#input({ type: "join", room, history });
+    for (const [at, input] of inputs) {
+      this.#advance(at);
+      this.#input(this.#read(input, history));
+    }
+    this.#advance(end);
+    this.#script.over();
+  }
+
+  #input(input: Input): void {
+    for (const output of this.#core._handle(this.#script.now, input)) {
+      // Events for other modules: nothing of them is shown by itself.
+      if (output.type === "show" && ["presence", "answer"].includes(output.event.type)) continue;
+      this.#script.output(described(output));
+    }
+  }
+
+  /** Lets the time pass up to `until`. */
+  #advance(until: number): void {
+    while (this.#core._deadline() <= until) {
+      this.#script.now = Math.max(this.#script.now, this.#core._deadline());
+      this.#input({ type: "tick" });
+    }
+    this.#script.reached(until);
   }
 
   #read(input: Fields, history: number): Input {
-    const link = (name: string) => this.#filled(input[name] ?? null) as number;
+    const link = (name: string) => this.#script.filled(input[name] ?? null) as number;
     if (input["opened"]) return { type: "opened", _link: link("opened") };
     if (input["closed"]) return { type: "closed", _link: link("closed"), reason: "cut" };
     if (input["frame"]) {
-      const text = this.#filled(input["text"] ?? null);
+      const text = this.#script.filled(input["text"] ?? null);
       return { type: "frame", _link: link("frame"), _text: typeof text === "string" ? text : JSON.stringify(text) };
     }
     const command = input["command"] as Fields;

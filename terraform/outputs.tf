@@ -41,7 +41,12 @@ output "table_names" {
   value       = local.table_names
 }
 
+output "web_url" {
+  description = "URL of the page, or null without web."
+  value       = var.web == null ? null : "https://${aws_cloudfront_distribution.web["main"].domain_name}"
+}
+
 output "websocket_url" {
   description = "URL that clients connect to. Append ?room=…&user=…"
-  value       = var.custom_domain == null ? aws_apigatewayv2_stage.main.invoke_url : "wss://${var.custom_domain.name}"
+  value       = local.websocket_url
 }

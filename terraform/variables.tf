@@ -520,6 +520,17 @@ variable "timeout_seconds" {
   }
 }
 
+variable "web" {
+  type        = object({ folder = string })
+  description = "Serves the files of a folder from CloudFront: { folder = \"../target/web\" }, which scripts/web.sh --out makes."
+  default     = null
+
+  validation {
+    condition     = var.web == null || can(file("${var.web.folder}/index.html"))
+    error_message = "web.folder must be a folder with an index.html, such as the one that scripts/web.sh --out makes."
+  }
+}
+
 variable "xray" {
   type        = bool
   description = "Makes X-Ray trace invocations."

@@ -16,11 +16,20 @@ mock_provider "aws" {
   mock_resource "aws_apigatewayv2_stage" {
     defaults = { invoke_url = "wss://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod" }
   }
+  mock_resource "aws_cloudfront_distribution" {
+    defaults = {
+      arn         = "arn:aws:cloudfront::123456789012:distribution/E1A2B3C4D5"
+      domain_name = "d1a2b3c4d5.cloudfront.net"
+    }
+  }
   mock_resource "aws_cloudwatch_log_group" {
     defaults = { arn = "arn:aws:logs:us-east-1:123456789012:log-group:group" }
   }
   mock_resource "aws_iam_role" {
     defaults = { arn = "arn:aws:iam::123456789012:role/role" }
+  }
+  mock_resource "aws_s3_bucket" {
+    defaults = { arn = "arn:aws:s3:::page" }
   }
   mock_resource "aws_lambda_function" {
     defaults = {
@@ -603,6 +612,62 @@ run "caps" {
   assert {
     condition     = length(aws_budgets_budget.main) == 0
     error_message = "without an address nobody can be told"
+  }
+}
+
+run "web_off" {
+  command = plan
+
+  assert {
+    condition     = length(aws_cloudfront_distribution.web) + length(aws_s3_bucket.web) + length(aws_s3_object.web) == 0 && output.web_url == null
+    error_message = "without web there is no page"
+  }
+}
+
+run "web" {
+  command = plan
+
+  variables {
+    web = { folder = "tests/web" }
+  }
+
+  assert {
+    condition = (
+      aws_s3_object.web["index.html"].content_type == "text/html; charset=utf-8" &&
+      strcontains(aws_s3_object.web["index.html"].content, output.websocket_url) &&
+      !strcontains(aws_s3_object.web["index.html"].content, "127.0.0.1")
+    )
+    error_message = "the page names the service of this stack"
+  }
+  assert {
+    condition     = aws_s3_object.web["page.js"].content == null && aws_s3_object.web["page.js"].content_type == "text/javascript; charset=utf-8"
+    error_message = "other files are uploaded as they are, with the type that browsers demand of modules"
+  }
+  assert {
+    condition = alltrue([
+      aws_s3_bucket_public_access_block.web["main"].block_public_acls,
+      aws_s3_bucket_public_access_block.web["main"].block_public_policy,
+      aws_s3_bucket_public_access_block.web["main"].ignore_public_acls,
+      aws_s3_bucket_public_access_block.web["main"].restrict_public_buckets,
+    ])
+    error_message = "nobody reads the bucket but the distribution"
+  }
+  assert {
+    condition = jsondecode(aws_s3_bucket_policy.web["main"].policy).Statement == [{
+      Sid       = "OnlyThisDistribution"
+      Effect    = "Allow"
+      Principal = { Service = "cloudfront.amazonaws.com" }
+      Action    = "s3:GetObject"
+      Resource  = "arn:aws:s3:::page/*"
+      Condition = { StringEquals = { "aws:SourceArn" = "arn:aws:cloudfront::123456789012:distribution/E1A2B3C4D5" } }
+    }] && output.web_url == "https://d1a2b3c4d5.cloudfront.net"
+    error_message = "the page is read by this distribution alone"
+  }
+  assert {
+    condition = alltrue([
+      for behavior in aws_cloudfront_distribution.web["main"].default_cache_behavior : behavior.viewer_protocol_policy == "redirect-to-https"
+    ])
+    error_message = "a page over http cannot trust its code"
   }
 }
 

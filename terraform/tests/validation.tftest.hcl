@@ -494,3 +494,13 @@ run "refused_28" {
     var.auth,
   ]
 }
+
+run "web" {
+  command = plan
+
+  variables {
+    web = { folder = "no-such-folder" }
+  }
+
+  expect_failures = [var.web]
+}

@@ -17,6 +17,14 @@ for (const [name, text] of scenarios()) {
   else test(`scenario ${name}`, () => assert.equal(play(text), undefined));
 }
 
+test("who hears of its own leave says that it is there, whatever the chance", async () => {
+  const text = scenarios().get("presence-oneself") ?? "";
+  for (const chance of [0, 0.999]) assert.equal(await playAll(text, chance), undefined);
+  assert.match((await playAll(text.replace(/.*"out".*"action":"presence".*\n/g, ""))) ?? "kept", /not expected/);
+  // Without `live` it joins without presence.
+  assert.match((await playAll(text.replace('"presence":true', '"presence":false'))) ?? "kept", /not expected/);
+});
+
 test("a scenario finds what it does not expect", () => {
   const order = scenarios().get("order") ?? "";
   const without = (part: string) =>

@@ -102,7 +102,7 @@ export class Socket {
 }
 
 /** Plays a scenario. Returns where the client leaves it, or `undefined` if it keeps it. */
-export async function play(text: string): Promise<string | undefined> {
+export async function play(text: string, chance = 0.5): Promise<string | undefined> {
   const script = new Script(text);
   let failure: unknown;
   const runtime = new Runtime((seen) => {
@@ -114,6 +114,7 @@ export async function play(text: string): Promise<string | undefined> {
       failure ??= error;
     }
   });
+  Math.random = () => chance;
   try {
     const { about } = script;
     const chat = connect("ws://x/prod", {

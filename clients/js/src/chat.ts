@@ -126,7 +126,7 @@ export class Chat extends Emitter<ChatEvents> {
   #leaving: [string, () => void][] = [];
   readonly #watching = new AbortController();
   readonly #throttle = new Throttle();
-  /** How far the user has read, by room: the marks of the first hundred rooms or so. */
+  /** The marks of the user by room, of the first hundred rooms or so. */
   #marks: Promise<Marks> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #due = Infinity;

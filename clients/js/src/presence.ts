@@ -1,4 +1,4 @@
-/** `roomchat/presence`: who is in a room, where `connect` has `live: true`. */
+/** `roomchat/presence`: the list of those who are in a room, where `connect` has `live: true`. */
 
 import { Emitter, type Off } from "./events.js";
 import type { Room } from "./index.js";
@@ -13,7 +13,7 @@ export interface Present {
   readonly state?: unknown;
 }
 
-/** What happens in a room: a user comes, changes its state or goes; `count`: nobody is shown from now on. */
+/** An event of a room: a user comes, changes its state or goes; `count`: nobody is shown from now on. */
 export type Happening =
   | ({ readonly event: "join" | "update" | "leave" } & Present)
   | { readonly event: "count"; readonly count: number };
@@ -158,7 +158,7 @@ function before(a: string, b: string): boolean {
   return at < right.length && Number(left[at]?.codePointAt(0)) < Number(right[at]?.codePointAt(0));
 }
 
-/** Who is in a room. Made by `presence(room)`. */
+/** The users who are in a room. Made by `presence(room)`. */
 export class RoomPresence extends Emitter<{ change: Happening }> {
   /** The other users in the room, in order of their names. A new array after each change. */
   users: readonly Present[] = [];

@@ -52,7 +52,7 @@ export interface MessageFields {
   readonly reactions?: { readonly [key: string]: { readonly count: number; readonly mine: boolean } } | undefined;
   /** The end of the log when the message was read: its reactions up to there are counted. @internal */
   readonly head?: number | undefined;
-  /** Whether the last `react` of a user, after `head`, was "on". @internal */
+  /** True if the last `react` of a user, after `head`, was "on". @internal */
   readonly who?: { readonly [keyAndUser: string]: boolean };
 }
 

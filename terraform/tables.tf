@@ -59,7 +59,7 @@ resource "aws_dynamodb_table" "connections" {
 
 # The log of each room.
 resource "aws_dynamodb_table" "messages" {
-  name                        = "${local.prefix}-messages"
+  name                        = coalesce(var.table_names.messages, "${local.prefix}-messages")
   billing_mode                = "PAY_PER_REQUEST"
   hash_key                    = "room"
   range_key                   = "seq"
@@ -100,7 +100,7 @@ resource "aws_dynamodb_table" "messages" {
 
 # Bans and revocations of a user, for all connections. Read only where identity is on.
 resource "aws_dynamodb_table" "users" {
-  name                        = "${local.prefix}-users"
+  name                        = coalesce(var.table_names.users, "${local.prefix}-users")
   billing_mode                = "PAY_PER_REQUEST"
   hash_key                    = "user"
   range_key                   = "about"

@@ -449,6 +449,23 @@ variable "stage" {
   }
 }
 
+variable "table_names" {
+  type = object({
+    messages = optional(string)
+    users    = optional(string)
+  })
+  description = "Tables that were restored under another name and take the place of this stack's own: see docs/deploy.md."
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition = alltrue([
+      for name in [var.table_names.messages, var.table_names.users] : name == null || can(regex("^[a-zA-Z0-9_.-]{3,255}$", name))
+    ])
+    error_message = "table_names must be names of tables: 3 to 255 letters, digits, hyphens, underscores and points."
+  }
+}
+
 variable "table_units_per_second" {
   type = object({
     read  = optional(number, 10000)

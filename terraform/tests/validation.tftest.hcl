@@ -37,6 +37,7 @@ run "refused_1" {
     permissions_boundary_arn     = "boundary"
     reserved_concurrency         = 0
     stage                        = "$default"
+    table_names                  = { messages = "a table" }
     table_units_per_second       = { read = 0 }
     tags                         = { "aws:team" = "conversations" }
     throttle_burst               = 0
@@ -68,6 +69,7 @@ run "refused_1" {
     var.permissions_boundary_arn,
     var.reserved_concurrency,
     var.stage,
+    var.table_names,
     var.table_units_per_second,
     var.tags,
     var.throttle_burst,

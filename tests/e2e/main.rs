@@ -16,6 +16,7 @@ mod metrics;
 mod operator;
 mod presence;
 mod protocol;
+mod restore;
 mod settings;
 mod stage;
 mod table_faults;

@@ -16,6 +16,7 @@ mod record;
 mod run;
 mod seeds;
 
+mod deploys;
 mod direct;
 mod hot;
 mod kills;

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::callers::Registered;
+use super::program::Build;
 use super::runtime_api::{self, Invocation, RuntimeApi, Signal};
 use super::{FunctionError, InvokeResult, Spec, TIMED_OUT, report};
 use crate::account::ACCOUNT_ID;
@@ -32,6 +33,8 @@ const NOT_STARTED: [i32; 2] = [126, 127];
 /// A started process that has asked for its first event.
 pub(super) struct Environment {
     process: Process,
+    /// The build of the program that it runs.
+    build: Option<Build>,
     runtime: RuntimeApi,
     /// The duration of Init, until the first invocation has reported it.
     init: Option<Duration>,
@@ -57,6 +60,7 @@ impl Environment {
         let mut runtime = runtime_api::serve(&spec.function.function_name, &spec.function.handler)
             .await
             .map_err(start_error)?;
+        let build = spec.program.build();
         let mut process =
             Process::spawn(spec, &runtime.address.to_string()).map_err(start_error)?;
         let failure = tokio::select! {
@@ -82,6 +86,7 @@ impl Environment {
                 let peak_memory_mb = process.peak_memory_mb();
                 Ok(Environment {
                     process,
+                    build,
                     runtime,
                     init: Some(started.elapsed()),
                     peak_memory_mb,
@@ -105,6 +110,12 @@ impl Environment {
     /// Reports whether its process still runs.
     pub(super) fn is_alive(&mut self) -> bool {
         matches!(self.process.child.try_wait(), Ok(None))
+    }
+
+    /// Reports whether its program has been replaced. As after a deploy to Lambda, the next invocation runs the new one.
+    pub(super) fn is_outdated(&self, spec: &Spec) -> bool {
+        let build = spec.program.build();
+        build.is_some() && build != self.build
     }
 
     /// Hands the event to the process, and its result to `caller` as soon as there is one. Returns the environment once

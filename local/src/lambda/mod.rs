@@ -336,7 +336,7 @@ impl Pool {
         }
         let mut idle = self.idle();
         while let Some(mut environment) = idle.pop() {
-            if environment.is_alive() {
+            if environment.is_alive() && !environment.is_outdated(&self.spec) {
                 return Some(environment);
             }
         }

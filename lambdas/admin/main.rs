@@ -1,7 +1,7 @@
 //! The backend's door: invoked directly, or through a Function URL. IAM says who may call, no route leads here.
 
 use chat::settings::{self, ConnectionsTable, Delivery, Live, MessagesTable, UsersTable};
-use chat::{Admin, App, FrameLimit, aws, lambda};
+use chat::{Admin, App, FrameLimit, Review, aws, lambda};
 
 pub(crate) async fn main() -> anyhow::Result<()> {
     let connections = ConnectionsTable::read(&settings::process)?;
@@ -21,6 +21,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     );
     let admin = Admin {
         app: App::new(&config, connections, users, history, delivery, live)
+            .reviewed(Review::read(&settings::process, &config)?)
             .with_audit(moderation.audit.clone()),
         moderation,
         limit: FrameLimit::OFF,

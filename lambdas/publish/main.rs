@@ -2,7 +2,7 @@
 //! the members of the room and acknowledges it.
 
 use chat::settings::{self, ConnectionsTable, Delivery, Live, MessagesTable, UsersTable};
-use chat::{App, FrameLimit, aws, lambda};
+use chat::{App, FrameLimit, Review, aws, lambda};
 
 pub(crate) async fn main() -> anyhow::Result<()> {
     let table = ConnectionsTable::read(&settings::process)?;
@@ -15,6 +15,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let audit = aws::log(&config, MessagesTable::read_audit(&settings::process)?);
     let app = App::new(&config, table, users, history, delivery, live)
         .limited(limit)
+        .reviewed(Review::read(&settings::process, &config)?)
         .with_audit(audit);
     lambda::serve(async |request| chat::publish(&app, &request).await).await
 }

@@ -55,6 +55,7 @@ mod recent;
 mod trace;
 
 pub use actions::{
-    Admin, Answered, App, Call, Desk, FrameLimit, Moderation, SignalLimit, Signals, admin, connect,
-    default, disconnect, history, join, leave, members, moderate, personal, publish, signal,
+    Admin, Answered, App, Call, Desk, FrameLimit, Moderation, Review, SignalLimit, Signals, admin,
+    connect, default, disconnect, history, join, leave, members, moderate, personal, publish,
+    signal,
 };

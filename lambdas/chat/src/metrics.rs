@@ -63,10 +63,12 @@ metrics! {
     JoinsLost Count
     /// Handshakes that were accepted.
     Connected Count
-    /// `internal` errors: the service's own failures.
+    /// `internal` and `unavailable` errors: failures of the service.
     Internal Count
     /// `slow_down` errors: limits and throttled tables.
     SlowDown Count
+    /// Messages and edits about which the review function made no decision.
+    ReviewFailed Count
     /// `forbidden`, `token_expired` and `banned` errors.
     Forbidden Count
     /// All other errors: mistakes of clients.
@@ -91,7 +93,7 @@ pub(crate) fn emit(request_id: &str, now_ms: i64, values: &[(Metric, usize)]) {
 /// Counts an error that a client is told.
 pub(crate) fn refused(request_id: &str, now_ms: i64, failure: &Failure) {
     let metric = match failure.name {
-        ErrorName::Internal => Metric::Internal,
+        ErrorName::Internal | ErrorName::Unavailable => Metric::Internal,
         ErrorName::SlowDown => Metric::SlowDown,
         ErrorName::Forbidden | ErrorName::TokenExpired | ErrorName::Banned => Metric::Forbidden,
         _ => Metric::Refused,

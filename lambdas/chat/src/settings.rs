@@ -338,6 +338,55 @@ impl Delivery {
     }
 }
 
+/// The function that reviews messages before they are stored, as the Terraform variable `review` names it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewSettings {
+    /// The function.
+    pub function_arn: String,
+    /// Patterns of the rooms that are reviewed.
+    pub rooms: Vec<String>,
+    /// The longest wait for a decision, 100 to 20,000 ms.
+    pub timeout_ms: u64,
+    /// The answer to a message without a decision.
+    pub on_failure: OnFailure,
+}
+
+/// The consequence of a review that makes no decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// The message is refused, and may be sent again.
+    Refuse,
+    /// The message is stored.
+    Allow,
+}
+
+impl ReviewSettings {
+    /// Reads `REVIEW`, a JSON object; none where the variable is not set.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectionsTable::read`].
+    pub fn read(env: Lookup<'_>) -> anyhow::Result<Option<Self>> {
+        let Some(text) = env("REVIEW").filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let review: Self = serde_json::from_str(&text)
+            .with_context(|| format!("REVIEW must be the settings of a review, not {text}"))?;
+        if review.function_arn.is_empty() {
+            bail!("function_arn in REVIEW must name a function");
+        }
+        if !(100..=20_000).contains(&review.timeout_ms) {
+            bail!(
+                "timeout_ms in REVIEW must be 100 to 20000, not {}",
+                review.timeout_ms
+            );
+        }
+        Ok(Some(review))
+    }
+}
+
 /// `AUTH_MODE`: `required` where an authorizer stands before `$connect`. Without the variable identity is off.
 ///
 /// # Errors

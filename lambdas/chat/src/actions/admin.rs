@@ -174,6 +174,7 @@ impl Prepared {
         let requests = frames.into_iter().map(|body| Request {
             // No connection has this id, so a delivery leaves nobody out.
             connection_id: String::new(),
+            source_ip: None,
             caller: Caller::Backend(name.clone()),
             connected_ms: call.now_ms,
             offers_subprotocol: false,

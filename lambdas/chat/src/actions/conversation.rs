@@ -52,19 +52,21 @@ pub(super) fn destination(request: &Request, frame: &Frame<'_>) -> Result<Option
 /// finds the conversation there. So a pair room with a message has its entries, whoever dies when. Returns the tail of the
 /// room, whose log is begun.
 ///
-/// Costs nothing in other rooms, and in a pair room that has a message.
+/// Costs nothing in other rooms, and in a pair room that has a message. `check` runs before the entries are written.
 pub(super) async fn announce(
     log: &Log,
     request: &Request,
     room: &str,
     tail: Tail,
     until: Instant,
+    check: impl AsyncFnOnce() -> Result<(), Failure>,
 ) -> Result<Tail, Failure> {
     let Some(Private::Pair(one, other)) = Private::of(room) else {
         return Ok(tail);
     };
     let (tail, epoch) = log.silent(room, tail, request.now_ms).await?;
     if let Some(epoch) = epoch {
+        check().await?;
         // The same id at each try, so the entry is there once.
         let id = format!("conv:{epoch}");
         try_join(

@@ -14,6 +14,7 @@ mod members;
 mod moderate;
 mod personal;
 mod publish;
+mod review;
 mod signal;
 
 pub use admin::{Admin, Answered, Call, admin};
@@ -28,4 +29,5 @@ pub use members::members;
 pub use moderate::{Moderation, moderate};
 pub use personal::{Desk, personal};
 pub use publish::{App, publish};
+pub use review::Review;
 pub use signal::{Signals, signal};

@@ -13,12 +13,13 @@ use aws_sdk_apigatewaymanagement::primitives::Blob;
 use futures::future::{join, try_join};
 use futures::stream::{self, StreamExt};
 use serde_json::value::RawValue;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::{answer, flooded, membership, wanted};
 use super::conversation::{announce, destination};
 use super::frame_limit::FrameLimit;
 use super::moderate::record;
+use super::review::Review;
 use crate::aws;
 use crate::delivery::{ManagementApi, STOP_BEFORE_DEADLINE, fan_out};
 use crate::errors::TableError;
@@ -77,6 +78,8 @@ pub struct App {
     users: Users,
     /// Closes connections that send far more frames than their limit, and expels their users.
     frames: FrameLimit,
+    /// Reviews messages before they are stored; none where the deployer wants no review.
+    review: Option<Review>,
     /// The log with the time for which the audit is kept; none for a process that deletes no messages of others.
     audit: Option<Log>,
     /// The rooms to which a connection has published through this process, the latest first.
@@ -114,6 +117,7 @@ impl App {
             presence,
             delivery,
             frames: FrameLimit::OFF,
+            review: None,
             audit: None,
             rooms: Recent::new(SENDERS_REMEMBERED),
             delivered_again: Recent::new(DUPLICATES_REMEMBERED),
@@ -126,6 +130,12 @@ impl App {
     pub fn limited(mut self, frames: FrameLimit) -> Self {
         self.frames = frames.expelling(self.users.clone(), self.connections.clone());
         self
+    }
+
+    /// The app, with the review that messages must pass.
+    #[must_use]
+    pub fn reviewed(self, review: Option<Review>) -> Self {
+        Self { review, ..self }
     }
 
     /// The app, with the log in which the deletions of moderators are noted.
@@ -253,13 +263,35 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         at: request.now_ms,
     };
     check_size(&draft, data)?;
-    let tail = announce(&app.log, request, draft.room, tail, stop).await?;
-    let stored = app.log.append(&draft, range, tail, stop).await?;
+    // The backend may pass the review by.
+    let is_exempt = request.caller.is_backend() && frame.is_false("review");
+    let review = app.review.as_ref().filter(|_| !is_exempt);
+    let review = review.filter(|review| review.concerns(&draft));
+    let fits = |data: &RawValue| check_size(&draft, data);
+    let ask = async || match review {
+        Some(review) => review.ask(request, &draft, data, stop, fits).await,
+        None => Ok(None),
+    };
+    let appended = announce_and_append(app, request, &draft, range, tail, stop, ask);
+    let (stored, replaced) = appended.await?;
+    let data = replaced.as_deref().unwrap_or(data);
     let data = match (kind, &target) {
         (Some(Kind::Change { change, .. }), Some(target)) => {
-            let applied = app
-                .log
-                .apply(draft.room, target, change, draft.user, draft.data, &stored);
+            let applied = async {
+                let entry;
+                let mut data = data;
+                if stored.duplicate && change == Change::Edit {
+                    // A review may have replaced the data of the frame when the entry was stored.
+                    entry = app.log.data(draft.room, stored.seq).await?;
+                    let Some(stored) = entry.as_deref() else {
+                        return Ok(false);
+                    };
+                    data = stored;
+                }
+                app.log
+                    .apply(draft.room, target, change, draft.user, data.get(), &stored)
+                    .await
+            };
             match timeout_at(stop, applied).await {
                 Ok(Ok(true)) => data,
                 // The message was deleted meanwhile.
@@ -330,11 +362,37 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         n: stored.n,
         at: stored.at,
         duplicate: stored.duplicate,
+        data: replaced.as_deref(),
         delivered,
         gone,
         failed,
         partial,
     }))
+}
+
+/// Stores a message. `ask` runs once, before the first write of any kind.
+async fn announce_and_append(
+    app: &App,
+    request: &Request,
+    draft: &Draft<'_>,
+    range: Range,
+    tail: Tail,
+    stop: Instant,
+    ask: impl AsyncFn() -> Result<Option<Box<RawValue>>, Failure>,
+) -> Result<(Stored, Option<Box<RawValue>>), Failure> {
+    let mut asked = None;
+    let tail = announce(&app.log, request, draft.room, tail, stop, async || {
+        asked = Some(ask().await?);
+        Ok(())
+    })
+    .await?;
+    let check = async || match asked {
+        Some(replaced) => Ok(replaced),
+        None => ask().await,
+    };
+    app.log
+        .append_checked(draft, range, tail, stop, check)
+        .await
 }
 
 /// The change that a frame asks for; none for an ordinary message.

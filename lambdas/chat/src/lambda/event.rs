@@ -22,6 +22,8 @@ pub type Response = ApiGatewayProxyResponse;
 pub struct Request {
     /// The connection that sent it. Opaque; API Gateway promises no form or length.
     pub connection_id: String,
+    /// The client's address, as API Gateway sees it; none for the backend.
+    pub source_ip: Option<String>,
     /// The user of the connection and its rights.
     pub caller: Caller,
     /// The time of the handshake, in milliseconds since 1970, by API Gateway's clock.
@@ -79,6 +81,7 @@ impl Request {
         Ok(Self {
             origins,
             caller: Caller::new(auth, &context.authorizer.fields),
+            source_ip: context.identity.source_ip,
             connected_ms: context.connected_at,
             offers_subprotocol,
             connection_id: context

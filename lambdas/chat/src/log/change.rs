@@ -384,17 +384,30 @@ impl Log {
 
     async fn is_deleted(&self, room: &str, seq: u64) -> Result<bool, TableError> {
         const DOING: &str = "reading the changed message";
+        let item = self.attribute(DOING, room, seq, "deleteSeq").await?;
+        Ok(item.is_some_and(|item| item.contains_key("deleteSeq")))
+    }
+
+    /// One attribute of a row: a consistent GetItem.
+    pub(super) async fn attribute(
+        &self,
+        doing: &'static str,
+        room: &str,
+        seq: u64,
+        name: &str,
+    ) -> Result<Option<HashMap<String, AttributeValue>>, TableError> {
         let get = self
             .client
             .get_item()
             .table_name(&self.table)
             .key("room", AttributeValue::S(room.to_owned()))
             .key("seq", AttributeValue::N(seq.to_string()))
-            .projection_expression("deleteSeq")
+            .projection_expression("#name")
+            .expression_attribute_names("#name", name)
             .consistent_read(true)
             .send();
-        let item = get.await.map_err(|error| TableError::new(DOING, &error))?;
-        Ok(item.item.is_some_and(|item| item.contains_key("deleteSeq")))
+        let item = get.await.map_err(|error| TableError::new(doing, &error))?;
+        Ok(item.item)
     }
 }
 

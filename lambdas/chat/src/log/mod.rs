@@ -32,6 +32,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -244,9 +245,30 @@ impl Log {
         &self,
         draft: &Draft<'_>,
         range: Range,
-        mut tail: Tail,
+        tail: Tail,
         until: Instant,
     ) -> Result<Stored, Failure> {
+        let unchecked = async || Ok(None);
+        let stored = self.append_checked(draft, range, tail, until, unchecked);
+        Ok(stored.await?.0)
+    }
+
+    /// Appends a message as [`Self::append`] does. `check` runs before the first write, after the search for an earlier
+    /// copy and after the rate limits; it may give other data for the message, which are returned. A copy is recognised
+    /// by the data of `draft`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::append`], and those of `check`. After the latter nothing is stored.
+    pub async fn append_checked(
+        &self,
+        draft: &Draft<'_>,
+        range: Range,
+        mut tail: Tail,
+        until: Instant,
+        check: impl AsyncFnOnce() -> Result<Option<Box<RawValue>>, Failure>,
+    ) -> Result<(Stored, Option<Box<RawValue>>), Failure> {
+        let (mut check, mut replaced) = (Some(check), None);
         let nonce = ulid(draft.at);
         let hash = draft.id.map(|_| draft.hash());
         let sent = Sent {
@@ -268,7 +290,7 @@ impl Log {
             step = match step {
                 Step::Done(stored) => {
                     self.remember(draft.room, tail);
-                    return Ok(stored);
+                    return Ok((stored, replaced));
                 }
                 Step::Conflict(seq) => {
                     self.remember(draft.room, tail);
@@ -291,7 +313,20 @@ impl Log {
                     next
                 }
                 Step::Put(slot) => {
-                    let message = (!slot.genesis).then_some(draft);
+                    if let Some(check) = check.take() {
+                        match check().await {
+                            Ok(data) => replaced = data,
+                            Err(refused) => {
+                                self.remember(draft.room, tail);
+                                return Err(refused);
+                            }
+                        }
+                    }
+                    let stored = Draft {
+                        data: replaced.as_deref().map_or(draft.data, RawValue::get),
+                        ..*draft
+                    };
+                    let message = (!slot.genesis).then_some(&stored);
                     let row = Row {
                         hash: hash.as_deref().filter(|_| !slot.genesis),
                         ..self.row(draft.room, draft.at, message, &slot, &nonce)

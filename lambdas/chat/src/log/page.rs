@@ -112,6 +112,13 @@ impl Log {
         Ok(read.and_then(|(_, frame)| frame))
     }
 
+    /// The data of one row: a consistent GetItem. None for a row that is not there, or has no data any more.
+    pub async fn data(&self, room: &str, seq: u64) -> Result<Option<Box<RawValue>>, TableError> {
+        const DOING: &str = "reading an entry";
+        let item = self.attribute(DOING, room, seq, "data").await?;
+        item.map_or(Ok(None), |mut item| data(DOING, &mut item))
+    }
+
     async fn read(&self, reading: &Reading<'_>) -> Result<Read, TableError> {
         const DOING: &str = "reading the log";
         let mut items = self

@@ -20,6 +20,8 @@ pub enum ErrorName {
     NoSuchMessage,
     /// There is no such action.
     UnknownAction,
+    /// The review of messages refuses the message.
+    Rejected,
     /// The user is banned from the room or from the service.
     Banned,
     /// The connection is in as many rooms as are allowed.
@@ -34,17 +36,20 @@ pub enum ErrorName {
     SlowDown,
     /// The service failed; the same frame may succeed later.
     Internal,
+    /// The review of messages failed; the same frame may succeed later.
+    Unavailable,
 }
 
 impl ErrorName {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::NoSuchMessage,
         Self::BadRequest,
         Self::TokenExpired,
         Self::Forbidden,
         Self::NotAMember,
         Self::UnknownAction,
+        Self::Rejected,
         Self::Banned,
         Self::TooMany,
         Self::IdConflict,
@@ -52,6 +57,7 @@ impl ErrorName {
         Self::RoomTooLarge,
         Self::SlowDown,
         Self::Internal,
+        Self::Unavailable,
     ];
 
     /// The name on the wire.
@@ -63,6 +69,7 @@ impl ErrorName {
             Self::NotAMember => "not_a_member",
             Self::NoSuchMessage => "no_such_message",
             Self::UnknownAction => "unknown_action",
+            Self::Rejected => "rejected",
             Self::Banned => "banned",
             Self::TooMany => "too_many",
             Self::IdConflict => "id_conflict",
@@ -70,6 +77,7 @@ impl ErrorName {
             Self::RoomTooLarge => "room_too_large",
             Self::SlowDown => "slow_down",
             Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
         }
     }
 
@@ -85,17 +93,19 @@ impl ErrorName {
             Self::TokenExpired => 401,
             Self::Forbidden | Self::NotAMember | Self::Banned => 403,
             Self::NoSuchMessage | Self::UnknownAction => 404,
+            Self::Rejected => 406,
             Self::TooMany => 409,
             Self::IdConflict => 409,
             Self::PayloadTooLarge | Self::RoomTooLarge => 413,
             Self::SlowDown => 429,
             Self::Internal => 500,
+            Self::Unavailable => 503,
         }
     }
 
     /// True if the same frame may succeed later.
     pub fn temporary(self) -> bool {
-        matches!(self, Self::SlowDown | Self::Internal)
+        matches!(self, Self::SlowDown | Self::Internal | Self::Unavailable)
     }
 }
 
@@ -112,7 +122,7 @@ pub struct Failure {
     pub right: Option<Right>,
     /// The end of a ban, in seconds since 1970.
     pub until: Option<i64>,
-    /// The reason for a ban, in the words of the moderator.
+    /// The reason for a ban or a refusal, in the words of the moderator or the review.
     pub reason: Option<String>,
     /// True if the user may read and not write.
     pub mute: bool,
@@ -259,6 +269,7 @@ mod tests {
             (ErrorName::NotAMember, 403, "not_a_member", false),
             (ErrorName::NoSuchMessage, 404, "no_such_message", false),
             (ErrorName::UnknownAction, 404, "unknown_action", false),
+            (ErrorName::Rejected, 406, "rejected", false),
             (ErrorName::Banned, 403, "banned", false),
             (ErrorName::TooMany, 409, "too_many", false),
             (ErrorName::IdConflict, 409, "id_conflict", false),
@@ -266,6 +277,7 @@ mod tests {
             (ErrorName::RoomTooLarge, 413, "room_too_large", false),
             (ErrorName::SlowDown, 429, "slow_down", true),
             (ErrorName::Internal, 500, "internal", true),
+            (ErrorName::Unavailable, 503, "unavailable", true),
         ] {
             assert_eq!(rendered(name), (code, text.into(), temporary));
         }

@@ -30,6 +30,20 @@ pub struct Frame<'a> {
     fields: BTreeMap<String, &'a RawValue>,
 }
 
+/// Checks the payload of a message.
+///
+/// # Errors
+///
+/// `bad_request` when it is not I-JSON.
+pub(crate) fn check_data(data: &RawValue) -> Result<(), Failure> {
+    ijson::check(data).map_err(|error| Failure::bad_request(format!("data {error}")))
+}
+
+/// True for a text that every client can read.
+pub(crate) fn is_readable(text: &str) -> bool {
+    ijson::check_text(text).is_ok()
+}
+
 impl<'a> Frame<'a> {
     /// Reads the text of a frame.
     ///
@@ -115,7 +129,7 @@ impl<'a> Frame<'a> {
             .get("data")
             .copied()
             .ok_or_else(|| Failure::bad_request(format!("data is missing; {EXAMPLE}")))?;
-        ijson::check(data).map_err(|error| Failure::bad_request(format!("data {error}")))?;
+        check_data(data)?;
         Ok(data)
     }
 
@@ -185,6 +199,13 @@ impl<'a> Frame<'a> {
                 "{field} must be true or false"
             ))),
         }
+    }
+
+    /// True for a field that is `false`.
+    pub fn is_false(&self, field: &str) -> bool {
+        self.fields
+            .get(field)
+            .is_some_and(|raw| raw.get() == "false")
     }
 
     /// The field `kind`.

@@ -18,6 +18,7 @@ pub use frame::{
     Correlation, Frame, MAX_ID_CHARS, MAX_KIND_CHARS, MAX_REASON_CHARS, MAX_SMALL_BYTES, Position,
     Stated,
 };
+pub(crate) use frame::{check_data, is_readable};
 pub use names::{
     DEFAULT_ROOM, MAX_BYTES, MAX_CHARS, MAX_MARKS, Name, NameError, UserError, check_user,
 };
@@ -27,7 +28,7 @@ pub use reply::{
     Left, Marks, Member, Members, Message, Moderated, Presence, PresenceEvent, Present, Reaction,
     ReadUpTo, Removed, Signal,
 };
-pub use rights::{Grants, GrantsError, MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_STARS, Right};
+pub use rights::{Grants, GrantsError, MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_STARS, Right, matches};
 
 /// The WebSocket subprotocol. The handshake of a client that offers it selects it.
 pub const SUBPROTOCOL: &str = "roomchat.v1";
@@ -79,6 +80,7 @@ mod tests {
             n: 6,
             at: 5,
             duplicate: false,
+            data: None,
             delivered: 1,
             gone: 2,
             failed: 3,

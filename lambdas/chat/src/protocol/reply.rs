@@ -132,6 +132,9 @@ pub struct Ack<'a> {
     /// True when it was stored before, by an earlier frame of the same user with the same id. Absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
+    /// The stored data, where a review has replaced those of the frame. Absent otherwise, and for a duplicate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<&'a RawValue>,
     /// Other connections for which API Gateway accepted it.
     pub delivered: usize,
     /// Members whose connections had ended unnoticed.

@@ -200,7 +200,7 @@ fn stars(pattern: &str) -> usize {
 
 /// Tells if the whole of `text` matches: the parts between stars appear in order, the first at the beginning and the last
 /// at the end. Each part in between is taken as early as possible, which leaves the most to those after it.
-fn matches(pattern: &str, text: &str) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == text;
     };

@@ -65,6 +65,11 @@ impl Functions {
         self.state.lock().unwrap().answers = answers.iter().cloned().collect();
     }
 
+    /// Invocations are answered with this JSON.
+    pub(crate) fn decide(&self, decision: &Value) {
+        self.answer(&[Answer::Text(decision.to_string())]);
+    }
+
     /// The invocations since the last call of this function.
     pub(crate) fn take(&self) -> Vec<Invoked> {
         std::mem::take(&mut self.state.lock().unwrap().invoked)

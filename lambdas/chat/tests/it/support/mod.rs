@@ -484,6 +484,7 @@ pub(crate) fn request(id: &str, frame: &str) -> Request {
     Request {
         connection_id: id.to_owned(),
         caller: Caller::Anyone,
+        source_ip: None,
         connected_ms: now_ms(),
         offers_subprotocol: false,
         request_id: "r".to_owned(),

@@ -23,6 +23,7 @@ resource "aws_lambda_function" "main" {
         HISTORY_DAYS   = tostring(var.history_days)
       } : {},
       contains(keys(each.value.access), "users") ? { USERS_TABLE = aws_dynamodb_table.users.name } : {},
+      contains(keys(each.value.access), "review") ? { REVIEW = jsonencode(var.review) } : {},
       # A variable of the AWS SDK, so that the code sets no endpoint.
       contains(keys(each.value.access), "clients") ? { AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI = local.management_endpoint } : {},
       # Those that tell members of something.

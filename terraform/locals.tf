@@ -9,7 +9,8 @@ locals {
   # name of the function and of its folder in lambdas/. `name = { route_key = "name" }` is complete; an entry may add:
   #
   #   access       what the function may do: DynamoDB actions on the tables `connections`, `messages` and `users` and on the index
-  #                `room_index`, methods on the connected `clients`. It brings rights (iam.tf) and environment
+  #                `room_index`, methods on the connected `clients`, the invocation of the function of `review`. It
+  #                brings rights (iam.tf) and environment
   #                (functions.tf) along
   #   environment  more environment variables
   #   memory_mib, timeout_seconds
@@ -58,6 +59,7 @@ locals {
         },
         # Reads the block of the other user of a pair room, and bans a user who floods.
         local.identity ? { users = concat(["GetItem"], local.closes_floods ? ["UpdateItem"] : []) } : {},
+        local.reviews,
       )
       environment = {
         AUDIT_DAYS          = tostring(var.audit_days)
@@ -214,8 +216,9 @@ locals {
         clients     = ["POST", "GET", "DELETE"]
         messages    = ["Query", "PutItem", "ConditionCheckItem", "GetItem", "UpdateItem"]
         },
-        # Bans, mutes and revocations, the list of them, and blocks.
+        # Bans, mutes and revocations, the list of them, blocks and marks.
         local.identity ? { users = ["Query", "UpdateItem", "DeleteItem", "Scan", "GetItem"] } : {},
+        local.reviews,
       )
       environment = {
         AUDIT_DAYS          = tostring(var.audit_days)
@@ -227,6 +230,9 @@ locals {
       answers_unknown = false
     }
   })
+
+  # The access of functions that store messages to the function that reviews them.
+  reviews = var.review == null ? {} : { review = ["InvokeFunction"] }
 
   # Every function that answers frames closes connections that send far too many, unless the limits say never.
   closes_floods = var.limits.frames_per_second > 0 && var.limits.close_after > 0

@@ -438,6 +438,45 @@ variable "reserved_concurrency" {
   }
 }
 
+variable "review" {
+  type = object({
+    function_arn = string
+    rooms        = optional(list(string), ["*"])
+    timeout_ms   = optional(number, 1000)
+    on_failure   = optional(string, "refuse")
+  })
+  description = "Your Lambda function that reviews messages before they are stored: see docs/moderation.md. With null there is no review."
+  default     = null
+
+  validation {
+    condition = var.review == null || can(regex(
+      "^arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:function:[a-zA-Z0-9_-]+(:[a-zA-Z0-9_$-]+)?$",
+      var.review.function_arn,
+    ))
+    error_message = "review.function_arn must be the ARN of a Lambda function."
+  }
+
+  validation {
+    condition = try(length(var.review.rooms) >= 1 && length(var.review.rooms) <= 32 && alltrue([
+      for pattern in var.review.rooms : length(pattern) >= 1 && length(pattern) <= 96 && length(split("*", pattern)) <= 4
+    ]), var.review == null)
+    error_message = "review.rooms must be 1 to 32 patterns of 1 to 96 characters with at most 3 stars."
+  }
+
+  validation {
+    condition = try(
+      var.review.timeout_ms >= 100 && var.review.timeout_ms <= 20000 && floor(var.review.timeout_ms) == var.review.timeout_ms,
+      var.review == null,
+    )
+    error_message = "review.timeout_ms must be a whole number of milliseconds, 100 to 20000."
+  }
+
+  validation {
+    condition     = try(contains(["refuse", "allow"], var.review.on_failure), var.review == null)
+    error_message = "review.on_failure must be \"refuse\" or \"allow\"."
+  }
+}
+
 variable "stage" {
   type        = string
   description = "Name of the stage, the last part of the API's URL."

@@ -1,7 +1,7 @@
 //! The backend's door: invoked directly, or through a Function URL. IAM says who may call, no route leads here.
 
 use chat::settings::{self, ConnectionsTable, Delivery, Live, MessagesTable, UsersTable};
-use chat::{Admin, App, FrameLimit, Review, aws, lambda};
+use chat::{Admin, App, FrameLimit, Review, Signals, aws, lambda};
 
 pub(crate) async fn main() -> anyhow::Result<()> {
     let connections = ConnectionsTable::read(&settings::process)?;
@@ -20,6 +20,13 @@ pub(crate) async fn main() -> anyhow::Result<()> {
         live,
     );
     let admin = Admin {
+        signals: Signals::new(
+            &config,
+            connections.clone(),
+            users.clone(),
+            delivery.clone(),
+            live,
+        ),
         app: App::new(&config, connections, users, history, delivery, live)
             .reviewed(Review::read(&settings::process, &config)?)
             .with_audit(moderation.audit.clone()),

@@ -1184,3 +1184,34 @@ run "identity_by_an_authorizer_of_ones_own" {
     error_message = "the functions require identity, and ours is not deployed"
   }
 }
+
+run "messages_are_reviewed" {
+  command = plan
+
+  variables {
+    review = { function_arn = "arn:aws:lambda:us-east-1:123456789012:function:filter:live" }
+  }
+
+  assert {
+    condition = {
+      for key, role in aws_iam_role_policy.function : key => [
+        for statement in jsondecode(role.policy).Statement : "${join(",", statement.Action)} on ${join(",", statement.Resource)}" if statement.Sid == "Review"
+      ] if strcontains(role.policy, "lambda:")
+      } == {
+      for key in ["publish", "admin"] : key => ["lambda:InvokeFunction on arn:aws:lambda:us-east-1:123456789012:function:filter:live"]
+    }
+    error_message = "functions that store messages may invoke the review, and no other function may"
+  }
+  assert {
+    condition = alltrue([for key, function in aws_lambda_function.main :
+      contains(keys(function.environment[0].variables), "REVIEW") == contains(["publish", "admin"], key)
+    ])
+    error_message = "functions that store messages know the review"
+  }
+  assert {
+    condition = jsondecode(aws_lambda_function.main["publish"].environment[0].variables.REVIEW) == {
+      function_arn = "arn:aws:lambda:us-east-1:123456789012:function:filter:live", rooms = ["*"], timeout_ms = 1000, on_failure = "refuse"
+    }
+    error_message = "the settings of the review"
+  }
+}

@@ -506,3 +506,93 @@ run "web" {
 
   expect_failures = [var.web]
 }
+
+run "review_1" {
+  command = plan
+
+  variables {
+    review = {
+      function_arn = "filter"
+    }
+  }
+
+  expect_failures = [var.review]
+}
+
+run "review_2" {
+  command = plan
+
+  variables {
+    review = {
+      function_arn = "arn:aws:lambda:us-east-1:123456789012:function:filter"
+      rooms        = []
+    }
+  }
+
+  expect_failures = [var.review]
+}
+
+run "review_3" {
+  command = plan
+
+  variables {
+    review = {
+      function_arn = "arn:aws:lambda:us-east-1:123456789012:function:filter"
+      rooms        = ["a*b*c*d*"]
+    }
+  }
+
+  expect_failures = [var.review]
+}
+
+run "review_4" {
+  command = plan
+
+  variables {
+    review = {
+      function_arn = "arn:aws:lambda:us-east-1:123456789012:function:filter"
+      timeout_ms   = 99
+    }
+  }
+
+  expect_failures = [var.review]
+}
+
+run "review_5" {
+  command = plan
+
+  variables {
+    review = {
+      function_arn = "arn:aws:lambda:us-east-1:123456789012:function:filter"
+      timeout_ms   = 20001
+    }
+  }
+
+  expect_failures = [var.review]
+}
+
+run "review_6" {
+  command = plan
+
+  variables {
+    review = {
+      function_arn = "arn:aws:lambda:us-east-1:123456789012:function:filter"
+      timeout_ms   = 100.5
+    }
+  }
+
+  expect_failures = [var.review]
+}
+
+run "review_7" {
+  command = plan
+
+  variables {
+    review = {
+      function_arn = "arn:aws:lambda:us-east-1:123456789012:function:filter"
+      on_failure   = "ignore"
+    }
+  }
+
+  expect_failures = [var.review]
+}

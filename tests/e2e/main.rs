@@ -17,6 +17,7 @@ mod operator;
 mod presence;
 mod protocol;
 mod restore;
+mod review;
 mod settings;
 mod stage;
 mod table_faults;

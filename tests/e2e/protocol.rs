@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use kit::{Client, Gateway, IDENTITY, blocks, eventually, now_s, root, token};
 
+/// Begins the line of a conversation that says how the service reviews messages.
+const REVIEW: &str = "the review ";
+
 /// Replaces the parts of a frame that differ between runs: times, and texts for people.
 fn normalise(frame: &mut Value) {
     if let Value::Array(parts) = frame {
@@ -68,7 +71,9 @@ fn hold(gateway: &Gateway, document: &str, first_line: usize, block: &[String]) 
     let mut ends_s = 0;
     for (index, line) in block.iter().enumerate() {
         let place = format!("{document}:{}: {line}", first_line + index);
-        if line == "the tokens end" {
+        if line.starts_with(REVIEW) {
+            // The gateway has been started with it.
+        } else if line == "the tokens end" {
             eventually("the tokens end", || (now_s() > ends_s).then_some(()));
         } else if let Some((user, rest)) = line.split_once(" joins ") {
             let client = match rest.split_once(" with ") {
@@ -130,7 +135,14 @@ fn hold_all(document: &str) -> usize {
         // A room of its own for each, so that who has just left is not there any more.
         let identity = block.iter().any(|line| line.contains(" with {"));
         let flags = if identity { &IDENTITY[..] } else { &[] };
-        hold(&Gateway::start(flags), document, *line, block);
+        let reviewed = block.iter().any(|line| line.starts_with(REVIEW));
+        let terraform = if reviewed {
+            "tests/e2e/review"
+        } else {
+            "terraform"
+        };
+        let gateway = Gateway::start_with(&root().join(terraform), flags);
+        hold(&gateway, document, *line, block);
     }
     blocks.len()
 }

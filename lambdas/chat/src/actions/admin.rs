@@ -9,14 +9,18 @@ use futures::stream::{self, StreamExt};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
 
+use super::erase::erase;
 use super::moderate::{self, Change, Moderation, user};
-use super::{App, FrameLimit, history, members, moderate as moderated, publish};
+use super::personal::marks;
+use super::signal::pass_on;
+use super::{App, FrameLimit, Signals, history, members, moderate as moderated, publish};
 use crate::identity::Caller;
 use crate::lambda::{Reply, Request};
 use crate::log::AuditEntry;
 use crate::members::ANY_ROOM;
 use crate::protocol::{
-    Bans, Bye, Closed, Correlation, Epoch, ErrorName, Failure, Frame, Name, check_user, render,
+    Bans, Bye, Closed, Correlation, Done, Epoch, ErrorName, Failure, Frame, Name, check_user,
+    render,
 };
 
 /// The name of a backend that gives none.
@@ -29,14 +33,16 @@ const MAX_ROOMS: usize = 100;
 const CONCURRENCY: usize = 8;
 
 /// The actions, for the text of errors.
-const ACTIONS: [&str; 16] = [
+const ACTIONS: [&str; 19] = [
     "publish",
     "edit",
     "delete",
     "react",
+    "signal",
     "history",
     "heads",
     "members",
+    "marks",
     "kick",
     "ban",
     "unban",
@@ -46,6 +52,7 @@ const ACTIONS: [&str; 16] = [
     "revoke",
     "disconnect",
     "new_epoch",
+    "erase",
 ];
 
 /// The parts of a process that the backend's calls need; built once per process.
@@ -55,6 +62,8 @@ pub struct Admin {
     pub app: App,
     /// The parts of moderation.
     pub moderation: Moderation,
+    /// The parts of signals.
+    pub signals: Signals,
     /// Off: IAM says who may call.
     pub limit: FrameLimit,
 }
@@ -287,6 +296,21 @@ async fn own(
         for_seconds: None,
     };
     match action {
+        "signal" => {
+            let room = pass_on(&admin.signals, request, frame).await?;
+            Ok(render(&Done {
+                id,
+                room: Some(&room),
+                user: None,
+                at: request.now_ms,
+            }))
+        }
+        "marks" => {
+            needs_identity(moderation)?;
+            let personal = &admin.app.personal;
+            marks(personal, request, frame, &user(frame)?).await
+        }
+        "erase" => erase(admin, request, frame).await,
         "bans" => {
             needs_identity(moderation)?;
             let room = frame.text_of("room")?;
@@ -372,7 +396,7 @@ fn done(id: Option<&str>, action: &str, user: Option<&str>, connections: usize) 
 }
 
 /// Without verified users, no row says whose a connection is.
-fn needs_identity(moderation: &Moderation) -> Result<(), Failure> {
+pub(super) fn needs_identity(moderation: &Moderation) -> Result<(), Failure> {
     if moderation.users.are_verified() {
         return Ok(());
     }

@@ -6,6 +6,7 @@ mod connect;
 mod conversation;
 mod default;
 mod disconnect;
+mod erase;
 mod frame_limit;
 mod history;
 mod join;

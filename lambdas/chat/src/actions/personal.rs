@@ -87,7 +87,7 @@ pub async fn personal(desk: Option<&Desk>, limit: &FrameLimit, request: &Request
         let desk = desk.ok_or_else(no_identity)?;
         match frame.action()?.as_deref() {
             Some("mark") => mark(desk, request, frame, user).await,
-            Some("marks") => marks(desk, request, frame, user).await,
+            Some("marks") => marks(&desk.personal, request, frame, user).await,
             Some("block") => block(desk, request, frame, user, true).await,
             Some("unblock") => block(desk, request, frame, user, false).await,
             _ => Err(Failure::bad_request(
@@ -214,15 +214,15 @@ async fn tell(
 }
 
 /// Reads how far the user has read.
-async fn marks(
-    desk: &Desk,
+pub(super) async fn marks(
+    personal: &Personal,
     request: &Request,
     frame: &Frame<'_>,
     user: &str,
 ) -> Result<String, Failure> {
     let (id, after) = (frame.id()?, frame.after_user()?);
     let now_s = request.now_s();
-    let found = desk.personal.marks(user, after.as_deref(), MARKS, now_s);
+    let found = personal.marks(user, after.as_deref(), MARKS, now_s);
     let found = found.await?;
     tracing::info!(
         connection_id = request.connection_id,

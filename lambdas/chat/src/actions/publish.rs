@@ -198,7 +198,7 @@ pub async fn publish(app: &App, request: &Request) -> Reply {
     }
     // The log limits messages. A retry must not be refused here: its sender could not know that the message is stored.
     answer(&FrameLimit::OFF, request, async |frame| {
-        handle(app, request, frame).await
+        Box::pin(handle(app, request, frame)).await
     })
     .await
 }
@@ -597,6 +597,19 @@ struct Counts {
     falsely_gone: usize,
     /// The first failure's cause, for the log.
     failure: Option<String>,
+}
+
+/// Delivers a stored change without data. Members that do not get it read it in the log.
+pub(super) async fn deliver_change(
+    app: &App,
+    request: &Request,
+    draft: &Draft<'_>,
+    stored: &Stored,
+) {
+    let delivery = deliver(app, request, draft, stored, RawValue::NULL, Vec::new());
+    let until = before(request.deadline, ACK_BEFORE_DEADLINE);
+    // A delivery that takes longer ends here: the entry is in the log.
+    let _ = timeout_at(until, delivery).await;
 }
 
 /// Delivers a stored message to all members but the sender, and removes dead connections.

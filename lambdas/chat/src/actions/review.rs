@@ -60,13 +60,14 @@ impl Review {
     ///
     /// Names the invalid variable.
     pub fn read(env: Lookup<'_>, config: &SdkConfig) -> anyhow::Result<Option<Self>> {
-        let Some(settings) = ReviewSettings::read(env)? else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            invoker: aws::invoker(config)?,
-            settings,
-        }))
+        let settings = ReviewSettings::read(env)?;
+        let of = |settings| Ok(Self::new(aws::invoker(config)?, settings));
+        settings.map(of).transpose()
+    }
+
+    /// The function of `settings`, invoked through `invoker`.
+    pub fn new(invoker: Invoker, settings: ReviewSettings) -> Self {
+        Self { invoker, settings }
     }
 
     /// True for a message or an edit in a room that is reviewed.

@@ -91,7 +91,9 @@ pub async fn signal(app: &Signals, request: &Request) -> Reply {
     if !app.limit.accepts(&request.connection_id, request.now_ms) {
         return Reply::ok();
     }
-    let done = attempt(request, async |frame| handle(app, request, frame).await);
+    let done = attempt(request, async |frame| {
+        pass_on(app, request, frame).await.map(|_| ())
+    });
     if let Err(error) = done.await {
         let sender = &request.connection_id;
         if let Posted::Failed(cause) = app.management.post(sender, Blob::new(error)).await {
@@ -106,7 +108,12 @@ pub async fn signal(app: &Signals, request: &Request) -> Reply {
     Reply::ok()
 }
 
-async fn handle(app: &Signals, request: &Request, frame: &Frame<'_>) -> Result<(), Failure> {
+/// Passes a signal to the other members. Returns the room.
+pub(super) async fn pass_on(
+    app: &Signals,
+    request: &Request,
+    frame: &Frame<'_>,
+) -> Result<String, Failure> {
     let (kind, data, to) = (frame.kind()?, frame.small_data()?, frame.to_user()?);
     // Checked, because an error repeats it.
     frame.id()?;
@@ -154,5 +161,5 @@ async fn handle(app: &Signals, request: &Request, frame: &Frame<'_>) -> Result<(
         duration_ms = request.duration_ms(),
         "signal passed"
     );
-    Ok(())
+    Ok(sender.room)
 }

@@ -148,6 +148,24 @@ pub struct Target {
 }
 
 impl Target {
+    /// The message of a row; none for a genesis, a change, and a row that has expired.
+    fn of(
+        doing: &'static str,
+        mut item: HashMap<String, AttributeValue>,
+        now_s: i64,
+    ) -> Result<Option<Self>, TableError> {
+        let is_ordinary = !item.contains_key("kind");
+        let is_deleted = item.contains_key("deleteSeq");
+        let reactions = Reactions::take(&mut item);
+        let header = header(doing, item)?;
+        let counts = is_ordinary && !header.is_genesis() && !header.is_expired(now_s);
+        Ok(counts.then_some(Self {
+            header,
+            is_deleted,
+            reactions,
+        }))
+    }
+
     /// The sender.
     pub fn user(&self) -> &str {
         self.header.user.as_deref().unwrap_or_default()
@@ -157,6 +175,30 @@ impl Target {
     pub fn is_full(&self, key: &str) -> bool {
         let counts = self.reactions.counts("");
         counts.len() >= MAX_REACTIONS && !counts.contains_key(key)
+    }
+}
+
+/// A row with data, as [`Log::texts_of`] finds it.
+#[derive(Debug, Clone)]
+pub enum Text {
+    /// A message of the user that is not deleted.
+    Message(Target),
+    /// An edit of any user, number `seq`. Its message may be deleted.
+    Edit {
+        /// Its number.
+        seq: u64,
+        /// The number of its message.
+        target: u64,
+    },
+}
+
+impl Text {
+    /// Its number.
+    pub fn seq(&self) -> u64 {
+        match self {
+            Self::Message(target) => target.header.seq,
+            Self::Edit { seq, .. } => *seq,
+        }
     }
 }
 
@@ -228,21 +270,67 @@ impl Log {
             .consistent_read(true)
             .send();
         let item = get.await.map_err(|error| TableError::new(DOING, &error))?;
-        let Some(mut item) = item.item else {
-            return Err(no_such_message(seq));
+        let target = match item.item {
+            Some(item) => Target::of(DOING, item, now_s)?,
+            None => None,
         };
-        let is_ordinary = !item.contains_key("kind");
-        let is_deleted = item.contains_key("deleteSeq");
-        let reactions = Reactions::take(&mut item);
-        let header = header(DOING, item)?;
-        if !is_ordinary || header.is_genesis() || header.is_expired(now_s) {
-            return Err(no_such_message(seq));
+        target.ok_or_else(|| no_such_message(seq))
+    }
+
+    /// The texts to be erased of a user after the number `after`, at most `most`: a consistent Query of all pages up to the
+    /// last of them. Texts that have expired are among them, until DynamoDB deletes their rows.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB's, after the SDK's tries.
+    pub async fn texts_of(
+        &self,
+        room: &str,
+        user: &str,
+        after: u64,
+        most: usize,
+    ) -> Result<Vec<Text>, TableError> {
+        const DOING: &str = "looking for the messages of a user";
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let mut items = self
+            .from(room, after.saturating_add(1))
+            .filter_expression(
+                "attribute_exists(#data) AND (kind = :edit OR (attribute_not_exists(kind) AND #user = :user))",
+            )
+            .expression_attribute_names("#data", "data")
+            .expression_attribute_names("#user", "user")
+            .expression_attribute_values(":user", text(user))
+            .expression_attribute_values(":edit", text("edit"))
+            .into_paginator()
+            .items()
+            .send();
+        let mut texts = Vec::new();
+        while texts.len() < most
+            && let Some(item) = items.next().await
+        {
+            let item = item.map_err(|error| TableError::new(DOING, &error))?;
+            if let (Some(AttributeValue::N(seq)), Some(AttributeValue::N(target))) =
+                (item.get("seq"), item.get("target"))
+                && let (Ok(seq), Ok(target)) = (seq.parse(), target.parse())
+            {
+                texts.push(Text::Edit { seq, target });
+            } else {
+                texts.extend(Target::of(DOING, item, 0)?.map(Text::Message));
+            }
         }
-        Ok(Target {
-            header,
-            is_deleted,
-            reactions,
-        })
+        Ok(texts)
+    }
+
+    /// Takes the data out of an edit whose message is deleted: a process may have died before it has done so.
+    ///
+    /// # Errors
+    ///
+    /// DynamoDB's, after the SDK's tries.
+    pub async fn empty_edit(&self, room: &str, seq: u64, target: u64) -> Result<(), TableError> {
+        if self.is_deleted(room, target).await? {
+            self.empty(room, seq).await?;
+        }
+        Ok(())
     }
 
     /// Brings the row of the target up to date with an entry that is in the log. Idempotent, in any order of entries.
@@ -264,7 +352,8 @@ impl Log {
         let seq = target.header.seq;
         let update = self
             .row_update(room, seq)
-            .expression_attribute_values(":epoch", AttributeValue::S(entry.epoch.clone()));
+            // Of the target: its entry may have begun an epoch.
+            .expression_attribute_values(":epoch", AttributeValue::S(target.header.epoch.clone()));
         match change {
             Change::Edit => {
                 let update = update

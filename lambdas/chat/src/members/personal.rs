@@ -158,6 +158,19 @@ impl Personal {
         Ok(found)
     }
 
+    /// Deletes the mark of a room: one DeleteItem.
+    pub async fn unmark(&self, user: &str, room: &str) -> Result<(), Failure> {
+        let delete = self
+            .client
+            .delete_item()
+            .table_name(self.table()?)
+            .key("user", AttributeValue::S(user.to_owned()))
+            .key("about", AttributeValue::S(format!("{MARK}{room}")));
+        let done = delete.send().await;
+        done.map_err(|error| TableError::new("deleting a mark", &error))?;
+        Ok(())
+    }
+
     /// Notes that `user` wants no messages from `other`, or takes the note back: one PutItem or DeleteItem.
     pub async fn block(&self, user: &str, other: &str, on: bool, at: i64) -> Result<(), Failure> {
         const DOING: &str = "writing a block";

@@ -24,9 +24,9 @@ pub use names::{
 };
 pub use private::{Private, inbox, pair};
 pub use reply::{
-    Ack, Bans, Bye, Closed, Deleted, Done, Edited, Epoch, HOLD_MS, Head, Heads, History, Joined,
-    Left, Marks, Member, Members, Message, Moderated, Presence, PresenceEvent, Present, Reaction,
-    ReadUpTo, Removed, Signal,
+    Ack, Bans, Bye, Closed, Deleted, Done, Edited, Epoch, Erased, HOLD_MS, Head, Heads, History,
+    Joined, Left, Marks, Member, Members, Message, Moderated, Presence, PresenceEvent, Present,
+    Reaction, ReadUpTo, Removed, Signal,
 };
 pub use rights::{Grants, GrantsError, MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_STARS, Right, matches};
 

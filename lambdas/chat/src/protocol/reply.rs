@@ -470,6 +470,27 @@ pub struct Closed<'a> {
     pub connections: usize,
 }
 
+/// The answer to the backend: messages of a user are deleted.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "erased")]
+pub struct Erased<'a> {
+    /// The id of the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
+    /// The room.
+    pub room: &'a str,
+    /// The user.
+    pub user: &'a str,
+    /// The number of messages that this call has deleted.
+    pub messages: usize,
+    /// True if there are further messages. Absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+    /// The position from which the next call goes on, if there are further messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+}
+
 /// The answer to the backend: a new epoch has begun.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "epoch")]

@@ -15,6 +15,7 @@ fn door(world: &World) -> Admin {
     Admin {
         app: world.app.clone(),
         moderation: world.moderation(),
+        signals: world.signals(100),
         limit: FrameLimit::OFF,
     }
 }
@@ -429,4 +430,151 @@ async fn the_heads_of_several_rooms_are_one_answer() {
     assert_eq!(answer["type"], "heads", "{answer}");
     assert_eq!(answer["heads"]["lobby"]["head"], 1);
     assert!(answer["heads"]["tea"].is_null());
+}
+
+#[tokio::test]
+async fn the_backend_signals_and_reads_marks() {
+    let world = World::new().await;
+    world.present("a", "lobby", "alice").await;
+    let signal = json!({"action": "signal", "room": "lobby", "kind": "deploy", "data": {"in": 5}, "id": "s"});
+    let answer = calls(&world, "r-1", signal).await;
+    assert_eq!(
+        (&answer["type"], &answer["id"], &answer["room"]),
+        (&"ack".into(), &"s".into(), &"lobby".into())
+    );
+    let heard = world.peers.frames("a").remove(0);
+    assert_eq!(
+        (&heard["type"], &heard["from"], &heard["data"]),
+        (&"signal".into(), &"system".into(), &json!({"in": 5}))
+    );
+    let wrong = calls(&world, "r-2", json!({"action": "signal", "room": "lobby"})).await;
+    assert_eq!(wrong["message"], "kind is missing");
+
+    let position = chat::protocol::Position {
+        epoch: "E".to_owned(),
+        seq: 7,
+    };
+    let far = now_ms() / 1000 + 600;
+    let personal = &door(&world).app.personal;
+    let marked = personal.mark("alice", "lobby", (&position, 5), 1, far);
+    assert!(marked.await.unwrap());
+    let marks = calls(&world, "r-3", json!({"action": "marks", "user": "alice"})).await;
+    assert_eq!(
+        marks["marks"],
+        json!({"lobby": {"epoch": "E", "seq": 7, "n": 5, "at": 1}})
+    );
+    let nobody = calls(&world, "r-4", json!({"action": "marks"})).await;
+    assert_eq!(nobody["message"], "user is missing");
+}
+
+/// Publishes as `user`, who need not be in the room.
+async fn user_says(world: &World, user: &str, fields: Value) -> Value {
+    let mut call = json!({"action": "publish", "room": "lobby", "as": user, "impersonate": true});
+    call.as_object_mut()
+        .unwrap()
+        .extend(fields.as_object().unwrap().clone());
+    let id = format!("r-{}", rand::random::<u64>());
+    calls(world, &id, call).await
+}
+
+#[tokio::test]
+async fn an_erased_user_has_no_text_left_and_the_others_have_theirs() {
+    let world = World::lobby().await;
+    for n in 1..=3 {
+        user_says(&world, "bob", json!({"data": format!("secret-{n}")})).await;
+        user_says(&world, "eve", json!({"data": format!("kept-{n}")})).await;
+    }
+    user_says(
+        &world,
+        "bob",
+        json!({"action": "edit", "target": 1, "data": "secret-4"}),
+    )
+    .await;
+    // The rest of a deletion whose process has died before it has emptied the edit.
+    user_says(
+        &world,
+        "bob",
+        json!({"action": "edit", "target": 3, "data": "secret-5"}),
+    )
+    .await;
+    let queries = |(name, count): &(String, usize)| (name == "Query messages").then_some(*count);
+    let so_far = world.tap.counts().iter().find_map(queries).unwrap();
+    // The tail is read, and the edits are not.
+    world
+        .tap
+        .fail("Query messages", so_far + 1, "InternalServerError");
+    let call = json!({"action": "delete", "room": "lobby", "target": 3, "id": "d"});
+    assert_eq!(calls(&world, "r", call).await["name"], "internal");
+    world.tap.heal();
+    let position = chat::protocol::Position {
+        epoch: "E".to_owned(),
+        seq: 1,
+    };
+    let personal = &door(&world).app.personal;
+    let far = now_ms() / 1000 + 600;
+    let marked = personal.mark("bob", "lobby", (&position, 1), 1, far);
+    assert!(marked.await.unwrap());
+    let heard = world.peers.frames("a").len();
+
+    let erase = json!({"action": "erase", "room": "lobby", "user": "bob", "reason": "request 7"});
+    let answer = calls(&world, "r-1", erase.clone()).await;
+    assert_eq!(
+        answer,
+        json!({"type": "erased", "id": "r-1", "room": "lobby", "user": "bob", "messages": 2})
+    );
+    let table = crate::changes::stored(&world).await;
+    assert!(!table.contains("secret-"), "{table}");
+    for n in 1..=3 {
+        assert!(table.contains(&format!("kept-{n}")));
+    }
+    // Members are told.
+    let frames = world.peers.frames("a").split_off(heard);
+    let targets: Vec<&Value> = frames.iter().map(|frame| &frame["target"]).collect();
+    assert_eq!(targets, [1, 5]);
+    let marks = calls(&world, "r-2", json!({"action": "marks", "user": "bob"})).await;
+    assert_eq!(marks["marks"], json!({}));
+    let again = calls(&world, "r-3", erase.clone()).await;
+    assert_eq!(again["messages"], 0);
+    let same = calls(&world, "r-1", erase).await;
+    assert_eq!(same["messages"], 0);
+    let audited = audited(&world).await;
+    let erasures = audited.iter().filter(|entry| entry[1] == "erase").count();
+    assert_eq!(erasures, 2);
+}
+
+#[tokio::test]
+async fn a_large_room_is_erased_in_several_calls() {
+    let world = World::new().await;
+    for n in 1..=205 {
+        user_says(&world, "bob", json!({"data": n})).await;
+    }
+    let erase = |after: Value| json!({"action": "erase", "room": "lobby", "user": "bob", "after": after, "id": "x"});
+    let first = calls(&world, "r-1", erase(Value::Null)).await;
+    assert_eq!(
+        (&first["messages"], &first["more"], &first["after"]),
+        (&200.into(), &true.into(), &200.into())
+    );
+    let second = calls(&world, "r-2", erase(first["after"].clone())).await;
+    assert_eq!((&second["messages"], second.get("more")), (&5.into(), None));
+    assert_eq!(world.log("lobby").await.len(), 411);
+    // The calls of one id are one entry of the audit.
+    assert_eq!(world.log("@audit").await.len(), 2);
+}
+
+/// Nobody can read an epoch that has ended, and the table still holds it.
+#[tokio::test]
+async fn an_ended_epoch_is_erased_without_an_entry() {
+    let world = World::new().await;
+    user_says(&world, "bob", json!({"data": "secret"})).await;
+    calls(
+        &world,
+        "r-1",
+        json!({"action": "new_epoch", "room": "lobby"}),
+    )
+    .await;
+    let rows = world.log("lobby").await.len();
+    let erase = json!({"action": "erase", "room": "lobby", "user": "bob"});
+    assert_eq!(calls(&world, "r-2", erase).await["messages"], 1);
+    assert!(!crate::changes::stored(&world).await.contains("secret"));
+    assert_eq!(world.log("lobby").await.len(), rows);
 }

@@ -48,7 +48,7 @@ fn react(key: &str, on: bool, id: &str) -> Value {
 }
 
 /// Every text of the table of messages.
-async fn stored(world: &World) -> String {
+pub(crate) async fn stored(world: &World) -> String {
     let scan = world
         .dynamodb
         .scan()

@@ -22,6 +22,7 @@ mod personal;
 mod presence;
 mod pruning;
 mod remembered;
+mod review;
 mod rooms;
 mod signals;
 mod support;

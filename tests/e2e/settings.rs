@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 
 use anyhow::Result;
 use chat::settings::{
-    self, ConnectionsTable, Delivery, Handshakes, Live, MessagesTable, RateLimits, UsersTable,
+    self, ConnectionsTable, Delivery, Handshakes, Live, MessagesTable, RateLimits, ReviewSettings,
+    UsersTable,
 };
 use serde_json::{Value, json};
 
@@ -74,6 +75,7 @@ fn read_all(name: &str, value: &str) -> Result<()> {
     Handshakes::read(&env)?;
     Delivery::read(&env)?;
     Live::read(&env)?;
+    ReviewSettings::read(&env)?;
     authorizer::Settings::read(&env)?;
     Ok(())
 }
@@ -110,6 +112,16 @@ fn auth(name: &str, value: Value) -> (String, &'static str, String, &'static str
         all.to_string(),
         "auth",
     )
+}
+
+fn review(name: &str, value: Value) -> (String, &'static str, String, &'static str) {
+    let mut all = json!({
+        "function_arn": "arn:aws:lambda:us-east-1:000000000000:function:filter", "rooms": ["*"], "timeout_ms": 1_000,
+        "on_failure": "refuse",
+    });
+    all[name] = value;
+    let text = all.to_string();
+    (format!("review = {text}"), "REVIEW", text, "review")
 }
 
 #[test]
@@ -195,6 +207,20 @@ fn terraform_refuses_what_a_function_refuses() {
     ] {
         table.push(auth(name, value));
     }
+    for (name, value) in [
+        ("function_arn", json!("")),
+        ("rooms", json!([])),
+        ("rooms", json!([""])),
+        ("rooms", json!([long.as_str()])),
+        ("rooms", json!(["****"])),
+        ("rooms", json!(vec!["a"; 33])),
+        ("timeout_ms", json!(99)),
+        ("timeout_ms", json!(20_001)),
+        ("timeout_ms", json!(100.5)),
+        ("on_failure", json!("ignore")),
+    ] {
+        table.push(review(name, value));
+    }
     for (values, name, text, variable) in table {
         assert!(
             read_all(name, &text).is_err(),
@@ -258,6 +284,7 @@ fn the_functions_accept_what_terraform_accepts() {
         fan_out_concurrency = 1
         live_max_members = 0
         max_connections_per_user = 1
+        review = { function_arn = \"arn:aws:lambda:us-east-1:000000000000:function:filter\", rooms = [\"garden\"], timeout_ms = 100 }
     ";
     let greatest = r#"
         limits = {
@@ -268,6 +295,12 @@ fn the_functions_accept_what_terraform_accepts() {
         fan_out_concurrency = 512
         live_max_members = 1000
         max_connections_per_user = 10000
+        review = {
+          function_arn = "arn:aws:lambda:us-east-1:000000000000:function:filter:live"
+          rooms        = [for n in range(32) : "garden-${n}-*"]
+          timeout_ms   = 20000
+          on_failure   = "allow"
+        }
         allowed_origins = [for n in range(60) : "https://app-${n}.chat.example"]
     "#;
     for values in [least, greatest] {

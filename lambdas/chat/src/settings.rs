@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
 use crate::identity::Auth;
+use crate::protocol::{MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_STARS};
 
 /// The SDK's variable for the endpoint of `@connections`.
 pub const MANAGEMENT_ENDPOINT: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
@@ -376,6 +377,16 @@ impl ReviewSettings {
             .with_context(|| format!("REVIEW must be the settings of a review, not {text}"))?;
         if review.function_arn.is_empty() {
             bail!("function_arn in REVIEW must name a function");
+        }
+        let is_pattern = |pattern: &String| {
+            (1..=MAX_PATTERN_CHARS).contains(&pattern.chars().count())
+                && pattern.matches('*').count() <= MAX_STARS
+        };
+        let count = review.rooms.len();
+        if !(1..=MAX_PATTERNS).contains(&count) || !review.rooms.iter().all(is_pattern) {
+            bail!(
+                "rooms in REVIEW must be 1 to {MAX_PATTERNS} patterns of 1 to {MAX_PATTERN_CHARS} characters with at most {MAX_STARS} stars"
+            );
         }
         if !(100..=20_000).contains(&review.timeout_ms) {
             bail!(

@@ -166,7 +166,7 @@ async fn a_review_without_a_decision_is_refused_or_allowed() {
         settings.on_failure = OnFailure::Allow;
     });
     for (n, answer) in answers.into_iter().enumerate() {
-        functions.answer(&[answer.clone()]);
+        functions.answer(std::slice::from_ref(&answer));
         let error = says(&refusing, "a", hi("m")).await;
         assert_eq!(
             (&error["code"], &error["name"], &error["temporary"]),

@@ -60,6 +60,8 @@ export interface Ack {
   readonly at: number;
   /** True if an earlier try had stored the message already. */
   readonly duplicate?: boolean;
+  /** The stored data, if a review of the service has replaced those of the frame. */
+  readonly data?: unknown;
   /** The number of connections for which API Gateway accepted the message. */
   readonly delivered: number;
   /** The number of connections that turned out to be closed. */

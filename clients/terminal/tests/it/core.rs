@@ -12,6 +12,7 @@ use crate::model::{Fate, World, settings};
 enum Step {
     Say(usize),
     AnotherSays(usize),
+    AnotherChanges(usize, u64),
     Dial(bool),
     Cut(usize),
     Index,
@@ -42,6 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => room.clone().prop_map(Step::Say),
         12 => room.clone().prop_map(Step::AnotherSays),
+        6 => (room.clone(), any::<u64>()).prop_map(|(room, which)| Step::AnotherChanges(room, which)),
         6 => prop::bool::weighted(0.8).prop_map(Step::Dial),
         1 => (0..3_usize).prop_map(Step::Cut),
         4 => Just(Step::Index),
@@ -61,6 +63,7 @@ fn play(world: &mut World, step: &Step) {
             world.say(ROOMS[room]);
         }
         Step::AnotherSays(room) => world.another_says(ROOMS[room]),
+        Step::AnotherChanges(room, which) => world.another_changes(ROOMS[room], which),
         Step::Dial(works) => world.dial(works),
         Step::Cut(which) => world.cut(which),
         Step::Index => world.index(),
@@ -80,8 +83,8 @@ fn play(world: &mut World, step: &Step) {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the network does, the client shows the log without holes, doubles or swaps, or reports a loss, and every
-    /// message that it sends is in the log once.
+    /// Whatever the network does, the client shows the log without holes, doubles or swaps, or reports a loss, every
+    /// message that it sends is in the log once, and each message with its changes is shown as the log says.
     #[test]
     fn every_schedule(steps in prop::collection::vec(step(), 0..250)) {
         let mut world = World::new(&ROOMS);

@@ -36,6 +36,15 @@ struct Stored {
     user: String,
     id: Option<String>,
     data: String,
+    /// The `kind` and the number of the message that the entry changes.
+    change: Option<(&'static str, u64)>,
+}
+
+/// A message as it is now: its data, or `None` if it is deleted, and the users who react to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Present {
+    data: Option<String>,
+    reactions: usize,
 }
 
 /// The log of a room, with all its epochs.
@@ -63,15 +72,90 @@ impl Log {
         self.epochs[self.epoch].len() as u64
     }
 
-    fn frame(&self, room: &str, seq: u64) -> Value {
+    /// Returns the changes to a message, with their numbers.
+    fn changes(&self, target: u64) -> impl Iterator<Item = (u64, &'static str, &Stored)> {
+        let entries = (1..).zip(&self.epochs[self.epoch]);
+        entries.filter_map(move |(seq, stored)| {
+            let (kind, of) = stored.change?;
+            (of == target).then_some((seq, kind, stored))
+        })
+    }
+
+    /// Replays the log for a message.
+    fn present(&self, seq: u64) -> Present {
+        let mut data = Some(self.epochs[self.epoch][seq as usize - 1].data.clone());
+        let mut users = BTreeSet::new();
+        for (_, kind, stored) in self.changes(seq) {
+            match kind {
+                _ if data.is_none() => {}
+                "edit" => data = Some(stored.data.clone()),
+                "delete" => {
+                    data = None;
+                    users.clear();
+                }
+                _ => {
+                    if !users.remove(&stored.user) {
+                        users.insert(stored.user.clone());
+                    }
+                }
+            }
+        }
+        let reactions = users.len();
+        Present { data, reactions }
+    }
+
+    /// Returns the frame of an entry. Reactions are in answers alone.
+    fn frame(&self, room: &str, seq: u64, in_answer: bool) -> Value {
         let stored = &self.epochs[self.epoch][seq as usize - 1];
-        json!({"type": "message", "room": room, "epoch": self.name(), "seq": seq, "id": stored.id,
-               "from": stored.user, "data": stored.data, "at": 1})
+        let mut frame = json!({"type": "message", "room": room, "epoch": self.name(), "seq": seq, "id": stored.id,
+               "from": stored.user, "data": stored.data, "at": 1});
+        if let Some((kind, target)) = stored.change {
+            frame["kind"] = json!(kind);
+            frame["target"] = json!(target);
+            if kind != "edit" || self.present(target).data.is_none() {
+                frame["data"] = Value::Null;
+            }
+            if kind == "react" {
+                let same = self
+                    .changes(target)
+                    .take_while(|(number, ..)| *number < seq)
+                    .filter(|(_, kind, other)| *kind == "react" && other.user == stored.user);
+                frame["on"] = json!(same.count() % 2 == 0);
+                frame["key"] = json!("+");
+            }
+            return frame;
+        }
+        let present = self.present(seq);
+        match &present.data {
+            None => {
+                frame["deleted"] = json!({"at": 1, "by": "bob"});
+                frame["data"] = Value::Null;
+            }
+            Some(data) => frame["data"] = json!(data),
+        }
+        let edits = self.changes(seq).filter(|(_, kind, _)| *kind == "edit");
+        if let Some((edit, ..)) = edits.last()
+            && present.data.is_some()
+        {
+            frame["edited"] = json!({"at": 1, "seq": edit});
+        }
+        if in_answer && present.reactions > 0 {
+            frame["reactions"] = json!({"+": {"count": present.reactions}});
+        }
+        frame
     }
 
     fn frames(&self, room: &str, seqs: impl Iterator<Item = u64>) -> Vec<Value> {
-        seqs.map(|seq| self.frame(room, seq)).collect()
+        seqs.map(|seq| self.frame(room, seq, true)).collect()
     }
+}
+
+/// Returns the number up to which nothing need be shown after `seq`: a change that is in its message already is not.
+fn unshown(entries: &[Stored], mut seq: u64, until: u64) -> u64 {
+    while seq < until && entries[seq as usize].change.is_some() {
+        seq += 1;
+    }
+    seq
 }
 
 /// The client's place in a room, as the checker sees it.
@@ -119,6 +203,8 @@ pub(crate) struct World {
     /// The numbers of entries that are of an unknown kind, in any room.
     pub(crate) hidden: BTreeSet<u64>,
     others: usize,
+    /// The messages of the current epochs, as the user sees them.
+    pictures: BTreeMap<(String, String, u64), Present>,
 }
 
 impl World {
@@ -149,6 +235,7 @@ impl World {
             ends: BTreeMap::new(),
             hidden: BTreeSet::new(),
             others: 0,
+            pictures: BTreeMap::new(),
             core: Core::new(settings, [7; 32]),
         };
         world.input(Input::Tick);
@@ -215,6 +302,31 @@ impl World {
         self.others += 1;
         let data = format!("o{}", self.others);
         let seq = self.append(room, "bob", None, data);
+        self.fan_out(room, seq, None);
+    }
+
+    /// Changes one of the messages that the log holds, unless it is deleted.
+    pub(crate) fn another_changes(&mut self, room: &str, which: u64) {
+        let log = &self.logs[room];
+        let entries = (1..).zip(&log.epochs[log.epoch]);
+        let targets: Vec<u64> = entries
+            .filter(|(seq, stored)| *seq >= log.first && stored.change.is_none())
+            .map(|(seq, _)| seq)
+            .filter(|&seq| log.present(seq).data.is_some())
+            .collect();
+        if targets.is_empty() {
+            return;
+        }
+        let target = targets[which as usize / 8 % targets.len()];
+        let kind = [
+            "edit", "edit", "edit", "react", "react", "react", "react", "delete",
+        ];
+        let kind = kind[which as usize % 8];
+        self.others += 1;
+        let (user, data) = (format!("u{}", which / 8 % 3), format!("e{}", self.others));
+        let seq = self.append(room, &user, None, data);
+        let log = self.logs.get_mut(room).unwrap();
+        log.epochs[log.epoch][seq as usize - 1].change = Some((kind, target));
         self.fan_out(room, seq, None);
     }
 
@@ -453,12 +565,17 @@ impl World {
     fn append(&mut self, room: &str, user: &str, id: Option<String>, data: String) -> u64 {
         let log = self.logs.entry(room.to_owned()).or_insert_with(Log::new);
         let user = user.to_owned();
-        log.epochs[log.epoch].push(Stored { user, id, data });
+        log.epochs[log.epoch].push(Stored {
+            user,
+            id,
+            data,
+            change: None,
+        });
         log.head()
     }
 
     fn fan_out(&mut self, room: &str, seq: u64, sender: Option<LinkId>) {
-        let frame = self.logs[room].frame(room, seq);
+        let frame = self.logs[room].frame(room, seq, false);
         for (&link, rooms) in &self.links {
             // The rows of a connection end half a minute after its token.
             let end = self.ends.get(&link).map(|end| *end + ROWS_OUTLIVE_TOKENS);
@@ -501,7 +618,6 @@ impl World {
             | Event::Typing { .. }
             | Event::Signal(_)
             | Event::Unread { .. }
-            | Event::Changed { .. }
             | Event::Moderated(_)
             | Event::Removed(_)
             | Event::Done { .. } => {}
@@ -509,23 +625,57 @@ impl World {
                 let log = &self.logs[room];
                 let epoch: usize = entry.epoch[1..].parse().unwrap();
                 let stored = &log.epochs[epoch][entry.seq as usize - 1];
-                assert_eq!(
-                    entry.data.get(),
-                    json!(stored.data).to_string(),
-                    "another message"
-                );
+                let is_first = entry.data.get() == json!(stored.data).to_string();
+                let is_changed = entry.edited.is_some() || entry.deleted.is_some();
+                assert!(is_first || is_changed, "another message: {entry:?}");
                 assert_eq!(entry.from, stored.user);
+                let picture = Present {
+                    data: (entry.deleted.is_none())
+                        .then(|| serde_json::from_str(entry.data.get()).unwrap()),
+                    reactions: entry.reactions.get("+").map_or(0, |one| one.count as usize),
+                };
+                let place = (room.clone(), entry.epoch.clone(), entry.seq);
+                self.pictures.insert(place, picture);
                 let seen = self.seen.entry(room.clone()).or_default();
-                if let Some((epoch, last)) = &seen.last {
-                    let mut next = last + 1;
+                if let Some((of, last)) = &seen.last {
+                    let entries = &log.epochs[epoch];
+                    let mut next = *last + 1;
+                    if *of == entry.epoch {
+                        next = unshown(entries, *last, entry.seq - 1) + 1;
+                    }
                     while self.hidden.contains(&next) {
                         next += 1;
                     }
                     assert_eq!(
                         (&entry.epoch, entry.seq),
-                        (epoch, next),
+                        (of, next),
                         "{room}: spliced, doubled or out of order"
                     );
+                }
+                seen.last = Some((entry.epoch.clone(), entry.seq));
+            }
+            Event::Changed { room, entry } => {
+                let target = entry.target.unwrap();
+                let place = (room.clone(), entry.epoch.clone(), target);
+                if let Some(picture) = self.pictures.get_mut(&place) {
+                    match (entry.kind.as_deref(), entry.on) {
+                        (Some("edit"), _) => {
+                            // The data of an edit is gone with its message, whose deletion follows.
+                            picture.data = serde_json::from_str(entry.data.get()).unwrap();
+                        }
+                        (Some("delete"), _) => {
+                            *picture = Present {
+                                data: None,
+                                reactions: 0,
+                            };
+                        }
+                        (_, Some(true)) => picture.reactions += 1,
+                        _ => picture.reactions -= 1,
+                    }
+                }
+                let seen = self.seen.entry(room.clone()).or_default();
+                if let Some((epoch, last)) = &seen.last {
+                    assert!(*epoch == entry.epoch && *last < entry.seq, "out of order");
                 }
                 seen.last = Some((entry.epoch.clone(), entry.seq));
             }
@@ -552,7 +702,9 @@ impl World {
                 let log = &self.logs[room];
                 let seen = self.seen.entry(room.clone()).or_default();
                 if let Some((epoch, seq)) = &seen.last {
-                    assert_eq!((&after.epoch, after.seq), (epoch, *seq), "lost from where?");
+                    let entries = &log.epochs[epoch[1..].parse::<usize>().unwrap()];
+                    let seq = unshown(entries, *seq, after.seq);
+                    assert_eq!((&after.epoch, after.seq), (epoch, seq), "lost from where?");
                 }
                 assert!(
                     after.epoch != log.name() || after.seq + 1 < log.first,
@@ -563,6 +715,8 @@ impl World {
                     assert_eq!(after.seq + missing, resumed.seq);
                 }
                 seen.last = Some((resumed.epoch.clone(), resumed.seq));
+                // Changes to what was shown before are lost, too.
+                self.pictures.retain(|(of, ..), _| of != room);
             }
             Event::Ack(ack) => {
                 let id = ack.id.clone().unwrap();
@@ -603,10 +757,21 @@ impl World {
         for (room, log) in &self.logs {
             let last = self.seen.get(room).and_then(|seen| seen.last.clone());
             let head = (log.name(), log.head());
+            let entries = &log.epochs[log.epoch];
+            let last = last.map(|(epoch, seq)| match epoch == head.0 {
+                true => (epoch, unshown(entries, seq, head.1)),
+                false => (epoch, seq),
+            });
             assert!(
                 last == Some(head.clone()) || (last.is_none() && head.1 == 0),
                 "{room}: at {last:?} of {head:?}"
             );
+        }
+        for ((room, epoch, seq), picture) in &self.pictures {
+            let log = &self.logs[room];
+            if *epoch == log.name() {
+                assert_eq!(*picture, log.present(*seq), "{room}: #{seq} is shown so");
+            }
         }
         // The current connection, and for a moment the one that it replaced.
         assert!(self.links.len() <= 2, "connections were left open");

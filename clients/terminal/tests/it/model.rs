@@ -625,7 +625,8 @@ impl World {
                 let log = &self.logs[room];
                 let epoch: usize = entry.epoch[1..].parse().unwrap();
                 let stored = &log.epochs[epoch][entry.seq as usize - 1];
-                let is_first = entry.data.get() == json!(stored.data).to_string();
+                let said = json!(stored.data).to_string();
+                let is_first = entry.data.get() == said;
                 let is_changed = entry.edited.is_some() || entry.deleted.is_some();
                 assert!(is_first || is_changed, "another message: {entry:?}");
                 assert_eq!(entry.from, stored.user);

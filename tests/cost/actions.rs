@@ -300,8 +300,37 @@ fn reading(world: &mut World, used: &mut Used) {
     world.keep(pair);
 }
 
-/// Measures the actions that need a verified user.
-pub(crate) fn identified(world: &mut World, used: &mut Vec<(&'static str, Usage)>) {
+/// Measures the actions of a verified user that also exist without identity.
+fn verified(world: &mut World, used: &mut Used) {
+    let mut carol = None;
+    let usage = world.measure(|world| carol = Some(world.connect_as("v-1", "carol")));
+    used.push(("connect with identity", usage));
+    let mut carol = carol.unwrap();
+    let join = |room: &str| json!({"action": "join", "room": room});
+    let usage = world.measure(|world| {
+        world.ask(&mut carol, &join("v-2"), "joined");
+    });
+    used.push(("join with identity, a room that is new", usage));
+    let usage = world.measure(|world| world.leave(carol));
+    used.push(("disconnect with identity, from 2 rooms", usage));
+    let mut pair = ["carol", "dave"].map(|user| world.connect_as("v-3", user));
+    world.ask(&mut pair[0], &join("v-3"), "joined");
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "publish", "room": "v-3", "data": sentence()});
+        say(world, &mut pair, &frame);
+    });
+    used.push(("publish with identity, room of 2", usage));
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "history", "room": "v-3"});
+        world.ask(&mut pair[1], &frame, "history");
+    });
+    used.push(("history with identity, 1 message", usage));
+    world.keep(pair);
+}
+
+/// Measures the actions of verified users.
+pub(crate) fn identified(world: &mut World, used: &mut Used) {
+    verified(world, used);
     let mut alice = world.connect_as("i-1", "alice");
     let mut phone = world.connect_as("i-1", "alice");
     let mut bob = world.connect_as("i-1", "bob");

@@ -54,6 +54,12 @@ fn every_action_costs_what_the_contract_says() {
     let mut world = World::start_with_identity();
     actions::identified(&mut world, &mut used);
     world.measure(|_| {});
+    let of = |name: &str| &used.iter().find(|(action, _)| *action == name).unwrap().1;
+    assert_eq!(
+        of("publish with identity, room of 2"),
+        of("publish, room of 2"),
+        "a right costs no request"
+    );
     let measured: Vec<Value> = used
         .iter()
         .map(|(action, usage)| entry(action, usage, &contract["usdPerMillion"]))

@@ -68,6 +68,12 @@ fn a_token_is_taken_from_each_place_and_from_one_alone() {
     }
 }
 
+/// The memberships and the rows of users.
+fn rooms_and_users(gateway: &Gateway) -> Value {
+    let users = gateway.dynamodb("Scan", &json!({"TableName": "roomchat-prod-users"}));
+    json!([gateway.rows(), users["Items"]])
+}
+
 /// An attacker with a good token for another room: no action gets it into this one, and none tells it anything.
 #[test]
 fn a_token_for_another_room_is_worth_nothing_here() {
@@ -80,23 +86,62 @@ fn a_token_for_another_room_is_worth_nothing_here() {
     };
     let mut alice = connect("alice", &everything(), "dm:alice:bob");
     alice.publish(&json!("for bob's eyes"));
+    let ack = alice.ask(&json!({"action": "publish", "to": "bob", "data": "for bob's eyes"}));
+    assert_eq!(ack["room"], "@alice&bob", "{ack}");
     let mut mallory = connect(
         "mallory",
         &json!({"lobby": ["join", "history", "publish", "moderate"]}),
         "lobby",
     );
+    let rows = rooms_and_users(&gateway);
+    for room in ["dm:alice:bob", "@alice&bob", "@alice", "@audit", "*"] {
+        for frame in [
+            json!({"action": "join"}),
+            json!({"action": "join", "history": 100}),
+            json!({"action": "join", "presence": {"state": "here"}}),
+            json!({"action": "history"}),
+            json!({"action": "heads", "rooms": [room]}),
+            json!({"action": "members"}),
+            json!({"action": "members", "state": true, "probe": true}),
+            json!({"action": "presence", "state": "here"}),
+            json!({"action": "publish", "data": "hi"}),
+            json!({"action": "publish", "data": "hi", "id": "1", "after": 0}),
+            json!({"action": "sendmessage", "data": "hi"}),
+            json!({"action": "edit", "target": 1, "data": "hi"}),
+            json!({"action": "delete", "target": 1}),
+            json!({"action": "delete", "target": 1, "reason": "mine"}),
+            json!({"action": "react", "target": 1, "key": "x"}),
+            json!({"action": "signal", "kind": "typing"}),
+            json!({"action": "mark", "epoch": "01KAKZ8Q3V6T2M4W9XN5R7CYHB", "seq": 1, "n": 1, "public": true}),
+            json!({"action": "kick", "user": "alice"}),
+            json!({"action": "ban", "user": "alice"}),
+            json!({"action": "unban", "user": "mallory"}),
+            json!({"action": "mute", "user": "alice"}),
+            json!({"action": "unmute", "user": "mallory"}),
+        ] {
+            let mut frame = frame;
+            if frame["action"] != "heads" {
+                frame["room"] = json!(room);
+            }
+            let answer = mallory.ask(&frame);
+            let refused = ["forbidden", "bad_request"].map(|name| answer["name"] == name);
+            assert!(refused.contains(&true), "{frame}: {answer}");
+            assert!(!answer.to_string().contains("bob's eyes"), "{answer}");
+            if room == "dm:alice:bob" {
+                assert_eq!(answer["name"], "forbidden", "{frame}: {answer}");
+            }
+        }
+    }
+    // Her own frames, which lead to nobody else.
     for frame in [
-        json!({"action": "join", "room": "dm:alice:bob"}),
-        json!({"action": "join", "room": "dm:alice:bob", "history": 100}),
-        json!({"action": "history", "room": "dm:alice:bob"}),
-        json!({"action": "members", "room": "dm:alice:bob"}),
-        json!({"action": "publish", "room": "dm:alice:bob", "data": "hi"}),
-        json!({"action": "sendmessage", "room": "dm:alice:bob", "data": "hi"}),
+        json!({"action": "marks"}),
+        json!({"action": "leave", "room": "dm:alice:bob"}),
+        json!({"action": "history", "with": "alice"}),
     ] {
         let answer = mallory.ask(&frame);
-        assert_eq!(answer["name"], "forbidden", "{frame}: {answer}");
-        assert!(!answer.to_string().contains("bob's eyes"));
+        assert!(!answer.to_string().contains("bob's eyes"), "{answer}");
     }
+    assert_eq!(rooms_and_users(&gateway), rows);
     alice.has_received_all();
     let ack = alice.publish(&json!("still alone"));
     assert_eq!((&ack["seq"], &ack["delivered"]), (&json!(2), &json!(0)));

@@ -230,11 +230,18 @@ fn guests_enter_where_guests_may() {
     );
 }
 
-/// With the most talkative log, that of `--verbose`: no token is in it, nor any part of one.
+/// With the most talkative logs and with traces: no token is in any of them, nor any part of one.
 #[test]
 fn no_token_is_in_any_log() {
-    let flags = [&IDENTITY[..], &["--verbose", "--admin-port", "0"]].concat();
-    let gateway = Gateway::start(&flags);
+    for log in ["text", "json"] {
+        let more = ["--verbose", "--admin-port", "0", "--log", log];
+        let traced = ["--var", "xray=true", "--var", "access_logs=true"];
+        search_for_tokens(&[&IDENTITY[..], &more, &traced].concat());
+    }
+}
+
+fn search_for_tokens(flags: &[&str]) {
+    let gateway = Gateway::start(flags);
     let mut tokens = Vec::new();
     let mut use_token = |token: String| {
         let bearer = format!("Bearer {token}");
@@ -263,8 +270,19 @@ fn no_token_is_in_any_log() {
     use_token(token("carol", &everything(), -600));
     use_token(format!("{}x", token("dave", &everything(), 600)));
     use_token("not-a-token-but-secret".to_owned());
+    use_token("too-long-".repeat(500));
+    // A function that ends in the middle of a handshake, and tables that refuse.
+    for fault in [
+        json!({"on": "call", "function": "connect", "do": "kill", "when": "after"}),
+        json!({"on": "table", "do": "throttle"}),
+    ] {
+        gateway.admin("PUT", "/faults", &fault);
+        use_token(token("erin", &everything(), 600));
+        gateway.admin("DELETE", "/faults", &Value::Null);
+    }
     gateway.at_rest();
-    let printed = gateway.output().join("\n") + &gateway.errors().join("\n");
+    let status = gateway.admin("GET", "/status", &Value::Null).to_string();
+    let printed = gateway.output().join("\n") + &gateway.errors().join("\n") + &status;
     assert!(
         printed.contains("authorize") && printed.lines().count() > 50,
         "{printed}"

@@ -183,8 +183,15 @@ impl Gateway {
 
     /// The port of the admin endpoint.
     pub fn admin_port(&self) -> String {
-        let line = self.wait_for_line("Admin ");
-        line.rsplit(':').next().unwrap().to_owned()
+        // `Admin         http://…`, or a field of the event `ready`.
+        let output = self.output();
+        let ready = output.iter().find(|line| line.contains("\"ready\""));
+        let address = match ready.and_then(|line| serde_json::from_str::<Value>(line).ok()) {
+            Some(ready) => ready["admin"].as_str().unwrap().to_owned(),
+            None => self.wait_for_line("Admin "),
+        };
+        let port = address.rsplit(':').next().unwrap();
+        port.trim_end_matches('/').to_owned()
     }
 
     /// Calls the admin endpoint and returns the body, whatever the status.

@@ -1,14 +1,17 @@
 """The stack at work: the packages that would be deployed, run behind a WebSocket API by an emulator that checks IAM.
 
 First a conversation by wscat. Then the proof that the rights are exact: each right of each function is taken away or
-narrowed in turn, and the one thing that needs it, and nothing else, must fail.
+narrowed in turn, and the one thing that needs it, and nothing else, must fail. At the end identity is turned on, and the
+rights that it adds are taken away in the same way.
 """
 
 import json
 import os
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
+import jwt
 import pexpect
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -43,6 +46,7 @@ class Chat:
     """A deployed stack, seen from outside."""
 
     def __init__(self, stack):
+        self.stack = stack
         self.emulator = stack.emulator
         outputs = stack.outputs()
         self.url = outputs["management_endpoint"].replace("http://", "ws://")
@@ -661,3 +665,351 @@ def test_a_right_less_is_one_failure_more(chat, key, sid, right, how):
 
 def test_the_rights_are_whole_again(chat):
     assert behaviour(chat) == set()
+
+
+# Users are verified from here on: the same stack, applied again.
+
+AUTH = {"issuer": "roomchat", "audience": ["roomchat"]}
+SECRET = "a secret of thirty-two bytes, 32"
+EVERYTHING = {"*": ["join", "history", "publish", "moderate"]}
+
+
+class Verified(Chat):
+    """The stack with identity. Every user and room has a new name, so that cases can run in parallel."""
+
+    def __init__(self, stack):
+        super().__init__(stack)
+        self.users = stack.outputs()["table_names"]["users"]
+
+    def token(self, user):
+        now = int(time.time())
+        claims = {"iss": "roomchat", "aud": "roomchat", "sub": user, "rooms": EVERYTHING, "iat": now, "exp": now + 3600}
+        return jwt.encode(claims, SECRET, algorithm="HS256")
+
+    def join(self, room, user):
+        return super().join(room, f"{user}&token={self.token(user)}")
+
+    def note(self, user, about, **attributes):
+        item = {"user": {"S": user}, "about": {"S": about}} | {name: {"S": value} for name, value in attributes.items()}
+        self.dynamodb.put_item(TableName=self.users, Item=item)
+
+    def noted(self, user, about):
+        return "Item" in self.dynamodb.get_item(TableName=self.users, Key={"user": {"S": user}, "about": {"S": about}}, ConsistentRead=True)
+
+    def row(self, room, user):
+        (connection,) = [connection for connection, other in self.rows(room).items() if other == user]
+        key = {"connectionId": {"S": connection}, "room": {"S": room}}
+        return self.dynamodb.get_item(TableName=self.table, Key=key, ConsistentRead=True)["Item"]
+
+
+@pytest.fixture(scope="module")
+def verified(chat):
+    chat.stack.variables.update(auth=json.dumps(AUTH), auth_secret=SECRET)
+    chat.stack.apply()
+    return Verified(chat.stack)
+
+
+def new(kind):
+    return f"{kind}-{uuid.uuid4().hex[:8]}"
+
+
+def is_done(answer, kind):
+    """True for the wanted frame, false for a failure of the service. Any other frame is a mistake of the test."""
+    assert answer["type"] == kind or answer.get("name") in ("internal", None), answer
+    return answer["type"] == kind
+
+
+def a_handshake(chat):
+    with chat.join(new("room"), new("alice")):
+        return True
+
+
+def the_handshake_of_a_banned_user(chat):
+    room, user = new("room"), new("mallory")
+    chat.note(user, "ban#*", kind="ban")
+    with pytest.raises(InvalidStatus):
+        chat.join(room, user)
+    return not chat.rows(room) and not chat.rows("@" + user)
+
+
+def the_handshake_of_a_muted_user(chat):
+    room, user = new("room"), new("loud")
+    chat.note(user, "ban#" + room, kind="mute")
+    with chat.join(room, user):
+        return "muted" in chat.row(room, user)
+
+
+def a_join(chat):
+    with chat.join(new("room"), new("alice")) as alice:
+        return is_done(ask(alice, {"action": "join", "room": new("room")}), "joined")
+
+
+def a_message_to_a_user(chat):
+    with chat.join(new("room"), new("alice")) as alice:
+        return is_done(ask(alice, {"action": "publish", "to": new("bob"), "data": 1}), "ack")
+
+
+def the_ban_of_a_flood(chat):
+    room, user = new("room"), new("flood")
+    with chat.join(room, user) as socket:
+        try:
+            for _ in range(4 * (BURST + CLOSE_AFTER)):
+                socket.send(json.dumps({"action": "publish", "room": room, "data": 1}))
+                receives(socket, 0.3)
+        except ConnectionClosed:
+            pass
+    return chat.noted(user, "ban#*flood")
+
+
+def a_signal_to_a_user(chat):
+    user, other = new("alice"), new("bob")
+    with chat.join(new("room"), user) as alice, chat.join(new("room"), other) as bob:
+        room = "@" + "&".join(sorted([user, other]))
+        alice.send(json.dumps({"action": "signal", "room": room, "kind": "typing"}))
+        return receives(bob, 5) is not None
+
+
+def a_mark(chat, **more):
+    room, user = new("room"), new("alice")
+    with chat.join(room, user) as alice, chat.join(room, user) as phone:
+        frame = {"action": "mark", "room": room, "epoch": "01KAKZ8Q3V6T2M4W9XN5R7CYHB", "seq": 1, "n": 1, **more}
+        if not is_done(ask(alice, frame), "ack"):
+            return False
+        return receives(phone, 5) is not None
+
+
+def a_mark_for_the_members(chat):
+    return a_mark(chat, public=True)
+
+
+def a_mark_for_a_user(chat):
+    user, other = new("alice"), new("bob")
+    room = "@" + "&".join(sorted([user, other]))
+    with chat.join(new("room"), user) as alice:
+        frame = {"action": "mark", "room": room, "epoch": "01KAKZ8Q3V6T2M4W9XN5R7CYHB", "seq": 1, "n": 1, "public": True}
+        return is_done(ask(alice, frame), "ack")
+
+
+def the_marks(chat):
+    with chat.join(new("room"), new("alice")) as alice:
+        return is_done(ask(alice, {"action": "marks"}), "marks")
+
+
+def a_block(chat, action="block"):
+    with chat.join(new("room"), new("alice")) as alice:
+        return is_done(ask(alice, {"action": action, "user": new("bob")}), "ack")
+
+
+def an_unblock(chat):
+    return a_block(chat, "unblock")
+
+
+def moderates(chat, action, **more):
+    """The answer to a moderator, and the frame that the user gets."""
+    room, user = new("room"), new("bob")
+    with chat.join(room, new("mod")) as mod, chat.join(room, user) as bob:
+        done = is_done(ask(mod, {"action": action, "room": room, "user": user, **more}), "moderated")
+        heard = receives(bob, 2) if action in ("kick", "ban") else None
+        is_muted = "muted" in chat.row(room, user) if action == "mute" and done else None
+    return done, heard, is_muted
+
+
+def a_kick(chat):
+    return moderates(chat, "kick")[0]
+
+
+def the_notice_of_a_kick(chat):
+    done, heard, _ = moderates(chat, "kick")
+    return done and heard is not None
+
+
+def a_ban(chat):
+    return moderates(chat, "ban", forSeconds=60)[0]
+
+
+def an_unban(chat):
+    return moderates(chat, "unban")[0]
+
+
+def a_mute(chat):
+    done, _, is_muted = moderates(chat, "mute")
+    return done and is_muted
+
+
+def called(chat, call):
+    answer = chat.call(call)
+    assert answer["type"] != "error" or answer["name"] == "internal", answer
+    return answer["type"] != "error"
+
+
+def the_backends_mute(chat):
+    room, user = new("room"), new("bob")
+    with chat.join(room, user):
+        return called(chat, {"action": "mute", "room": room, "user": user}) and "muted" in chat.row(room, user)
+
+
+def the_backends_unban(chat):
+    return called(chat, {"action": "unban", "room": "*", "user": new("bob")})
+
+
+def the_backends_revocation(chat):
+    return called(chat, {"action": "revoke", "user": new("bob")})
+
+
+def the_list_of_bans(chat):
+    return called(chat, {"action": "bans"})
+
+
+def the_backends_message_to_a_user(chat):
+    return called(chat, {"action": "publish", "as": new("alice"), "impersonate": True, "to": new("bob"), "data": 1})
+
+
+# By function: the things that only a stack with identity does.
+VERIFIED = {
+    "connect": [a_handshake, the_handshake_of_a_banned_user, the_handshake_of_a_muted_user],
+    "join": [a_join],
+    "publish": [a_message_to_a_user, the_ban_of_a_flood],
+    "signal": [a_signal_to_a_user],
+    "personal": [a_mark, a_mark_for_the_members, a_mark_for_a_user, the_marks, a_block, an_unblock],
+    "moderate": [a_kick, the_notice_of_a_kick, a_ban, an_unban, a_mute],
+    "admin": [the_backends_mute, the_backends_unban, the_backends_revocation, the_list_of_bans, the_backends_message_to_a_user],
+}
+
+ALL = {key: set(cases) for key, cases in VERIFIED.items()}
+
+# (function, statement, action or resource taken away) → what must fail. The rights that NEEDED lists are there without
+# identity too.
+NEEDED_VERIFIED = {
+    ("connect", "Connections", "dynamodb:DeleteItem"): {the_handshake_of_a_banned_user},
+    ("connect", "Connections", "dynamodb:UpdateItem"): {the_handshake_of_a_muted_user},
+    ("connect", "RoomIndex", "dynamodb:Query"): {a_handshake, the_handshake_of_a_muted_user},
+    ("connect", "Users", "dynamodb:Query"): {a_handshake, the_handshake_of_a_muted_user},
+    ("join", "Users", "dynamodb:Query"): {a_join},
+    ("publish", "Users", "dynamodb:GetItem"): {a_message_to_a_user},
+    ("publish", "Users", "dynamodb:UpdateItem"): {the_ban_of_a_flood},
+    ("signal", "Users", "dynamodb:GetItem"): {a_signal_to_a_user},
+    ("personal", "Connections", "dynamodb:GetItem"): {a_mark_for_the_members, a_mark_for_a_user},
+    ("personal", "RoomIndex", "dynamodb:Query"): {a_mark, a_mark_for_the_members},
+    ("personal", "Clients", "POST/@connections/*"): {a_mark, a_mark_for_the_members},
+    ("personal", "Users", "dynamodb:UpdateItem"): {a_mark, a_mark_for_the_members, a_mark_for_a_user},
+    ("personal", "Users", "dynamodb:Query"): {the_marks},
+    ("personal", "Users", "dynamodb:PutItem"): {a_block},
+    ("personal", "Users", "dynamodb:DeleteItem"): {an_unblock},
+    ("personal", "Users", "dynamodb:GetItem"): {a_mark_for_a_user},
+    # No case shows it: a user of whose two connections a moderator removes one is not told to have left.
+    ("moderate", "Connections", "dynamodb:GetItem"): set(),
+    ("moderate", "Connections", "dynamodb:DeleteItem"): {a_kick, the_notice_of_a_kick, a_ban},
+    ("moderate", "Connections", "dynamodb:UpdateItem"): {a_mute},
+    ("moderate", "RoomIndex", "dynamodb:Query"): {a_kick, the_notice_of_a_kick, a_ban, a_mute},
+    ("moderate", "Users", "dynamodb:UpdateItem"): {a_ban, a_mute},
+    ("moderate", "Users", "dynamodb:DeleteItem"): {an_unban},
+    ("moderate", "Users", "dynamodb:Query"): {a_mute},
+    ("moderate", "Clients", "POST/@connections/*"): {the_notice_of_a_kick},
+    # It would close a moderator who floods, as it does for the other functions.
+    ("moderate", "Clients", "DELETE/@connections/*"): set(),
+    ("moderate", "Messages", "dynamodb:Query"): ALL["moderate"],
+    ("moderate", "Messages", "dynamodb:PutItem"): ALL["moderate"],
+    # The audit never expires here.
+    ("moderate", "Messages", "dynamodb:ConditionCheckItem"): set(),
+    ("admin", "Connections", "dynamodb:UpdateItem"): {the_backends_mute},
+    ("admin", "Users", "dynamodb:Query"): {the_backends_mute},
+    ("admin", "Users", "dynamodb:UpdateItem"): {the_backends_mute, the_backends_revocation},
+    ("admin", "Users", "dynamodb:DeleteItem"): {the_backends_unban},
+    ("admin", "Users", "dynamodb:Scan"): {the_list_of_bans},
+    ("admin", "Users", "dynamodb:GetItem"): {the_backends_message_to_a_user},
+}
+
+
+def failures(chat, key):
+    """The cases of a function that fail."""
+    with ThreadPoolExecutor(len(VERIFIED[key])) as pool:
+        done = {case: pool.submit(case, chat) for case in VERIFIED[key]}
+    failed = set()
+    for case, future in done.items():
+        try:
+            succeeded = future.result()
+        except InvalidStatus:
+            succeeded = False
+        if not succeeded:
+            failed.add(case)
+    return failed
+
+
+def test_the_authorizer_stands_before_the_handshake(verified):
+    gateway = verified.emulator.client("apigatewayv2")
+    (api,) = [api["ApiId"] for api in gateway.get_apis()["Items"] if api["Name"] == "talk-dev"]
+    (authorizer,) = gateway.get_authorizers(ApiId=api)["Items"]
+    assert verified.functions["authorize"] in authorizer["AuthorizerUri"]
+    guarded = {
+        route["RouteKey"]: route["AuthorizerId"]
+        for route in gateway.get_routes(ApiId=api, MaxResults="500")["Items"]
+        if route.get("AuthorizationType", "NONE") != "NONE"
+    }
+    assert guarded == {"$connect": authorizer["AuthorizerId"]}
+
+    token = verified.token("alice")
+    for query in ["", "&token=x", f"&token={token[:-4]}AAAA"]:
+        with pytest.raises(InvalidStatus):
+            Chat.join(verified, "tea", "alice" + query)
+    with verified.join("tea", "alice") as alice:
+        assert ask(alice, {"action": "join", "room": "tea"})["user"] == "alice"
+
+
+def test_the_secret_is_in_the_state_once_and_a_token_nowhere(verified):
+    token = verified.token("alice")
+    with Chat.join(verified, "tea", "alice&token=" + token) as alice:
+        ask(alice, {"action": "publish", "data": 1})
+    state = json.loads((verified.stack.folder / "terraform.tfstate").read_text())
+    holders = [
+        f"{resource['type']}.{resource['name']}[{instance.get('index_key')}]"
+        for resource in state["resources"]
+        for instance in resource["instances"]
+        if SECRET in json.dumps(instance)
+    ]
+    assert holders == ["aws_lambda_function.main[authorize]"]
+    assert SECRET not in json.dumps(state["outputs"])
+    logs, lines = verified.emulator.client("logs"), []
+    for name in verified.functions.values():
+        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}"):
+            lines += [event["message"] for event in page["events"]]
+    printed = json.dumps(state) + "\n".join(lines)
+    assert "published" in printed
+    for part in [token, token.split(".")[1], token.split(".")[2]]:
+        assert part not in printed
+    assert SECRET not in "\n".join(lines)
+
+
+def test_every_right_of_identity_is_known(verified):
+    rights = {
+        (key, sid, right)
+        for key in verified.functions
+        for sid, statement in statements(verified, key).items()
+        if sid != "Logs"
+        for right in (
+            statement["Action"] if sid != "Clients" else [resource.split("/dev/")[1] for resource in statement["Resource"]]
+        )
+    }
+    assert rights == set(NEEDED) | set(NEEDED_VERIFIED)
+    assert not set(NEEDED) & set(NEEDED_VERIFIED)
+
+
+@pytest.mark.parametrize("key", VERIFIED)
+def test_nothing_fails_with_the_rights_of_identity(verified, key):
+    assert failures(verified, key) == set()
+
+
+@pytest.mark.parametrize("key, sid, right", [pytest.param(*one, id="-without-".join(one[::2]) + "-" + one[1]) for one in NEEDED_VERIFIED])
+def test_a_right_of_identity_less_is_one_failure_more(verified, key, sid, right):
+    policy = json.dumps({"Version": "2012-10-17", "Statement": list(statements(verified, key).values())})
+    document = json.loads(policy)
+    (statement,) = [statement for statement in document["Statement"] if statement["Sid"] == sid]
+    part = "Resource" if sid == "Clients" else "Action"
+    (lost,) = [value for value in statement[part] if value.endswith(right)]
+    statement[part].remove(lost)
+    document["Statement"] = [one for one in document["Statement"] if one["Action"] and one["Resource"]]
+    role = verified.functions[key]
+    verified.iam.put_role_policy(RoleName=role, PolicyName="access", PolicyDocument=json.dumps(document))
+    try:
+        assert failures(verified, key) == NEEDED_VERIFIED[key, sid, right]
+    finally:
+        verified.iam.put_role_policy(RoleName=role, PolicyName="access", PolicyDocument=policy)

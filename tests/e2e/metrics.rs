@@ -76,6 +76,7 @@ fn a_conversation_is_counted() {
     let epoch = joined["epoch"].clone();
     bob.ask(&json!({"action": "join", "room": "lobby", "since": {"seq": 1, "epoch": epoch}}));
     counts(&gateway, "JoinsRecovered", 1.0);
+    counts(&gateway, "JoinsLossless", 1.0);
 
     bob.ask(&json!({"action": "dance"}));
     bob.ask(&json!({"action": "publish", "data": 1, "room": "not-mine"}));
@@ -144,6 +145,233 @@ fn posts_that_fail_and_members_that_are_gone_are_counted() {
             .then_some(())
     });
     assert!(metrics(&gateway).iter().any(|(name, _)| name == "Gone"));
+}
+
+/// A fault of the injector, the metric that it moves, and the alarm on it. AWS's own metrics have a namespace.
+const FAULTS: [(&str, &str, &str, &str); 19] = [
+    (
+        "`table` `status`, `hang`",
+        r#"{"on": "table", "function": "publish", "operation": "PutItem", "do": "status", "status": 500}"#,
+        "Internal",
+        "internal",
+    ),
+    (
+        "`table` `throttle`",
+        r#"{"on": "table", "function": "publish", "operation": "PutItem", "do": "throttle"}"#,
+        "SlowDown",
+        "TABLE-table-throttles",
+    ),
+    (
+        "`table` `delay`",
+        r#"{"on": "table", "function": "publish", "operation": "PutItem", "do": "delay", "ms": 400}"#,
+        "FanOutTo10",
+        "NAME-duration",
+    ),
+    (
+        "`table` `lag`",
+        r#"{"on": "table", "do": "lag", "ms": 3000, "table": "roomchat-prod-connections"}"#,
+        "IndexBehind",
+        "",
+    ),
+    (
+        "`post` `status`",
+        r#"{"on": "post", "do": "status", "status": 500}"#,
+        "Failed",
+        "failed-deliveries",
+    ),
+    (
+        "`post` `hang`",
+        r#"{"on": "post", "do": "hang"}"#,
+        "Failed",
+        "failed-deliveries",
+    ),
+    (
+        "`post` `gone`",
+        r#"{"on": "post", "do": "gone"}"#,
+        "Gone",
+        "",
+    ),
+    (
+        "`post` `gone`, `\"false\": true`",
+        r#"{"on": "post", "do": "gone", "false": true}"#,
+        "FalselyGone",
+        "failed-deliveries",
+    ),
+    (
+        "`post` `delay`, `reorder`",
+        r#"{"on": "post", "do": "delay", "ms": 400}"#,
+        "FanOutTo10",
+        "NAME-duration",
+    ),
+    (
+        "`post` `drop`, `duplicate`",
+        r#"{"on": "post", "do": "drop"}"#,
+        "none",
+        "",
+    ),
+    (
+        "`get` `status`, `hang`",
+        r#"[{"on": "post", "do": "gone", "false": true}, {"on": "get", "do": "status", "status": 500}]"#,
+        "Failed",
+        "failed-deliveries",
+    ),
+    (
+        "`delete` each",
+        r#"{"on": "delete", "do": "status", "status": 500}"#,
+        "none",
+        "",
+    ),
+    (
+        "`call` `kill`",
+        r#"{"on": "call", "do": "kill", "when": "before", "function": "publish"}"#,
+        "AWS/Lambda Errors",
+        "NAME-errors",
+    ),
+    (
+        "`message` `status`",
+        r#"{"on": "message", "do": "status", "status": 500}"#,
+        "AWS/ApiGateway IntegrationError",
+        "integration-errors",
+    ),
+    (
+        "`message` `duplicate`",
+        r#"{"on": "message", "do": "duplicate"}"#,
+        "Duplicates",
+        "",
+    ),
+    (
+        "`message` `drop`, `delay`, `reorder`, `cut`",
+        r#"{"on": "message", "do": "delay", "ms": 100}"#,
+        "none",
+        "",
+    ),
+    (
+        "`connect` `status`, `hang`",
+        r#"{"on": "connect", "do": "status", "status": 500}"#,
+        "AWS/ApiGateway IntegrationError",
+        "integration-errors",
+    ),
+    (
+        "`disconnect` `lose`",
+        r#"{"on": "disconnect", "do": "lose"}"#,
+        "PrunedRows",
+        "",
+    ),
+    (
+        "`frame` each",
+        r#"{"on": "frame", "do": "duplicate"}"#,
+        "none",
+        "",
+    ),
+];
+
+/// Each fault in turn moves the metric that docs/operations.md names.
+#[test]
+fn each_fault_moves_its_metric() {
+    let documentation = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    for (number, (fault, rules, metric, alarm)) in FAULTS.iter().enumerate() {
+        let cell = |name: &str| match name {
+            "" | "none" => "none".to_owned(),
+            name => format!("`{name}`"),
+        };
+        let row = format!("| {fault} | {} | {} |", cell(metric), cell(alarm));
+        assert!(
+            documentation.contains(&row),
+            "docs/operations.md lacks {row}"
+        );
+
+        let gateway = Gateway::start(&[
+            "--verbose",
+            "--admin-port",
+            "0",
+            "--env",
+            "PRUNE_GRACE_SECONDS=0",
+        ]);
+        let (mut alice, bob) = (gateway.join("lobby", "alice"), gateway.join("lobby", "bob"));
+        // Warm: the first message of a room takes longer and writes twice.
+        alice.publish(&json!("warm"));
+        gateway.admin("PUT", "/faults", &serde_json::from_str(rules).unwrap());
+        let message =
+            |n: usize| json!({"action": "publish", "data": "hi", "id": format!("{number}-{n}")});
+        let place = rules.split('"').nth(3).unwrap();
+        match *metric {
+            "none" => {
+                alice.send(&message(0));
+                gateway.admin("DELETE", "/faults", &Value::Null);
+                alice.send(&message(1));
+                eventually("the second message", || {
+                    let acks = gateway
+                        .output()
+                        .iter()
+                        .filter(|line| line.contains(" published "))
+                        .count();
+                    (acks >= 3).then_some(())
+                });
+                for (name, _) in metrics(&gateway) {
+                    let alarming = ["Internal", "Failed", "Partial", "SlowDown", "FalselyGone"];
+                    assert!(!alarming.contains(&name.as_str()), "{fault}: {name}");
+                }
+            }
+            "AWS/ApiGateway IntegrationError" if place == "connect" => {
+                assert_eq!(
+                    gateway.try_connect("/prod?room=lobby&user=carol").err(),
+                    Some(500)
+                );
+            }
+            "AWS/ApiGateway IntegrationError" => {
+                assert_eq!(
+                    alice.ask(&message(0))["message"],
+                    "Internal server error",
+                    "{fault}"
+                );
+            }
+            "AWS/Lambda Errors" => {
+                assert_eq!(
+                    alice.ask(&message(0))["message"],
+                    "Internal server error",
+                    "{fault}"
+                );
+                let status = gateway.admin("GET", "/status", &Value::Null);
+                let functions = status["functions"].as_object().unwrap();
+                let errors = |pool: &Value| pool["errors"].as_u64() > Some(0);
+                assert!(functions.values().any(errors), "{status}");
+            }
+            name => {
+                // With lag, the row of a new member appears late.
+                let mut speaker = if name == "IndexBehind" {
+                    gateway.join("lobby", "carol")
+                } else {
+                    alice
+                };
+                if place == "disconnect" {
+                    drop(bob);
+                }
+                let least = if name.starts_with("FanOut") {
+                    400.0
+                } else {
+                    1.0
+                };
+                for n in 0.. {
+                    speaker.send(&message(n));
+                    speaker.receive();
+                    let moved = |(each, value): &(String, f64)| each == name && *value >= least;
+                    if metrics(&gateway).iter().any(moved) {
+                        break;
+                    }
+                    assert!(n < 20, "{fault}: {:?}", metrics(&gateway));
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                }
+            }
+        }
+    }
+    let (_, table) = documentation
+        .split_once("| fault | metric | alarm |")
+        .unwrap();
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    assert_eq!(rows.count(), FAULTS.len());
 }
 
 #[test]

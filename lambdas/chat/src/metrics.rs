@@ -47,6 +47,8 @@ metrics! {
     PrunedRows Count
     /// Messages whose members were not all tried.
     Partial Count
+    /// Messages for which the index of members did not hold the sender's own row yet, or no more.
+    IndexBehind Count
     /// Time from the event to the ack, in a room of at most 10 other members.
     FanOutTo10 Milliseconds
     /// The same for 11 to 100.
@@ -59,6 +61,8 @@ metrics! {
     JoinsFresh Count
     /// Joins that got all they had missed, or the beginning of it.
     JoinsRecovered Count
+    /// Those of them that had missed nothing.
+    JoinsLossless Count
     /// Joins that were told that messages are lost to them.
     JoinsLost Count
     /// Handshakes that were accepted.

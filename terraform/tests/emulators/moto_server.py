@@ -146,7 +146,8 @@ def create_table(original, self):
 
 @wrap(DynamoHandler, "update_table")
 def update_table(original, self):
-    caps = self.dynamodb_backend.get_table(self.body["TableName"]).caps
+    # A table that was restored has none.
+    caps = vars(self.dynamodb_backend.get_table(self.body["TableName"])).setdefault("caps", {})
     for update in self.body.get("GlobalSecondaryIndexUpdates", []):
         caps[update["Update"]["IndexName"]] = update["Update"]["OnDemandThroughput"]
     if "OnDemandThroughput" in self.body:

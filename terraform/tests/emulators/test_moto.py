@@ -4,6 +4,7 @@ one, destroyed. moto keeps what the real provider sends and gives it back: what 
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -168,6 +169,36 @@ def test_the_stage_is_as_declared(stack, moto):
 
 def test_the_second_plan_is_empty(stack):
     stack.assert_no_drift()
+
+
+def test_a_restored_table_takes_the_place_of_the_old_one(stack, moto):
+    """The commands of docs/deploy.md, each as it stands there."""
+    old, restored = "roomchat-prod-messages", "roomchat-prod-messages-2"
+    _, section = (ROOT / "docs/deploy.md").read_text().split("## Restore")
+    section, _ = section.split("## Teardown")
+    commands = [shlex.split(command) for command in re.findall(r"terraform -chdir=terraform ([^`\n]+)", section)]
+    assert [command[0] for command in commands] == ["state", "import", "apply", "apply"]
+    dynamodb = moto.client("dynamodb")
+    dynamodb.restore_table_to_point_in_time(SourceTableName=old, TargetTableName=restored, UseLatestRestorableTime=True)
+    stack.variables["table_names"] = re.search(r"table_names = (\{.+\})", section)[1]
+
+    def table_of(key):
+        function = moto.client("lambda").get_function(FunctionName=f"roomchat-prod-{key}")["Configuration"]
+        return function["Environment"]["Variables"]["MESSAGES_TABLE"]
+
+    tables = []
+    for command in commands:
+        if command[0] == "apply":
+            command += ["-auto-approve", "-input=false"]
+        stack.run(*command)
+        tables.append((table_of("admin"), table_of("publish")))
+    assert tables == [(old, old), (old, old), (restored, old), (restored, restored)]
+    assert dynamodb.describe_continuous_backups(TableName=restored)["ContinuousBackupsDescription"][
+        "PointInTimeRecoveryDescription"
+    ]["PointInTimeRecoveryStatus"] == "ENABLED"
+    assert dynamodb.describe_time_to_live(TableName=restored)["TimeToLiveDescription"]["TimeToLiveStatus"] == "ENABLED"
+    stack.assert_no_drift()
+    dynamodb.delete_table(TableName=old)
 
 
 def test_a_changed_setting_arrives(stack, moto):

@@ -149,7 +149,12 @@ async fn handle(
         Some(true) => Metric::JoinsRecovered,
         Some(false) => Metric::JoinsLost,
     };
-    metrics::emit(&request.request_id, request.now_ms, &[(kind, 1)]);
+    let is_lossless = recovered == Some(true) && page.messages.is_empty();
+    metrics::emit(
+        &request.request_id,
+        request.now_ms,
+        &[(kind, 1), (Metric::JoinsLossless, usize::from(is_lossless))],
+    );
     Ok(render(&Joined {
         id: id.as_deref(),
         room,

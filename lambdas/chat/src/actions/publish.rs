@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::future::ready;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::anyhow;
@@ -351,6 +351,7 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
             (Metric::FalselyGone, counts.falsely_gone),
             (Metric::PrunedRows, counts.pruned_rows),
             (Metric::Partial, usize::from(partial)),
+            (Metric::IndexBehind, usize::from(counts.index_behind)),
             (metrics::fan_out(delivered + failed + gone), duration_ms),
         ],
     );
@@ -595,6 +596,8 @@ struct Counts {
     partial: bool,
     pruned_rows: usize,
     falsely_gone: usize,
+    /// The index did not show the row of the sender.
+    index_behind: bool,
     /// The first failure's cause, for the log.
     failure: Option<String>,
 }
@@ -652,9 +655,13 @@ async fn deliver(
     let known: HashSet<String> = first_page.iter().cloned().collect();
     let all = app.connections.members(draft.room, request.now_s());
     let counted = AtomicUsize::new(0);
+    let has_sender = AtomicBool::new(false);
     let joined_since = all.map(|page: Result<Vec<String>, TableError>| {
         page.map(|mut page| {
             counted.fetch_add(page.len(), Ordering::Relaxed);
+            if page.contains(&request.connection_id) {
+                has_sender.store(true, Ordering::Relaxed);
+            }
             page.retain(|id| !known.contains(id));
             page
         })
@@ -675,7 +682,10 @@ async fn deliver(
         ("gone", outcome.gone.len()),
     ];
     trace::ended("posts", started, &request.request_id, &counts);
-    if outcome.unread.is_none() && !outcome.partial {
+    let is_read = outcome.unread.is_none() && !outcome.partial;
+    // Users write to each other without a row, and so does the backend.
+    let has_row = !draft.room.starts_with('@') && !request.connection_id.is_empty();
+    if is_read {
         let counted = (request.now_ms, counted.into_inner());
         app.counts
             .change(draft.room, || counted, |last| *last = counted);
@@ -696,6 +706,7 @@ async fn deliver(
         // A member that answered 410 and may still be connected did not get the message either.
         failed: outcome.failed + outcome.gone.len() - pruned.gone,
         partial: outcome.partial || unread.is_some(),
+        index_behind: is_read && has_row && !has_sender.into_inner(),
         pruned_rows: pruned.rows.len(),
         falsely_gone: pruned.alive,
         failure: unread.or(outcome.first_failure).or(pruned.failure),

@@ -1,14 +1,18 @@
 // The whole page. The library keeps the log of each room; this file draws it.
-import { connect, webStore } from "./roomchat.js";
+import { connect, conversations, presence, webStore } from "./roomchat.js";
 
 const $ = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
 const secrets = new URLSearchParams(location.hash.slice(1));
-const service = query.get("url") ?? "ws://127.0.0.1:3000/prod";
+const service = query.get("url") ?? document.querySelector("meta[name=service]").content;
+const REACTIONS = ["👍", "❤️", "😄", "🎉"];
 const counts = { connections: 0, resumed: 0, filled: 0, lost: 0 };
 const views = new Map();
 let chat;
 let current;
+let verified = false;
+/** The message that is being edited. */
+let editing;
 
 function element(name, fields = {}, ...children) {
   const made = Object.assign(document.createElement(name), fields);
@@ -40,8 +44,8 @@ function happened(text, count, by = 1) {
 
 const plural = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
 
-function start(user) {
-  const token = secrets.get("token");
+function start(user, token = secrets.get("token")) {
+  verified = Boolean(token);
   chat = connect(service, {
     user: token ? undefined : user,
     store: webStore(sessionStorage, `${service} ${user}`),
@@ -54,6 +58,8 @@ function start(user) {
   );
   chat.on("error", (error) => happened(error.message));
   chat.on("state", drawState);
+  // Somebody writes to this user for the first time since the page was opened.
+  chat.on("direct", ({ user }) => enter(chat.to(user).name));
   $("app").hidden = false;
   const rooms = JSON.parse(sessionStorage.getItem("rooms") ?? "[]");
   for (const name of new Set([...query.getAll("room"), ...rooms, "lobby"])) enter(name);
@@ -63,57 +69,61 @@ function start(user) {
 function enter(name) {
   const room = chat.room(name);
   if (views.has(room.name)) return room.name;
-  const view = { room, items: new Map(), more: true, people: [] };
+  const here = presence(room);
+  const view = { room, here, items: new Map(), more: true };
   views.set(room.name, view);
-  sessionStorage.setItem("rooms", JSON.stringify([...views.keys()]));
+  sessionStorage.setItem("rooms", JSON.stringify([...views.keys()].filter((name) => !name.startsWith("@"))));
   let entered = false;
   room.on("joined", ({ recovered, first, head }) => {
     view.more = first <= head;
-    if (entered && recovered) happened(`${name}: resumed, nothing lost`, "resumed");
+    if (entered && recovered) happened(`${label(room)}: resumed, nothing lost`, "resumed");
     entered = true;
-    setTimeout(look, 300);
+    if (verified && name === "lobby") conversations(chat).then((users) => users.slice(0, 20).forEach((user) => enter(chat.to(user).name)), ignore);
   });
-  room.on("filled", ({ count }) => happened(`${name}: ${plural(count, "missing message")} fetched`, "filled"));
+  room.on("filled", ({ count }) => happened(`${label(room)}: ${plural(count, "missing message")} fetched`, "filled"));
   room.on("lost", ({ missing }) =>
-    happened(`${name}: ${missing === undefined ? "messages" : plural(missing, "message")} lost`, "lost", missing ?? 1),
+    happened(`${label(room)}: ${missing === undefined ? "messages" : plural(missing, "message")} lost`, "lost", missing ?? 1),
   );
-  const look = () =>
-    room.members().then(
-      ({ members }) => {
-        view.people = members;
-        draw(view);
-      },
-      () => undefined, // Not connected: the next look comes soon.
-    );
-  setInterval(() => document.hidden || room.state !== "live" || look(), 20_000);
   room.subscribe(() => draw(view));
+  here.subscribe(() => draw(view));
   drawRooms();
   return room.name;
 }
 
+const ignore = () => undefined;
+
+/** Returns the name of the other user in a room of two. */
+const partner = ({ name }) => name.startsWith("@") && name.slice(1).split("&").find((user) => user !== chat.user);
+
+const label = (room) => partner(room) || room.name;
+
 function open(name) {
   current = views.get(name);
-  $("title").textContent = name;
+  edit();
+  $("title").textContent = label(current.room);
+  $("title").classList.toggle("pair", Boolean(partner(current.room)));
   $("messages").replaceChildren();
   current.items.clear();
-  document.title = `${name} · roomchat`;
+  document.title = `${label(current.room)} · roomchat`;
   draw(current);
   $("scroll").scrollTop = $("scroll").scrollHeight;
   toggle("rooms-panel", "show-rooms", false);
 }
 
 function drawRooms() {
-  $("rooms").replaceChildren(
-    ...[...views].map(([name, { room }]) => {
-      const button = element("button", { type: "button", onclick: () => open(name) }, element("span", { className: "name", textContent: name }));
+  const list = (pairs) =>
+    [...views].filter(([name]) => name.startsWith("@") === pairs).map(([name, { room }]) => {
+      const button = element("button", { type: "button", onclick: () => open(name) }, element("span", { className: "name", textContent: label(room) }));
       if (room === current?.room) button.setAttribute("aria-current", "true");
       if (room.unread) {
         button.append(element("span", { className: "badge", textContent: room.unread, ariaHidden: "true" }));
         button.append(element("span", { className: "hidden", textContent: `${room.unread} unread` }));
       }
       return element("li", {}, button);
-    }),
-  );
+    });
+  $("rooms").replaceChildren(...list(false));
+  $("pairs").replaceChildren(...list(true));
+  $("pairs-title").hidden = !$("pairs").children.length;
 }
 
 function drawState() {
@@ -139,16 +149,25 @@ function draw(view) {
     if (!document.hidden) view.room.mark();
     drawState();
     drawMessages(view);
+    const { users, count } = view.here;
     const names = view.room.typists;
     $("typing").textContent = names.length ? `${names.join(", ")} ${names.length === 1 ? "is" : "are"} typing…` : "";
-    $("count").textContent = view.people.length || "";
-    $("people").replaceChildren(
-      ...view.people.map(({ user, connections }) =>
-        element("li", {}, avatar(user), user, element("small", { textContent: connections > 1 ? `${connections} devices` : "" })),
-      ),
-    );
+    $("count").textContent = count ?? users.length + 1;
+    const sorted = [...users].sort((a, b) => a.user.localeCompare(b.user));
+    $("people").replaceChildren(person({ user: chat.user }, "you"), ...sorted.map((user) => person(user)));
   }
   drawRooms();
+}
+
+function person({ user, name = user, state }, note = state?.status) {
+  const content = [avatar(user), element("span", { className: "name", textContent: name })];
+  if (note) content.push(element("small", { textContent: note }));
+  if (!verified || user === chat.user) return element("li", {}, ...content);
+  const write = () => {
+    open(enter(chat.to(user).name));
+    $("text").focus();
+  };
+  return element("li", {}, element("button", { type: "button", title: `Write to ${name}`, onclick: write }, ...content));
 }
 
 function drawMessages({ room, items, more }) {
@@ -158,29 +177,31 @@ function drawMessages({ room, items, more }) {
   const kept = new Set();
   let place = $("messages").firstElementChild;
   let before;
-  const put = (key, version, make) => {
+  const put = (key, message, follows, make) => {
     kept.add(key);
     let item = items.get(key);
-    if (item?.version !== version) {
+    // Messages never change: an edit, a reaction or an ack makes a new object.
+    if (item?.message !== message || item.follows !== follows) {
+      const focused = item?.node.contains(document.activeElement) && document.activeElement.dataset.name;
       const node = make();
       if (item?.node === place) place = place?.nextElementSibling ?? null;
       item?.node.remove();
-      items.set(key, (item = { node, version }));
+      items.set(key, (item = { node, message, follows, focused }));
     }
     if (item.node === place) place = place.nextElementSibling;
     else $("messages").insertBefore(item.node, place);
-    return item.node;
+    if (item.focused) item.node.querySelector(`[data-name="${item.focused}"]`)?.focus();
+    delete item.focused;
   };
   for (const message of messages) {
     if (message.lost) {
       const { missing } = message.lost;
       const text = `${missing === undefined ? "Messages" : plural(missing, "message")} lost: no longer in the log`;
-      put(`hole ${message.key}`, text, () => element("li", { className: "hole", textContent: text }));
+      put(`hole ${message.key}`, text, false, () => element("li", { className: "hole", textContent: text }));
       before = undefined;
     }
     const follows = before?.from === message.from && message.at - before.at < 300_000;
-    const version = `${message.status} ${follows}`;
-    put(message.key, version, () => item(room, message, follows));
+    put(message.key, message, follows, () => item(room, message, follows));
     before = message;
   }
   for (const [key, { node }] of items) {
@@ -193,17 +214,27 @@ function drawMessages({ room, items, more }) {
   if (atEnd) scroll.scrollTop = scroll.scrollHeight;
 }
 
-function item(room, { id, from, data, at, status, error }, follows) {
+const words = (data) => (typeof data === "string" ? data : (data?.text ?? JSON.stringify(data)));
+
+function item(room, message, follows) {
+  const { id, seq, from, data, at, status, error, edited, deleted, reactions = {} } = message;
   const own = from === chat.user;
-  const text = typeof data === "string" ? data : (data?.text ?? JSON.stringify(data));
-  const body = element("div", { className: "body" }, element("div", { className: "bubble", textContent: text }));
-  if (status === "pending") body.append(element("p", { className: "note", textContent: "sending…" }));
+  const head = element("p", { className: "head" }, element("span", { className: "from", textContent: from }), clock(at));
+  const gone = deleted && `Deleted${deleted.by === from ? "" : ` by ${deleted.by}`}${deleted.reason ? `: ${deleted.reason}` : ""}`;
+  const bubble = element("div", { className: gone ? "bubble gone" : "bubble", textContent: gone || words(data) });
+  const line = element("div", { className: "line" }, bubble);
+  if (seq && !gone) line.append(actions(room, message, own));
+  const content = element("div", { className: "body" }, head, line);
+  if (edited && !gone) content.append(element("p", { className: "note", textContent: "edited" }));
+  const chips = Object.entries(reactions).map(([key, { count, mine }]) => reaction(room, message, key, mine, `${key} ${count}`));
+  if (chips.length) content.append(element("div", { className: "reactions" }, ...chips));
+  if (status === "pending") content.append(element("p", { className: "note", textContent: "sending…" }));
   if (status === "failed") {
     const again = () => {
       room.discard(id);
       room.send(data);
     };
-    body.append(
+    content.append(
       element(
         "p",
         { className: "note" },
@@ -213,10 +244,51 @@ function item(room, { id, from, data, at, status, error }, follows) {
       ),
     );
   }
-  const head = element("p", { className: "head" }, element("span", { className: "from", textContent: from }), clock(at));
-  const content = element("div", { className: "body" }, head, ...body.childNodes);
   const classes = ["message", status, own ? "own" : "", follows ? "follows" : ""];
   return element("li", { className: classes.join(" ").trim() }, avatar(from), content);
+}
+
+function tell(change) {
+  change.catch((error) => happened(error.message));
+}
+
+function reaction(room, { seq, reactions }, key, mine, text) {
+  const button = element("button", { type: "button", textContent: text, onclick: () => tell(room.react(seq, key, !mine)) });
+  button.dataset.name = `react ${key}`;
+  button.setAttribute("aria-pressed", mine);
+  button.setAttribute("aria-label", `${key}, ${plural(reactions?.[key]?.count ?? 0, "reaction")}`);
+  return button;
+}
+
+/** Returns the button of a message that opens its actions. */
+function actions(room, message, own) {
+  const { seq, from, reactions } = message;
+  const menu = element("span", { className: "menu", hidden: true });
+  menu.setAttribute("role", "group");
+  menu.setAttribute("aria-label", "Actions");
+  for (const key of REACTIONS) menu.append(reaction(room, message, key, reactions?.[key]?.mine ?? false, key));
+  if (own) {
+    menu.append(element("button", { type: "button", textContent: "Edit", onclick: () => edit(message) }));
+    menu.append(element("button", { type: "button", textContent: "Delete", onclick: () => tell(room.remove(seq)) }));
+  }
+  const more = element("button", { type: "button", className: "more", textContent: "⋯" });
+  more.dataset.name = "more";
+  more.setAttribute("aria-label", `Actions for the message of ${from}`);
+  more.setAttribute("aria-expanded", "false");
+  more.onclick = () => {
+    menu.hidden = !menu.hidden;
+    more.setAttribute("aria-expanded", !menu.hidden);
+  };
+  return element("span", { className: "actions" }, more, menu);
+}
+
+/** Takes a message into the field to edit it, or with none ends that. */
+function edit(message) {
+  if (!message && !editing) return;
+  editing = message;
+  $("editing").hidden = !message;
+  $("text").value = message ? words(message.data) : "";
+  if (message) $("text").focus();
 }
 
 function toggle(panel, button, open = !$(panel).classList.contains("open")) {
@@ -228,6 +300,7 @@ $("show-rooms").onclick = () => toggle("rooms-panel", "show-rooms");
 $("show-details").onclick = () => toggle("details", "show-details");
 document.addEventListener("keydown", ({ key }) => {
   if (key !== "Escape") return;
+  edit();
   toggle("rooms-panel", "show-rooms", false);
   toggle("details", "show-details", false);
 });
@@ -246,10 +319,15 @@ $("composer").onsubmit = (event) => {
   event.preventDefault();
   const text = $("text").value.trim();
   if (!text) return;
-  current.room.send({ text });
+  if (editing) {
+    tell(current.room.edit(editing.seq, { text }));
+    current.room.signal("stopped");
+    edit();
+  } else current.room.send({ text });
   $("text").value = "";
   $("scroll").scrollTop = $("scroll").scrollHeight;
 };
+$("stop-editing").onclick = () => edit();
 $("text").oninput = () => current.room.typing();
 $("text").onkeydown = (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -274,7 +352,7 @@ const known = secrets.has("token") ? "me" : (query.get("user") ?? sessionStorage
 $("enter").onsubmit = (event) => {
   const user = $("user").value.trim();
   try {
-    start(user);
+    start(user, $("token").value.trim() || undefined);
     sessionStorage.setItem("user", user);
   } catch (error) {
     event.preventDefault();

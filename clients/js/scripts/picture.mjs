@@ -21,6 +21,14 @@ const say = async (page, text) => {
   await page.waitForTimeout(400);
 };
 
+/** Opens the actions of a message and presses one. */
+async function act(page, text, action) {
+  const message = page.locator("#messages .message", { hasText: text });
+  await message.hover();
+  await message.locator(".more").click();
+  await message.locator(`.menu button:has-text("${action}")`).click();
+}
+
 const size = { width: 1180, height: 720 };
 const bob = await open("bob");
 const carol = await open("Carol");
@@ -32,7 +40,15 @@ const dark = await open("Dave", { viewport: size, deviceScaleFactor: 1, colorSch
 const phone = await open("Erin", { viewport: { width: 390, height: 760 }, deviceScaleFactor: 1, colorScheme: "dark" });
 await say(alice, "So the client puts the log together again after each cut?");
 await say(bob, "Yes. Watch the panel on the right: it counts what was resumed and which gaps were filled.");
+await say(alice, "So it does: my train was in a tunel just now.");
+await act(bob, "no message lost", "🎉");
+await act(alice, "no message lost", "🎉");
+await act(alice, "tunel", "Edit");
 await say(alice, "So it does: my train was in a tunnel just now.");
+await act(dark, "Watch the panel", "👍");
+await act(carol, "Watch the panel", "👍");
+await say(carol, "And if the bulid breaks again? Asking for a friend.");
+await act(carol, "bulid", "Delete");
 await bob.click("#rooms button:has-text('garden')");
 // The pages are put away for a moment, as a phone does it.
 const shown = [alice, dark, phone];

@@ -1,12 +1,15 @@
 /** The page in examples/web: what a person does with it, in both colours, on a phone, by keyboard. */
 
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 
 import { browser, pages } from "./browser.js";
-import { gateway, until, type Gateway } from "./gateway.js";
+import { gateway, issuer, until, type Gateway } from "./gateway.js";
 
 const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 
@@ -54,6 +57,7 @@ test("two people talk, and see who is there, who types and what is unread", asyn
   const room = `talk-${(rooms += 1)}`;
   const [alice, bob] = [await open("alice", room), await open("bob", room)];
   await say(alice, "hi <b>bob</b>");
+  await until("the first", async () => (await bubbles(bob)).length === 1);
   await say(bob, "hi alice");
   await until("both", async () => (await bubbles(alice)).length === 2 && (await bubbles(bob)).length === 2);
   assert.deepEqual(await bubbles(bob), ["hi <b>bob</b>", "hi alice"]);
@@ -88,6 +92,81 @@ test("the page shows a lost connection, what was resumed, and that messages are 
   await bob.waitForSelector("#messages .hole:has-text('lost')");
   assert.deepEqual(await bubbles(bob), ["one"]);
   assert.equal(await bob.locator("#lost").textContent(), "1");
+  for (const page of [alice, bob]) await page.context().close();
+});
+
+/** Opens the actions of a message, by keyboard, and presses one. */
+async function act(page: Page, text: string, action: string): Promise<void> {
+  const message = page.locator("#messages .message", { hasText: text });
+  await message.locator(".more").focus();
+  await page.keyboard.press("Enter");
+  await message.locator(`.menu button:has-text("${action}")`).focus();
+  await page.keyboard.press("Enter");
+}
+
+test("messages are edited, deleted and get reactions, and everybody sees the same", async () => {
+  const room = `change-${(rooms += 1)}`;
+  const [alice, bob] = [await open("alice", room), await open("bob", room)];
+  await say(alice, "helo");
+  await say(alice, "secret");
+  await until("both", async () => (await bubbles(bob)).length === 2);
+  await act(alice, "helo", "Edit");
+  assert.equal(await alice.locator("#text").inputValue(), "helo");
+  await say(alice, "hello");
+  await act(bob, "hello", "👍");
+  await act(alice, "hello", "👍");
+  await act(alice, "secret", "Delete");
+  const shown = (page: Page) => page.locator("#messages .body").evaluateAll((all) => all.map((one) => Array.from(one.querySelectorAll(".bubble, .reactions button, .note"), (part) => part.textContent)));
+  const wanted = [["hello", "edited", "👍 2"], ["Deleted"]];
+  for (const page of [alice, bob]) {
+    await until("changed", async () => JSON.stringify(await shown(page)) === JSON.stringify(wanted));
+    await page.locator('.reactions [aria-pressed="true"]').waitFor();
+  }
+  // Taken back by a click, with the pointer.
+  await bob.click(".reactions button");
+  await until("one left", async () => (await alice.locator(".reactions button").textContent()) === "👍 1");
+  // Another person's message has neither.
+  await bob.locator(".more").first().focus();
+  await bob.keyboard.press("Enter");
+  assert.equal(await bob.locator('.menu:not([hidden]) button:has-text("Edit")').count(), 0);
+  await accessible(bob);
+  // A page that comes later sees the present.
+  const carol = await open("carol", room);
+  await until("changed", async () => JSON.stringify(await shown(carol)) === JSON.stringify([["hello", "edited", "👍 1"], ["Deleted"]]));
+  for (const page of [alice, bob, carol]) await page.context().close();
+});
+
+test("verified users write to each other, with a token in the address or in the field", async (t) => {
+  const keys = mkdtempSync(join(tmpdir(), "roomchat-keys-"));
+  t.after(() => rmSync(keys, { recursive: true, force: true }));
+  const { flags, token } = issuer(keys);
+  const other = await gateway(...flags);
+  t.after(() => other.stop());
+  const enter = async (user: string, field: boolean) => {
+    const page = await (await chromium.newContext()).newPage();
+    page.on("pageerror", (error) => assert.fail(error));
+    await page.goto(`${site.url}/?${new URLSearchParams({ url: other.url }).toString()}${field ? "" : `#token=${token(user)}`}`);
+    if (field) {
+      await page.fill("#user", user);
+      await page.click("summary");
+      await page.fill("#token", token(user));
+      await page.press("#token", "Enter");
+    }
+    await page.waitForSelector('#state[data-state="live"]');
+    return page;
+  };
+  const [alice, bob] = [await enter("alice", true), await enter("bob", false)];
+  await until("the name of the token", async () => (await bob.locator("#me").textContent()) === "bob");
+  await alice.click('#people button:has-text("bob")');
+  await say(alice, "psst");
+  await bob.click('#pairs button:has-text("alice")');
+  await until("read", async () => (await bubbles(bob)).join() === "psst");
+  await say(bob, "yes?");
+  await until("answered", async () => (await bubbles(alice)).join() === "psst,yes?");
+  assert.equal(await alice.locator("#title").textContent(), "bob");
+  await accessible(bob);
+  await bob.reload();
+  await bob.waitForSelector('#pairs button:has-text("alice")');
   for (const page of [alice, bob]) await page.context().close();
 });
 

@@ -288,6 +288,46 @@ fn an_operator_moderates() {
 }
 
 #[test]
+fn an_operator_signals_reads_marks_and_erases() {
+    let service = Service::start();
+    let mut bob = service.join("bob");
+    service.says(
+        &["signal", "lobby", "deploy", r#"{"in":5}"#],
+        "Sent to lobby.",
+    );
+    let signal = bob.receive();
+    assert_eq!(
+        (&signal["type"], &signal["kind"], &signal["data"]),
+        (&json!("signal"), &json!("deploy"), &json!({"in": 5}))
+    );
+    let ack = bob.publish(&json!("my address"));
+    for _ in 0..2 {
+        bob.publish(&json!("more of it"));
+    }
+    let mark = bob.ask(&json!({
+        "action": "mark", "room": "lobby", "epoch": ack["epoch"], "seq": 1, "n": 1,
+    }));
+    assert_eq!(mark["type"], "ack", "{mark}");
+    service.says(&["marks", "bob"], "lobby  1    1");
+    let marks = service.json(&["marks", "bob"]);
+    assert_eq!(
+        (&marks[0]["room"], &marks[0]["seq"]),
+        (&json!("lobby"), &json!(1))
+    );
+    service.lines(&["publish", "lobby", "stays"]);
+    let erase = ["erase", "lobby", "bob", "--reason", "request 7"];
+    service.says(&erase, "3 messages of bob in lobby deleted.");
+    service.says(&erase, "0 messages of bob in lobby deleted.");
+    let history = service.lines(&["history", "lobby"]).join("\n");
+    assert!(
+        !history.contains("address") && history.contains("stays"),
+        "{history}"
+    );
+    assert!(service.json(&["marks", "bob"]).is_empty());
+    service.says(&["audit", "-n", "2"], "erase bob in lobby (request 7)");
+}
+
+#[test]
 fn what_users_wrote_cannot_steer_the_terminal() {
     let service = Service::start();
     let mut alice = service.join("alice");

@@ -416,7 +416,7 @@ export class Core {
     // The service sends the sender no copy: the message is shown here, at its place in the log.
     const { epoch, seq, n, at } = ack;
     const { id, json, change } = message;
-    this.#take(ack.room, [{ epoch, seq, n, id, from: this.user, data: JSON.parse(json) as unknown, at, ...(change as object) }]);
+    this.#take(ack.room, [{ epoch, seq, n, id, from: this.user, data: "data" in ack ? ack.data : (JSON.parse(json) as unknown), at, ...(change as object) }]);
   }
 
   #joined(now: number, link: Link, joined: Joined): void {

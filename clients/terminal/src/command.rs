@@ -1,10 +1,11 @@
 //! Reads the lines that a person types, and those that a program writes with `--json`.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::issue::duration;
+use crate::wire::present;
 
 /// The number of messages that `/history` shows when it is given none.
 const HISTORY: u16 = 20;
@@ -440,11 +441,6 @@ struct Action {
     action: String,
     #[serde(default, deserialize_with = "present")]
     data: Option<Box<RawValue>>,
-}
-
-/// Reads a field that is there, `null` included, which an `Option` alone takes for a missing one.
-fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Box<RawValue>>, D::Error> {
-    Deserialize::deserialize(field).map(Some)
 }
 
 /// Reads a line that a program wrote: a frame of PROTOCOL.md with the action `publish`, `edit`, `delete`, `react`, `join`,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -106,6 +106,13 @@ pub struct Reaction {
     pub mine: bool,
 }
 
+/// Reads a field that is there, `null` included, which an `Option` alone takes for a missing one.
+pub(crate) fn present<'de, D: Deserializer<'de>>(
+    field: D,
+) -> Result<Option<Box<RawValue>>, D::Error> {
+    Deserialize::deserialize(field).map(Some)
+}
+
 fn null() -> Box<RawValue> {
     RawValue::NULL.to_owned()
 }
@@ -131,6 +138,13 @@ pub struct Ack {
     /// True if an earlier try had stored the message already.
     #[serde(default)]
     pub duplicate: bool,
+    /// The data that a review has stored in place of the sender's.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub data: Option<Box<RawValue>>,
     /// The number of connections to which the message was delivered.
     #[serde(default)]
     pub delivered: u64,

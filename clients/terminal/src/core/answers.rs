@@ -105,7 +105,8 @@ impl Core {
             id: Some(message.id),
             n: ack.n,
             from: user,
-            data: message.data,
+            // A review may have stored other data.
+            data: ack.data.clone().unwrap_or(message.data),
             at: ack.at,
             ..Entry::default()
         };

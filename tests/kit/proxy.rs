@@ -43,6 +43,8 @@ pub enum Kind {
     ReadLog,
     /// A write to the log.
     Append,
+    /// An update of a message in the log.
+    Change,
     /// A post to a connection.
     Post,
     /// A GetConnection.
@@ -435,6 +437,7 @@ fn kind(head: &Parts, body: &Value) -> Kind {
         "PutItem" if is_log => Kind::Append,
         // The first row after an expired one.
         "TransactWriteItems" => Kind::Append,
+        "UpdateItem" if is_log => Kind::Change,
         "PutItem" | "UpdateItem" if !is_log => Kind::WriteRow,
         "DeleteItem" if !is_log => Kind::DeleteRow,
         _ => Kind::Other,

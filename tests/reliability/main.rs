@@ -16,6 +16,7 @@ mod record;
 mod run;
 mod seeds;
 
+mod changes;
 mod deploys;
 mod direct;
 mod hot;

@@ -123,7 +123,10 @@ impl Run {
                 (room, entries)
             })
             .collect();
-        let broken = checker::violations(&events, &logs, promises);
+        let mut broken = checker::violations(&events, &logs, promises);
+        for room in logs.keys() {
+            broken.extend(checker::replay(&self.log(room)));
+        }
         if broken.is_empty() {
             return;
         }

@@ -3,7 +3,10 @@
 //! The checker does not know how the server works, nor what the test does. It reads the frames of every client in the
 //! order of the record, and the stored log.
 
+mod replay;
 mod tests;
+
+pub(crate) use replay::replay;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};

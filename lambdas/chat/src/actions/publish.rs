@@ -228,7 +228,13 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         )
     })??;
     let target = match kind {
-        Some(kind) => Some(to_be_changed(app, request, &sender, &tail, kind).await?),
+        Some(kind) => {
+            // The retry of an entry that is stored: its message may have been deleted since.
+            let is_retry = id
+                .as_deref()
+                .is_some_and(|id| tail.holds(&sender.user, id, after));
+            Some(to_be_changed(app, request, &sender, &tail, kind, is_retry).await?)
+        }
         None => None,
     };
     if let (
@@ -444,6 +450,7 @@ async fn to_be_changed(
     sender: &Membership,
     tail: &Tail,
     kind: Kind<'_>,
+    is_retry: bool,
 ) -> Result<Target, Failure> {
     let Kind::Change {
         target: seq,
@@ -457,7 +464,7 @@ async fn to_be_changed(
     let is_current = tail
         .newest()
         .is_some_and(|newest| newest.epoch == target.header.epoch);
-    if !is_current || (target.is_deleted && !is_deletion) {
+    if !is_current || (target.is_deleted && !is_deletion && !is_retry) {
         return Err(no_such_message(seq));
     }
     match change {

@@ -6,7 +6,7 @@
 //! | entry | attributes of the target | on condition |
 //! |---|---|---|
 //! | `edit` | `data`, `editSeq`, `editedAt` | a larger number than `editSeq`, not deleted |
-//! | `delete` | `deleteSeq`, `deletedAt`, `deletedBy`, `reason`; `data` and the reactions go | a smaller number than `deleteSeq` |
+//! | `delete` | `deleteSeq`, `deletedAt`, `deletedBy`, `reason`; `data` and the reactions go | a number up to `deleteSeq` |
 //! | `react` | one attribute for each key and user: the number of the entry, doubled, plus 1 for "on" | a larger one, not deleted |
 //!
 //! The headers of the row never change.
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::append::Stored;
@@ -371,33 +371,22 @@ impl Log {
                 }
             }
             Change::Delete { reason } => {
-                let mut expression =
-                    "SET deleteSeq = :seq, deletedAt = :at, deletedBy = :by".to_owned();
-                let mut update = update;
-                if let Some(reason) = reason {
-                    expression.push_str(", reason = :reason");
-                    update = update.expression_attribute_values(
-                        ":reason",
-                        AttributeValue::S(reason.to_owned()),
-                    );
+                let mut left: Vec<String> = target.reactions.names().collect();
+                // A reaction that was added since the message was read is taken out by a second update.
+                loop {
+                    let update = self.tombstone(room, target, reason, by, &left, entry);
+                    let Some(row) = written(update).await? else {
+                        break;
+                    };
+                    left = row
+                        .into_keys()
+                        .filter(|name| name.starts_with(REACTION))
+                        .collect();
+                    if left.is_empty() {
+                        break;
+                    }
                 }
-                expression.push_str(" REMOVE #data");
-                for (index, name) in target.reactions.names().enumerate() {
-                    let placeholder = format!("#r{index}");
-                    expression.push_str(&format!(", {placeholder}"));
-                    update = update.expression_attribute_names(placeholder, name);
-                }
-                let update = update
-                    .update_expression(expression)
-                    .condition_expression(
-                        "epoch = :epoch AND (attribute_not_exists(deleteSeq) OR deleteSeq > :seq)",
-                    )
-                    .expression_attribute_names("#data", "data")
-                    .expression_attribute_values(":seq", number(entry.seq))
-                    .expression_attribute_values(":at", AttributeValue::N(entry.at.to_string()))
-                    .expression_attribute_values(":by", AttributeValue::S(by.to_owned()));
                 // An earlier deletion stands. Its edits are looked for all the same: its writer may have died.
-                done(update).await?;
                 self.empty_edits(room, seq).await?;
             }
             Change::React { key, on } => {
@@ -420,6 +409,46 @@ impl Log {
             }
         }
         Ok(true)
+    }
+
+    /// The update that makes a tombstone of a row, without these reactions.
+    fn tombstone(
+        &self,
+        room: &str,
+        target: &Target,
+        reason: Option<&str>,
+        by: &str,
+        reactions: &[String],
+        entry: &Stored,
+    ) -> UpdateItemFluentBuilder {
+        let mut expression = "SET deleteSeq = :seq, deletedAt = :at, deletedBy = :by".to_owned();
+        let mut update = self.row_update(room, target.header.seq);
+        if let Some(reason) = reason {
+            expression.push_str(", reason = :reason");
+            let reason = AttributeValue::S(reason.to_owned());
+            update = update.expression_attribute_values(":reason", reason);
+        }
+        expression.push_str(" REMOVE #data");
+        if reason.is_none() {
+            // A later deletion may have left one.
+            expression.push_str(", reason");
+        }
+        for (index, name) in reactions.iter().enumerate() {
+            let placeholder = format!("#r{index}");
+            expression.push_str(&format!(", {placeholder}"));
+            update = update.expression_attribute_names(placeholder, name);
+        }
+        update
+            .update_expression(expression)
+            .condition_expression(
+                "epoch = :epoch AND (attribute_not_exists(deleteSeq) OR deleteSeq >= :seq)",
+            )
+            .expression_attribute_names("#data", "data")
+            .expression_attribute_values(":epoch", AttributeValue::S(target.header.epoch.clone()))
+            .expression_attribute_values(":seq", AttributeValue::N(entry.seq.to_string()))
+            .expression_attribute_values(":at", AttributeValue::N(entry.at.to_string()))
+            .expression_attribute_values(":by", AttributeValue::S(by.to_owned()))
+            .return_values(ReturnValue::AllNew)
     }
 
     fn row_update(&self, room: &str, seq: u64) -> UpdateItemFluentBuilder {
@@ -502,14 +531,21 @@ impl Log {
 
 /// Carries an update out. False if its condition does not hold.
 async fn done(update: UpdateItemFluentBuilder) -> Result<bool, TableError> {
+    Ok(written(update).await?.is_some())
+}
+
+/// Carries an update out, and returns the attributes that it asks for. None if its condition does not hold.
+async fn written(
+    update: UpdateItemFluentBuilder,
+) -> Result<Option<HashMap<String, AttributeValue>>, TableError> {
     match update.send().await {
-        Ok(_) => Ok(true),
+        Ok(row) => Ok(Some(row.attributes.unwrap_or_default())),
         Err(error)
             if error
                 .as_service_error()
                 .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
         {
-            Ok(false)
+            Ok(None)
         }
         Err(error) => Err(TableError::new("changing a message", &error)),
     }

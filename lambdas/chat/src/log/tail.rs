@@ -13,6 +13,19 @@ use super::row::Header;
 pub struct Tail(Vec<Header>);
 
 impl Tail {
+    /// True if an entry of this user and `id` is among the rows that a search for an earlier copy covers.
+    pub(crate) fn holds(&self, user: &str, id: &str, after: Option<u64>) -> bool {
+        let skipped = match after {
+            None => self.0.len().saturating_sub(LOOK_BACK as usize),
+            Some(_) => 0,
+        };
+        let mut rows = self.0.iter().skip(skipped);
+        rows.any(|row| {
+            let is_own = row.user.as_deref() == Some(user) && row.id.as_deref() == Some(id);
+            is_own && after.is_none_or(|after| row.seq > after)
+        })
+    }
+
     /// The rows of a read; there may be holes.
     pub(super) fn read(rows: Vec<Header>) -> Self {
         Self(rows)

@@ -526,3 +526,75 @@ async fn the_row_is_the_replay_of_the_log_in_whatever_order_it_is_brought_up_to_
 async fn stored_texts(world: &World) -> String {
     stored(world).await
 }
+
+/// The row after a deletion whose writer has read the message before another user's reaction, and before a later deletion
+/// with a reason.
+#[tokio::test]
+async fn nothing_of_changes_at_the_same_moment_is_left_in_a_tombstone() {
+    let world = world().await;
+    let log = &world.app.log;
+    let read = log.target("lobby", 1, now_ms() / 1000).await.unwrap();
+    says(&world.app, "b", &react("+1", true, "r")).await;
+    let second = json!({"action": "delete", "target": 1, "reason": "the second", "id": "d"});
+    let ack = says(&world.app, "a", &second).await;
+    let first = chat::log::append::Stored {
+        seq: ack["seq"].as_u64().unwrap() - 1,
+        epoch: ack["epoch"].as_str().unwrap().to_owned(),
+        n: 1,
+        at: 1,
+        duplicate: false,
+    };
+    let delete = Change::Delete { reason: None };
+    let applied = log.apply("lobby", &read, delete, "user-a", "null", &first);
+    assert!(applied.await.unwrap());
+    let page = messages(&world, "b").await;
+    assert_eq!(page[0]["deleted"], json!({"at": 1, "by": "user-a"}));
+    // The same, where the reaction comes between the read and the only deletion.
+    says(&world.app, "a", &json!({"action": "publish", "data": "x"})).await;
+    let read = log.target("lobby", 4, now_ms() / 1000).await.unwrap();
+    let react = json!({"action": "react", "target": 4, "key": "+1", "on": true});
+    says(&world.app, "b", &react).await;
+    let entry = chat::log::append::Stored { seq: 6, ..first };
+    let applied = log.apply("lobby", &read, delete, "user-a", "null", &entry);
+    assert!(applied.await.unwrap());
+    let rows = stored(&world).await;
+    assert!(!rows.contains(r"r\n"), "{rows}");
+}
+
+/// The process of an edit dies before it changes the message, and the message is deleted.
+#[tokio::test]
+async fn the_retry_of_an_edit_of_a_message_that_is_deleted_leaves_no_text() {
+    let world = world().await;
+    world
+        .tap
+        .fail("UpdateItem messages", 0, "InternalServerError");
+    let unfinished = says(&world.app, "a", &edit("second", "e")).await;
+    assert_eq!(unfinished["name"], "internal");
+    world.tap.heal();
+    // The deletion has looked for edits before the edit was stored.
+    let read = world.app.log.target("lobby", 1, now_ms() / 1000).await;
+    let read = read.unwrap();
+    let entry = chat::log::append::Stored {
+        seq: 3,
+        epoch: read.header.epoch.clone(),
+        n: 1,
+        at: 1,
+        duplicate: false,
+    };
+    world.tap.fail("Query messages", 0, "InternalServerError");
+    let delete = Change::Delete { reason: None };
+    let log = &world.app.log;
+    let deleted = log.apply("lobby", &read, delete, "user-b", "null", &entry);
+    assert!(deleted.await.is_err());
+    world.tap.heal();
+    assert!(stored(&world).await.contains("second"));
+    let again = says(&world.app, "a", &edit("second", "e")).await;
+    assert_eq!(
+        (&again["type"], &again["duplicate"]),
+        (&"ack".into(), &true.into()),
+        "{again}"
+    );
+    assert!(!stored(&world).await.contains("second"));
+    let other = says(&world.app, "a", &edit("third", "e-2")).await;
+    assert_eq!(other["name"], "no_such_message");
+}

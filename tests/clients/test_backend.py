@@ -57,7 +57,7 @@ def in_python(folder, call):
 
 
 def conversation(service, room, call):
-    """What a member of the room hears of a call, and its answer."""
+    """The frame that a member of the room gets because of a call, and the answer of the call."""
 
     async def hear():
         async with websockets.connect(f"{service.url}?room={room}&user=alice") as socket:

@@ -480,9 +480,7 @@ export class Chat extends Emitter<ChatEvents> {
   }
 
   #watch(name: string, listener: (event: { persisted?: boolean }) => void): void {
-    const { document, addEventListener } = globalThis as Partial<typeof globalThis>;
-    if (!addEventListener || !document) return;
-    addEventListener(name, listener as () => void, { signal: this.#watching.signal });
+    if ((globalThis as Partial<typeof globalThis>).document) addEventListener(name, listener as () => void, { signal: this.#watching.signal });
   }
 
   // The sockets.
@@ -568,8 +566,8 @@ function pair(a: string, b: string): string {
   return hex(encode(a)) < hex(encode(b)) ? `@${a}&${b}` : `@${b}&${a}`;
 }
 
-function hidden(): boolean {
-  return (globalThis as { document?: { hidden: boolean } }).document?.hidden ?? false;
+function hidden(): boolean | undefined {
+  return (globalThis as { document?: { hidden: boolean } }).document?.hidden;
 }
 
 /** Returns 128 random bits. `randomUUID` exists on pages of https alone. */

@@ -74,3 +74,39 @@ for (const [index, [rule, file, found, replaced, red]] of MUTATIONS.entries()) {
     for (const name of red) assert.ok(play(all.get(name) ?? "", makeCore), `${name} is green without ${rule}`);
   });
 }
+
+/** The same for rules that are kept outside the state machine: the whole client plays the scenario. */
+const OUTSIDE: typeof MUTATIONS = [
+  ["15 order of events", "presence.js", "(at < known.at ||", "(false ||", ["presence-order"]],
+  ["15 holding a leave", "presence.js", "this.#leaves(user, at, now + holdMs)", "this.#leaves(user, at, now)", ["presence-hold", "presence"]],
+  ["15 the first list", "presence.js", "now + LOOK_FIRST", "Infinity", ["presence-list"]],
+  ["15 the lists after it", "presence.js", "this.lookAt = now + LOOK_EVERY", "this.lookAt = Infinity + LOOK_EVERY", ["presence-list"]],
+  ["15 the lag of a list", "presence.js", "(list.at ?? 0) - INDEX_LAG", "(list.at ?? 0)", ["presence-list-lag"]],
+  ["15 probing", "presence.js", "probe: true,", "", ["presence-list"]],
+  ["15 large rooms", "presence.js", "this.#show(this.#picture.crowded(event.count))", "void 0", ["presence-count"]],
+  ["16 oneself", "core.js", "frame.user === this.user", "false", ["presence-oneself"]],
+  ["16 the rest", "core.js", "Math.max(now, room._healed)", "now", ["presence-oneself"]],
+  ["17 forgetting", "room.js", "const FORGET = 8_000", "const FORGET = 80_000", ["typing"]],
+  ["17 the pace", "room.js", "const TYPING = 6_000", "const TYPING = 600", ["typing-pace"]],
+  ["17 large rooms", "core.js", "known.signals = null;", "void 0;", ["typing-too-large"]],
+  ["18 other devices", "chat.js", "mark && void this.request", "void this.request", ["mark-elsewhere"]],
+  ["18 the pace", "chat.js", "const MARKS = 5_000", "const MARKS = 50", ["mark"]],
+  ["13 a last bye", "chat.js", "this.#close(event.reason);", "void 0;", ["bye-never"]],
+  ["changes that are in the message", "room.js", "seq <= Math.max(old.head ?? 0, old.edited?.seq ?? 0)", "false", ["change-resume"]],
+  ["deleted messages stay deleted", "room.js", "old.deleted ||", "", ["change-deleted"]],
+  ["one's own changes", "log.js", '"message", "edit", "delete", "react"', '"message", "delete", "react"', ["change", "change-own"]],
+];
+
+for (const [index, [rule, file, found, replaced, red]] of OUTSIDE.entries()) {
+  test(`without ${rule}: ${red.join(", ")}`, async () => {
+    const copy = join(copies, `outside-${index}`);
+    for (const part of ["src", "test"]) cpSync(join(source, "..", part), join(copy, part), { recursive: true });
+    writeFileSync(join(copy, "package.json"), '{"type":"module"}');
+    const text = readFileSync(join(copy, "src", file), "utf8");
+    assert.equal(text.split(found).length, 2, `${JSON.stringify(found)} must be in ${file} once`);
+    writeFileSync(join(copy, "src", file), text.replace(found, () => replaced));
+    const { play } = (await import(pathToFileURL(join(copy, "test/shell.js")).href)) as typeof import("./shell.js");
+    const all = scenarios();
+    for (const name of red) assert.ok(await play(all.get(name) ?? ""), `${name} is green without ${rule}`);
+  });
+}

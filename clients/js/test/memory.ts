@@ -45,7 +45,7 @@ async function rooms(count: number, messages: number): Promise<number> {
   return full;
 }
 
-// What is compiled and cached once is not counted.
+// The first round is for code that is compiled and values that are cached once.
 await rooms(100, 100);
 const empty = await heap();
 const full = await rooms(1_000, 10_000);

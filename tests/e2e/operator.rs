@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use kit::{Client, Gateway, IDENTITY, operator, token};
 use serde_json::{Value, json};
@@ -458,10 +459,16 @@ fn refusals_say_what_is_missing() {
     assert!(err.contains("Not every room"), "{err}");
 }
 
-/// A server that answers each request as AWS refuses one.
-fn refusing(status: &'static str, kind: &'static str, message: &'static str) -> String {
+/// The events of the calls that a server has got.
+type Events = Arc<Mutex<Vec<String>>>;
+
+/// A server that answers as Lambda: each request with the next of these statuses, headers and bodies, and from then on with
+/// the last.
+fn answering(answers: Vec<(&'static str, String, Value)>) -> (String, Events) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    let events = Events::default();
+    let got = Arc::clone(&events);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
@@ -471,15 +478,47 @@ fn refusing(status: &'static str, kind: &'static str, message: &'static str) -> 
                 let read = stream.read(&mut part).unwrap();
                 request.extend_from_slice(&part[..read]);
             }
-            let body = json!({ "Message": message }).to_string();
+            let request = String::from_utf8(request).unwrap();
+            let mut got = got.lock().unwrap();
+            let (status, header, body) = &answers[got.len().min(answers.len() - 1)];
+            got.push(request.split_once("\r\n\r\n").unwrap().1.to_owned());
+            let body = body.to_string();
             let length = body.len();
             let head = format!(
-                "HTTP/1.1 {status}\r\nx-amzn-errortype: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+                "HTTP/1.1 {status}\r\n{header}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
             );
             stream.write_all((head + &body).as_bytes()).unwrap();
         }
     });
-    url
+    (url, events)
+}
+
+#[test]
+fn a_temporary_error_is_tried_again_with_the_same_id() {
+    let answer = |body: Value| ("200 OK", "x-a: b".to_owned(), body);
+    let slow = json!({"type": "error", "name": "slow_down", "message": "m", "temporary": true, "retryAfterMs": 1});
+    let ack =
+        json!({"type": "ack", "room": "lobby", "seq": 1, "epoch": "e", "at": 1, "delivered": 0});
+    let failed = (
+        "200 OK",
+        "x-amz-function-error: Unhandled".to_owned(),
+        json!({"errorMessage": "out of memory"}),
+    );
+    for (answers, code, tries, part) in [
+        (vec![answer(slow.clone()), answer(ack)], 0, 2, ""),
+        (vec![answer(slow)], 3, 3, "--id "),
+        (vec![failed], 3, 1, "out of memory"),
+    ] {
+        let (url, events) = answering(answers);
+        let mut command = program();
+        command.args([&format!("--local={url}"), "publish", "lobby", "hi"]);
+        let (found, _, err) = outcome(command.output().unwrap());
+        assert_eq!(found, code, "{err}");
+        assert!(err.contains(part), "{err}");
+        let events = events.lock().unwrap();
+        assert_eq!(events.len(), tries);
+        assert!(events[0].contains(r#""id":""#) && events.iter().all(|event| *event == events[0]));
+    }
 }
 
 #[test]
@@ -527,7 +566,8 @@ fn a_missing_right_and_missing_credentials_are_named() {
             &["does not accept the credentials"],
         ),
     ] {
-        let url = refusing(status, kind, message);
+        let header = format!("x-amzn-errortype: {kind}");
+        let (url, _) = answering(vec![(status, header, json!({ "Message": message }))]);
         let environment = [&keys[..], &[("AWS_ENDPOINT_URL_LAMBDA", url.as_str())]].concat();
         let (found, _, err) = run(&environment, &history);
         assert_eq!(found, code, "{err}");

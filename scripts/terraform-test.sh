@@ -10,8 +10,8 @@ usage() {
 Usage: scripts/terraform-test.sh [--static]
 
 Builds the functions and tests in this order: the package, format, validation, style, tests against a mocked provider,
-checkov, the life of a stack on the emulator moto, a conversation and each right on the emulator ministack. The last runs
-the functions and needs Linux on x86_64.
+checkov, the life of a stack on the emulator moto, the deploying role with rights less, a conversation and each right on the
+emulator ministack. The last runs the functions and needs Linux on x86_64.
 
   --static  without the emulators
 USAGE
@@ -117,7 +117,7 @@ MOTO_VENV=$(venv moto scripts/requirements/moto.txt)
 MINISTACK_VENV=$(venv ministack scripts/requirements/ministack.txt)
 WSCAT=$(wscat_bin)
 export MOTO_VENV MINISTACK_VENV WSCAT
-"${pytest[@]}" -x --durations=3 terraform/tests/emulators/test_moto.py >"$scratch/moto" 2>&1 &
+"${pytest[@]}" -x --durations=3 terraform/tests/emulators/test_moto.py terraform/tests/emulators/test_deployer.py >"$scratch/moto" 2>&1 &
 emulated+=("$!")
 "${pytest[@]}" --maxfail=3 --durations=3 terraform/tests/emulators/test_ministack.py &
 emulated+=("$!")

@@ -146,7 +146,7 @@ variable "auth" {
         try(key.kty == "OKP" && key.crv == "Ed25519" && key.x != "", false),
       ])
     ]), false)
-    error_message = "auth.jwks must be a JSON Web Key Set of at most 3 KB with an RSA key of 2048 bits, an EC key of P-256 or P-384, or an Ed25519 key. Use auth.jwks_url for a larger one."
+    error_message = "auth.jwks must be a key set of at most 3 KB with an RSA key of 2048 bits, a P-256, P-384 or Ed25519 key. Or use auth.jwks_url."
   }
 
   validation {
@@ -372,7 +372,10 @@ variable "max_connections_per_user" {
   default     = 20
 
   validation {
-    condition     = var.max_connections_per_user >= 1 && var.max_connections_per_user <= 10000 && floor(var.max_connections_per_user) == var.max_connections_per_user
+    condition = (
+      var.max_connections_per_user >= 1 && var.max_connections_per_user <= 10000 &&
+      floor(var.max_connections_per_user) == var.max_connections_per_user
+    )
     error_message = "max_connections_per_user must be a whole number of connections, 1 to 10000."
   }
 }
@@ -433,7 +436,9 @@ variable "reserved_concurrency" {
   default     = null
 
   validation {
-    condition     = var.reserved_concurrency == null || try(var.reserved_concurrency >= 1 && floor(var.reserved_concurrency) == var.reserved_concurrency, false)
+    condition = var.reserved_concurrency == null || try(
+      var.reserved_concurrency >= 1 && floor(var.reserved_concurrency) == var.reserved_concurrency, false
+    )
     error_message = "reserved_concurrency must be a whole number of at least 1, or null for no cap."
   }
 }

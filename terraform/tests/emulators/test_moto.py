@@ -298,12 +298,18 @@ def test_a_second_stack_with_a_domain_stands_beside_the_first(stack, moto, small
 
 
 def test_two_stages_of_one_root(stack, moto, small_packages, tmp_path):
-    """The example calls the module twice, with for_each and with a provider of its own for another region."""
+    """The example calls the module twice, with for_each and with a provider of its own for another region. Another API of
+    the account writes logs with a role of its own, before, during and after the life of the stages."""
+    account = moto.client("apigateway", "eu-central-1")
+    role = "arn:aws:iam::123456789012:role/another"
+    account.update_account(patchOperations=[{"op": "replace", "path": "/cloudwatchRoleArn", "value": role}])
+    assert account.get_account()["cloudwatchRoleArn"] == role
     root = Stack(tmp_path, moto, packages=small_packages, root="examples/two-stages")
     # The first stack has taken the names of the roles, which have no region.
     root.edit("main.tf", "stage               = each.key", 'name = "two"\n  stage = each.key')
     root.apply()
     root.assert_no_drift()
+    assert account.get_account()["cloudwatchRoleArn"] == role
     urls = root.outputs()["websocket_urls"]
     assert {stage: url.split("/")[-1] for stage, url in urls.items()} == {"dev": "dev", "prod": "prod"}
     dynamodb = moto.client("dynamodb", "eu-central-1")
@@ -330,19 +336,7 @@ def test_two_stages_of_one_root(stack, moto, small_packages, tmp_path):
     root.apply()
     root.destroy()
     assert not dynamodb.list_tables()["TableNames"]
-
-
-def test_the_account_is_left_as_it_was(stack, moto, small_packages, tmp_path):
-    """Another API of the account writes logs with a role of its own, before, during and after the life of a stack."""
-    account = moto.client("apigateway")
-    patch = {"op": "replace", "path": "/cloudwatchRoleArn", "value": "arn:aws:iam::123456789012:role/another"}
-    account.update_account(patchOperations=[patch])
-    before = account.get_account()
-    stack_beside = Stack(tmp_path, moto, packages=small_packages, name="beside", observability="false")
-    stack_beside.apply()
-    assert account.get_account()["cloudwatchRoleArn"] == before["cloudwatchRoleArn"] == patch["value"]
-    stack_beside.destroy()
-    assert account.get_account()["cloudwatchRoleArn"] == patch["value"]
+    assert account.get_account()["cloudwatchRoleArn"] == role
 
 
 def test_destroy_leaves_nothing(stack, moto):

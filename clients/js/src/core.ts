@@ -104,6 +104,9 @@ const INDEX_LAG = 5_000;
 /** The number of rooms that were left and are remembered, to leave them again if their messages still come. */
 const MAX_LEFT = 100;
 
+/** The largest number that a frame can have. */
+const LARGEST = 2 ** 53;
+
 /** The number of messages in a request that fills a gap; the largest that the service accepts. */
 const FILL_PAGE = 100;
 
@@ -324,7 +327,7 @@ export class Core {
       frame = read(text);
     } catch {
       // Its content must not be in a log.
-      this.#complain(undefined, undefined, "unreadable", "A frame cannot be read.");
+      this.#complain("unreadable", "A frame cannot be read.");
       return;
     }
     if (frame.type !== "error" && "id" in frame && this.#asked.some(({ id }) => id === frame.id)) {
@@ -534,7 +537,7 @@ export class Core {
       return;
     }
     if (id === undefined) {
-      this.#complain(undefined, undefined, name, message);
+      this.#complain(name, message);
       return;
     }
     const open = this.#open();
@@ -609,7 +612,7 @@ export class Core {
   /** Tells the user that a message or a question is given up. */
   #unask(id: string, name: string, message: string, room?: string): void {
     this.#asked = this.#asked.filter((asked) => asked.id !== id);
-    this.#complain(room, id, name, message);
+    this.#complain(name, message, room, id);
   }
 
   // Commands.
@@ -629,8 +632,8 @@ export class Core {
     const room = this.#rooms.get(name);
     if (!room) return;
     // API Gateway would close the connection at every try.
-    if (encode(publish(name, message, Number.MAX_SAFE_INTEGER)).length > MAX_FRAME) {
-      this.#complain(name, message.id, "payload_too_large", "A message must have at most 32 KB.");
+    if (encode(publish(name, message, LARGEST)).length > MAX_FRAME) {
+      this.#complain("payload_too_large", "A message must have at most 32 KB.", name, message.id);
       return;
     }
     room.outbox.push(message);
@@ -964,7 +967,7 @@ export class Core {
     this.#out.push({ type: "show", event });
   }
 
-  #complain(room: string | undefined, id: string | undefined, name: string, message: string): void {
+  #complain(name: string, message: string, room?: string, id?: string): void {
     this.#show({ type: "error", id, room, name, message, retrying: false });
   }
 }
@@ -987,7 +990,8 @@ function same(a: Position, b: Position): boolean {
 /** Returns the frame of a message, with its content as it was written. */
 function publish(room: string, { id, json, change }: Outgoing, after: number): string {
   const { kind: action = "publish", ...fields }: { readonly kind?: string } = change ?? {};
-  return `${JSON.stringify({ action, room, id, after, ...fields }).slice(0, -1)},"data":${json}}`;
+  const frame = JSON.stringify({ action, room, id, after, ...fields });
+  return change && action !== "edit" ? frame : `${frame.slice(0, -1)},"data":${json}}`;
 }
 
 /** Returns text in UTF-8. */

@@ -9,6 +9,7 @@ import { WebSocket } from "ws";
 
 import { ChatError, connect, type Chat, type Lost, type Options, type Room } from "../src/index.js";
 import { block, conversations, unread } from "../src/direct.js";
+import { presence } from "../src/presence.js";
 import { webStore } from "../src/store.js";
 import { gateway, issuer, until, type Gateway } from "./gateway.js";
 import { wrong } from "./schema.js";
@@ -288,6 +289,57 @@ test("verified users have rooms of two, marks on all devices, and moderators", a
   assert.deepEqual(errors, ["kicked"]);
   await live(bob.room("lobby"));
   for (const chat of [alice, bob, phone]) chat.close();
+});
+
+test("a message that is edited, deleted or reacted to is the same for all: live, resumed, and in older pages", async () => {
+  const lobby = name();
+  const alice = chat("alice").room<string>(lobby);
+  const bob = chat("bob").room<string>(lobby);
+  await live(alice as Room, bob as Room);
+  const [first, second] = await Promise.all(["helo", "secret"].map((text) => alice.send(text).done));
+  assert.ok(first && second);
+  await until("both", () => bob.messages.length === 2);
+  // Bob's page is put away, and comes back later.
+  bob.chat._handle({ type: "suspend" });
+  await alice.edit(first.seq, "hello");
+  await alice.react(first.seq, "👍");
+  // Twice the same is once.
+  await alice.react(first.seq, "👍");
+  await alice.remove(second.seq, "a slip");
+  await assert.rejects(alice.edit(second.seq, "late"), (error: ChatError) => error.code === "no_such_message");
+  bob.chat._handle({ type: "woke" });
+  const shown = ({ messages }: Room<string>) => messages.map(({ data, edited, deleted, reactions }) => [data, edited?.seq, deleted?.by, deleted?.reason, reactions?.["👍"]?.count]);
+  const wanted = [["hello", first.seq + 2, undefined, undefined, 1], [undefined, undefined, "alice", "a slip", undefined]];
+  const carol = chat("carol").room<string>(lobby, { history: 0 });
+  await live(carol as Room);
+  await carol.older(100);
+  for (const room of [alice, bob, carol]) {
+    await until(`${room.chat.user} sees it`, () => JSON.stringify(shown(room)) === JSON.stringify(wanted));
+  }
+  assert.deepEqual([alice, carol].map(({ messages }) => messages[0]?.reactions?.["👍"]?.mine), [true, false]);
+  await carol.react(first.seq, "👍");
+  await alice.react(first.seq, "👍", false);
+  for (const room of [alice, bob, carol]) await until("one", () => room.messages[0]?.reactions?.["👍"]?.count === 1);
+});
+
+test("who is there is known to those who ask for it", async () => {
+  const lobby = name();
+  const [alice, bob] = ["alice", "bob"].map((user) => chat(user, { live: true }).room(lobby)) as [Room, Room];
+  const here = presence(alice);
+  assert.equal(presence(alice), here);
+  const seen: string[] = [];
+  here.subscribe(({ event }) => void seen.push(event));
+  await live(alice, bob);
+  await until("bob", () => here.users.map(({ user }) => user).join() === "bob");
+  await bob.setState({ status: "away" });
+  await until("away", () => JSON.stringify(here.users[0]?.state) === '{"status":"away"}');
+  // A second device is nobody new, and the state lives on with a new connection.
+  const phone = chat("bob", { live: true }).room(lobby);
+  await live(phone);
+  await bob.leave();
+  await phone.leave();
+  await until("gone", () => here.users.length === 0, 30);
+  assert.deepEqual([seen[0], seen.at(-1), seen.filter((event) => event === "leave").length], ["join", "leave", 1]);
 });
 
 test("every frame that was sent or received is as the schemas say", () => {

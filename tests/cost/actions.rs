@@ -541,3 +541,15 @@ fn presence(world: &mut World, used: &mut Used) {
     members.push(elsewhere);
     world.keep(members);
 }
+
+/// Measures a message that a function of the deployer reviews.
+pub(crate) fn reviewed(world: &mut World, used: &mut Used) {
+    let mut pair = room(world, "r-1", 2);
+    let usage = world.measure(|world| {
+        let frame = json!({"action": "publish", "room": "r-1", "data": sentence()});
+        say(world, &mut pair, &frame);
+        world.expect_review();
+    });
+    used.push(("publish with a review, room of 2", usage));
+    world.keep(pair);
+}

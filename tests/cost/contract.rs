@@ -54,6 +54,10 @@ fn every_action_costs_what_the_contract_says() {
     let mut world = World::start_with_identity();
     actions::identified(&mut world, &mut used);
     world.measure(|_| {});
+    drop(world);
+    let mut world = World::start_with_review();
+    actions::reviewed(&mut world, &mut used);
+    world.measure(|_| {});
     let of = |name: &str| &used.iter().find(|(action, _)| *action == name).unwrap().1;
     assert_eq!(
         of("publish with identity, room of 2"),

@@ -21,15 +21,20 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn start() -> World {
-        World::start_with(&[])
+        World::start_with("terraform", &[])
+    }
+
+    /// With a function that reviews messages.
+    pub(crate) fn start_with_review() -> World {
+        World::start_with("tests/e2e/review", &[])
     }
 
     /// With verified users.
     pub(crate) fn start_with_identity() -> World {
-        World::start_with(&IDENTITY)
+        World::start_with("terraform", &IDENTITY)
     }
 
-    fn start_with(more: &[&str]) -> World {
+    fn start_with(terraform: &str, more: &[&str]) -> World {
         let proxy = Proxy::start(0);
         let flags = proxy.flags(true);
         let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
@@ -42,7 +47,7 @@ impl World {
             "limits={ per_user = 200, per_room = 0, frames_per_second = 10000, burst = 10000, window_seconds = 60 }",
         ]);
         flags.extend(more);
-        let gateway = Gateway::start_with(&root().join("terraform"), &flags);
+        let gateway = Gateway::start_with(&root().join(terraform), &flags);
         proxy.forward_to(&gateway.dynamodb, gateway.port);
         proxy.exchanges();
         World {
@@ -94,6 +99,11 @@ impl World {
         assert_eq!(status, 200, "{answer}");
         let frame: Value = serde_json::from_str(&answer).unwrap();
         assert_eq!(frame["type"], kind, "{frame}");
+    }
+
+    /// Expects an invocation by a function.
+    pub(crate) fn expect_review(&mut self) {
+        self.expected += 1;
     }
 
     /// Sends a frame, and expects an invocation for it unless it is a ping.

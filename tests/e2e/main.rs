@@ -9,6 +9,7 @@
 mod caps;
 mod chat;
 mod crowd;
+mod deletion;
 mod delivery;
 mod flood;
 mod identity;

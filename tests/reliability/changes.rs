@@ -2,6 +2,7 @@
 //! same moment: each is done once, and each row is the result of the log.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -290,5 +291,105 @@ fn changes_at_the_same_moment_leave_the_rows_that_the_log_makes() {
         check_log(&run, ROOM);
         check_log(&run, "@audit");
         assert!(run.proxy.faults() > 0);
+    }
+}
+
+/// Bans run while the user connects, joins and resumes over several connections, with an index that lags.
+#[test]
+fn a_banned_user_finds_no_door_also_at_the_moment_of_the_ban() {
+    for seed in seeds(&[1]) {
+        let run = Run::start_lagging(seed, Duration::from_millis(400), &IDENTITY);
+        let mut moderator = connect(&run, "mod");
+        for round in 0..3 {
+            let user = format!("bob-{round}");
+            let all = json!({"*": ["join", "history", "publish"]});
+            let token = token(&user, &all, 600);
+            let elsewhere = format!("/prod?room=garden&token={token}");
+            let mut sockets: Vec<Client> =
+                (0..4).map(|_| run.gateway.connect(&elsewhere)).collect();
+            let mut first = connect(&run, &user);
+            let joined = insist(&mut first, &json!({"action": "join", "room": ROOM}));
+            let since = json!({"epoch": joined["epoch"], "seq": joined["head"]});
+            let is_over = AtomicBool::new(false);
+            thread::scope(|scope| {
+                let (is_over, run, since, token) = (&is_over, &run, &since, &token);
+                for (n, socket) in sockets.iter_mut().enumerate() {
+                    scope.spawn(move || {
+                        let mut random = StdRng::seed_from_u64(seed * 100 + n as u64);
+                        while !is_over.load(Ordering::SeqCst) {
+                            let mut frame = json!({"action": "join", "room": ROOM});
+                            if random.random_bool(0.5) {
+                                frame["since"] = since.clone();
+                            }
+                            insist(socket, &frame);
+                            if random.random_bool(0.2) {
+                                // A new connection, straight into the room.
+                                drop(
+                                    run.gateway
+                                        .try_connect(&format!("/prod?room={ROOM}&token={token}")),
+                                );
+                            }
+                            thread::sleep(Duration::from_millis(random.random_range(0..40)));
+                        }
+                    });
+                }
+                thread::sleep(Duration::from_millis(150));
+                let ban = json!({"action": "ban", "room": ROOM, "user": user, "id": user});
+                let answer = insist(&mut moderator, &ban);
+                assert_eq!(answer["type"], "moderated", "{answer}");
+                is_over.store(true, Ordering::SeqCst);
+            });
+            // A join that was under way has deleted its row again.
+            let rows = run.gateway.rows();
+            let left = rows
+                .iter()
+                .filter(|row| row["user"]["S"] == user.as_str() && row["room"]["S"] == ROOM);
+            assert_eq!(left.count(), 0, "seed {seed}, {user}");
+            let refused = run
+                .gateway
+                .try_connect(&format!("/prod?room={ROOM}&token={token}"));
+            assert_eq!(refused.err(), Some(403), "{user}");
+            for (frame, name) in [
+                (json!({"action": "join", "room": ROOM}), "banned"),
+                (
+                    json!({"action": "join", "room": ROOM, "since": since}),
+                    "banned",
+                ),
+                (
+                    json!({"action": "join", "room": ROOM, "presence": true}),
+                    "banned",
+                ),
+                (
+                    json!({"action": "presence", "room": ROOM, "state": 1}),
+                    "not_a_member",
+                ),
+                (
+                    json!({"action": "publish", "room": ROOM, "data": 1}),
+                    "not_a_member",
+                ),
+                (
+                    json!({"action": "edit", "room": ROOM, "target": 1, "data": 1}),
+                    "not_a_member",
+                ),
+                (
+                    json!({"action": "delete", "room": ROOM, "target": 1}),
+                    "not_a_member",
+                ),
+                (
+                    json!({"action": "react", "room": ROOM, "target": 1, "key": "x"}),
+                    "not_a_member",
+                ),
+                (json!({"action": "history", "room": ROOM}), "not_a_member"),
+                (json!({"action": "members", "room": ROOM}), "not_a_member"),
+                (
+                    json!({"action": "signal", "room": ROOM, "kind": "typing"}),
+                    "not_a_member",
+                ),
+            ] {
+                let answer = insist(&mut sockets[0], &frame);
+                assert_eq!(answer["name"], name, "{frame}: {answer}");
+            }
+        }
+        check_log(&run, "@audit");
     }
 }

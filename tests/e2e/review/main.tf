@@ -15,6 +15,11 @@ variable "timeout_ms" {
   default = 20000
 }
 
+variable "limits" {
+  type    = any
+  default = {}
+}
+
 provider "aws" {
   region = "eu-central-1"
 }
@@ -30,6 +35,8 @@ resource "aws_lambda_function" "filter" {
 
 module "chat" {
   source = "../../../terraform"
+
+  limits = var.limits
 
   review = {
     function_arn = aws_lambda_function.filter.arn

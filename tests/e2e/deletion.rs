@@ -28,7 +28,7 @@ fn tables(gateway: &Gateway) -> String {
 
 #[test]
 fn a_deleted_text_is_in_no_table_no_frame_and_no_log() {
-    let gateway = Gateway::start(&["--verbose"]);
+    let gateway = Gateway::start(&["--verbose", "--admin-port", "0"]);
     let mut alice = gateway.join("lobby", "alice");
     let mut bob = gateway.join("lobby", "bob");
     bob.send(&json!({"action": "join", "room": "lobby"}));

@@ -16,7 +16,7 @@ variable "timeout_ms" {
 }
 
 variable "limits" {
-  type    = any
+  type    = map(number)
   default = {}
 }
 

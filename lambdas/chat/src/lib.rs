@@ -45,6 +45,7 @@ pub mod invoke;
 pub mod lambda;
 pub mod log;
 pub mod members;
+pub mod paced;
 pub mod protocol;
 pub mod settings;
 pub mod ulid;

@@ -14,6 +14,7 @@ mod history;
 mod identity;
 mod interleavings;
 mod invoke;
+mod lease;
 mod limits;
 mod log;
 mod membership;

@@ -18,6 +18,8 @@ mod authorize;
 mod connect;
 #[path = "default/main.rs"]
 mod default;
+#[path = "deliver/main.rs"]
+mod deliver;
 #[path = "disconnect/main.rs"]
 mod disconnect;
 #[path = "history/main.rs"]
@@ -53,6 +55,7 @@ async fn function(handler: &str) -> anyhow::Result<()> {
         "authorize" => authorize::main().await,
         "connect" => connect::main().await,
         "default" => default::main().await,
+        "deliver" => deliver::main().await,
         "disconnect" => disconnect::main().await,
         "history" => history::main().await,
         "join" => join::main().await,

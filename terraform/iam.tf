@@ -14,15 +14,17 @@ locals {
         for target, actions in function.access : {
           Sid    = join("", [for word in split("_", target) : title(word)])
           Effect = "Allow"
-          Action = target == "clients" ? ["execute-api:ManageConnections"] : [
-            for action in actions : "${target == "review" ? "lambda" : "dynamodb"}:${action}"
-          ]
+          Action = lookup(
+            { clients = ["execute-api:ManageConnections"], invoke = ["lambda:InvokeFunction"], review = ["lambda:InvokeFunction"] },
+            target, [for action in actions : "dynamodb:${action}"],
+          )
           Resource = {
             connections = [aws_dynamodb_table.connections.arn]
             messages    = [aws_dynamodb_table.messages.arn]
             users       = [aws_dynamodb_table.users.arn]
             room_index  = ["${aws_dynamodb_table.connections.arn}/index/room-index"]
             review      = var.review == null ? [] : [var.review.function_arn]
+            invoke      = actions
             # The action is the same for all methods; the resource distinguishes POST, GET and DELETE. It uses the name of
             # the stage and not the stage: otherwise each change of the stage makes the policies unknown until the apply.
             clients = [

@@ -9,9 +9,8 @@ locals {
   # name of the function and of its folder in lambdas/. `name = { route_key = "name" }` is complete; an entry may add:
   #
   #   access       what the function may do: DynamoDB actions on the tables `connections`, `messages` and `users` and on the index
-  #                `room_index`, methods on the connected `clients`, the invocation of the function of `review`. It
-  #                brings rights (iam.tf) and environment
-  #                (functions.tf) along
+  #                `room_index`, methods on the connected `clients`, ARNs of functions to `invoke`, the invocation of the
+  #                function of `review`. It brings rights (iam.tf) and environment (functions.tf) along
   #   environment  more environment variables
   #   memory_mib, timeout_seconds
   #   package      zip with an executable `bootstrap`, if scripts/build.sh does not make the function from the folder
@@ -60,11 +59,13 @@ locals {
         # Reads the block of the other user of a pair room, and bans a user who floods.
         local.identity ? { users = concat(["GetItem"], local.closes_floods ? ["UpdateItem"] : []) } : {},
         local.reviews,
+        # Hands a busy room over.
+        var.paced != null ? { invoke = [local.deliver_arn] } : {},
       )
-      environment = {
+      environment = merge(local.paced_environment, {
         AUDIT_DAYS          = tostring(var.audit_days)
         FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency)
-      }
+      })
       # Memory buys processor. Below 1024 MiB a fan-out takes longer for about the same money, above it costs more and
       # is no faster: docs/performance.md has the table.
       memory_mib = 1024
@@ -219,20 +220,51 @@ locals {
         # Bans, mutes and revocations, the list of them, blocks and marks.
         local.identity ? { users = ["Query", "UpdateItem", "DeleteItem", "Scan", "GetItem"] } : {},
         local.reviews,
+        # A message of the backend to a busy room.
+        var.paced != null ? { invoke = [local.deliver_arn] } : {},
       )
-      environment = {
+      environment = merge(local.paced_environment, {
         AUDIT_DAYS          = tostring(var.audit_days)
         FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency)
-      }
+      })
       memory_mib      = 1024
       timeout_seconds = 60
       package         = local.package
       answers_unknown = false
     }
+    }, {
+    # The pump of busy rooms: no route leads there, publish and admin invoke it, and it invokes itself.
+    for key in ["deliver"] : key => {
+      access = {
+        # Reads and deletes the rows of dead connections, and whether another row of their user stands.
+        connections = ["Query", "GetItem", "DeleteItem"]
+        room_index  = ["Query"]
+        clients     = ["POST", "GET", "DELETE"]
+        # Reads what has been said, and writes how far it is delivered.
+        messages = ["Query", "UpdateItem"]
+        invoke   = [local.deliver_arn]
+      }
+      environment = merge(local.paced_environment, {
+        FAN_OUT_CONCURRENCY = tostring(var.fan_out_concurrency)
+      })
+      memory_mib      = 1024
+      timeout_seconds = 60
+      package         = local.package
+      answers_unknown = false
+    } if var.paced != null
   })
 
   # The access of functions that store messages to the function that reviews them.
   reviews = var.review == null ? {} : { review = ["InvokeFunction"] }
+  # Not of the function itself, whose role needs the right first.
+  deliver_arn = join(":", concat(
+    ["arn", split(":", aws_apigatewayv2_api.main.execution_arn)[1], "lambda", local.region],
+    [split(":", aws_apigatewayv2_api.main.execution_arn)[4], "function", "${local.prefix}-deliver"],
+  ))
+  paced_environment = var.paced == null ? {} : {
+    PACED            = jsonencode(var.paced)
+    DELIVER_FUNCTION = "${local.prefix}-deliver"
+  }
 
   # Every function that answers frames closes connections that send far too many, unless the limits say never.
   closes_floods = var.limits.frames_per_second > 0 && var.limits.close_after > 0

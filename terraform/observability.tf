@@ -101,7 +101,24 @@ locals {
         metric      = ["AWS/Lambda", "Duration", { FunctionName = local.function_names[key] }]
         statistic   = "p99"
         threshold   = function.timeout_seconds * 1000 * 0.8
-      }
+      } if key != "deliver" # it runs for as long as a room is busy
+    },
+    {
+      for key, alarm in {
+        undelivered = {
+          users       = true
+          description = "Messages of busy rooms are delivered more than 5 s late: the posts are throttled, or paced.posts_per_second is too small."
+          metric      = ["Roomchat", "OldestUndelivered", { Stack = local.prefix }]
+          statistic   = "p100"
+          threshold   = 5000
+        }
+        takeovers = {
+          users       = false
+          description = "The function deliver dies while a room is busy. Its log names the cause; its members get messages late and twice."
+          metric      = ["Roomchat", "Takeovers", { Stack = local.prefix }]
+          threshold   = 1
+        }
+      } : key => alarm if var.paced != null
     },
     {
       for filter in aws_cloudwatch_log_metric_filter.keys_unavailable : "keys-unavailable" => {
@@ -255,7 +272,7 @@ resource "aws_cloudwatch_log_metric_filter" "keys_unavailable" {
 locals {
   # The dashboard's rows, in the order in which an operator asks.
   chat_metric = ["Stack", local.prefix]
-  dashboard = [
+  dashboard = concat([
     {
       question = "Are people served?"
       widgets = [
@@ -341,7 +358,28 @@ locals {
         },
       ]
     },
-  ]
+    ], [
+    for row in [{
+      question = "How are busy rooms?"
+      widgets = [
+        {
+          title   = "Age of the oldest message when it is delivered"
+          stat    = "Maximum"
+          metrics = [concat(["Roomchat", "OldestUndelivered"], local.chat_metric)]
+        },
+        { title = "Messages in a batch", stat = "Sum", metrics = [
+          concat(["Roomchat", "Batched"], local.chat_metric, [{ id = "batched", visible = false }]),
+          concat(["Roomchat", "Batches"], local.chat_metric, [{ id = "batches", visible = false }]),
+          [{ expression = "batched / batches", label = "Messages in a batch" }],
+        ] },
+        {
+          title   = "Takeovers"
+          stat    = "Sum"
+          metrics = [concat(["Roomchat", "Takeovers"], local.chat_metric)]
+        },
+      ]
+    }] : row if var.paced != null
+  ])
 }
 
 resource "aws_cloudwatch_dashboard" "main" {

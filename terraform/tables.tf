@@ -25,7 +25,7 @@ resource "aws_dynamodb_table" "connections" {
     # Nothing needs the order, but provider 6.29 and later fail on an index without a range key.
     range_key          = "connectionId"
     projection_type    = "INCLUDE"
-    non_key_attributes = ["user", "expiresAt", "presence"]
+    non_key_attributes = ["user", "expiresAt", "presence", "batch"]
 
     on_demand_throughput {
       max_read_request_units  = var.table_units_per_second.read

@@ -419,6 +419,27 @@ variable "packages_dir" {
   }
 }
 
+variable "paced" {
+  type = object({
+    from_members     = optional(number, 200)
+    posts_per_second = optional(number, 5000)
+  })
+  # A post is metered like a message. An account's API Gateway accepts 10,000 requests a second.
+  description = "Busy rooms: from so many members on, messages are delivered together, with so many posts a second for each room. With null, each message is delivered at once."
+  default     = null
+
+  validation {
+    condition     = var.paced == null || try(var.paced.from_members >= 2 && floor(var.paced.from_members) == var.paced.from_members, false)
+    error_message = "paced.from_members must be a whole number of connections, 2 or more."
+  }
+  validation {
+    condition = var.paced == null || try(
+      var.paced.posts_per_second >= 1 && var.paced.posts_per_second <= 1000000 && floor(var.paced.posts_per_second) == var.paced.posts_per_second, false
+    )
+    error_message = "paced.posts_per_second must be a whole number of posts, 1 to 1000000."
+  }
+}
+
 variable "permissions_boundary_arn" {
   type        = string
   description = "ARN of the policy that bounds the rights of all roles of this stack. With null, roles have no boundary."

@@ -19,6 +19,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
         &delivery,
         live,
     );
+    let paced = aws::paced(&config, &history, &settings::process)?;
     let admin = Admin {
         signals: Signals::new(
             &config,
@@ -29,6 +30,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
         ),
         app: App::new(&config, connections, users, history, delivery, live)
             .reviewed(Review::read(&settings::process, &config)?)
+            .with_paced(paced)
             .with_audit(moderation.audit.clone()),
         moderation,
         limit: FrameLimit::OFF,

@@ -13,7 +13,9 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let config = aws::config()?;
     let limit = FrameLimit::read(&settings::process, &config)?;
     let audit = aws::log(&config, MessagesTable::read_audit(&settings::process)?);
+    let paced = aws::paced(&config, &history, &settings::process)?;
     let app = App::new(&config, table, users, history, delivery, live)
+        .with_paced(paced)
         .limited(limit)
         .reviewed(Review::read(&settings::process, &config)?)
         .with_audit(audit);

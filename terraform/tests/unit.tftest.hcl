@@ -475,7 +475,7 @@ run "tables" {
     condition = alltrue([
       for index in aws_dynamodb_table.connections.global_secondary_index :
       index.name == "room-index" && index.hash_key == "room" && index.range_key == "connectionId" &&
-      index.projection_type == "INCLUDE" && index.non_key_attributes == toset(["user", "expiresAt", "presence"])
+      index.projection_type == "INCLUDE" && index.non_key_attributes == toset(["user", "expiresAt", "presence", "batch"])
     ]) && length(aws_dynamodb_table.connections.global_secondary_index) == 1
     error_message = "room-index"
   }
@@ -1213,5 +1213,54 @@ run "messages_are_reviewed" {
       function_arn = "arn:aws:lambda:us-east-1:123456789012:function:filter:live", rooms = ["*"], timeout_ms = 1000, on_failure = "refuse"
     }
     error_message = "the settings of the review"
+  }
+}
+
+run "busy_rooms" {
+  command = plan
+
+  variables {
+    paced = {}
+  }
+
+  assert {
+    condition     = aws_lambda_function.main["deliver"].timeout == 60 && aws_lambda_function.main["deliver"].memory_size == 1024
+    error_message = "the pump runs for a minute, with the processor of a publish"
+  }
+  assert {
+    condition = alltrue([
+      for key, function in aws_lambda_function.main :
+      lookup(function.environment[0].variables, "PACED", "") == (contains(["publish", "admin", "deliver"], key) ? "{\"from_members\":200,\"posts_per_second\":5000}" : "") &&
+      lookup(function.environment[0].variables, "DELIVER_FUNCTION", "") == (contains(["publish", "admin", "deliver"], key) ? "roomchat-prod-deliver" : "")
+    ])
+    error_message = "publish, admin and the pump know the limits of busy rooms and the pump, and no other function"
+  }
+  assert {
+    condition = { for key, policy in aws_iam_role_policy.function : key => [
+      for statement in jsondecode(policy.policy).Statement : statement.Resource if statement.Sid == "Invoke"
+      ][0] if strcontains(policy.policy, "InvokeFunction") } == {
+      for key in ["publish", "admin", "deliver"] : key => ["arn:aws:lambda:us-east-1:123456789012:function:roomchat-prod-deliver"]
+    }
+    error_message = "they may invoke the pump"
+  }
+  assert {
+    condition = {
+      for statement in jsondecode(aws_iam_role_policy.function["deliver"].policy).Statement : statement.Sid => join(",", statement.Action) if statement.Sid != "Logs"
+      } == {
+      Connections = "dynamodb:Query,dynamodb:GetItem,dynamodb:DeleteItem", RoomIndex = "dynamodb:Query", Clients = "execute-api:ManageConnections"
+      Messages    = "dynamodb:Query,dynamodb:UpdateItem", Invoke = "lambda:InvokeFunction"
+    }
+    error_message = "the pump appends nothing"
+  }
+  assert {
+    condition     = !contains([for permission in aws_lambda_permission.route : permission.function_name], "roomchat-prod-deliver")
+    error_message = "no route leads to the pump"
+  }
+  assert {
+    condition = (
+      contains(keys(aws_cloudwatch_metric_alarm.simple), "undelivered") && contains(keys(aws_cloudwatch_metric_alarm.simple), "takeovers") &&
+      !contains(keys(aws_cloudwatch_metric_alarm.simple), "deliver-duration") && strcontains(aws_cloudwatch_dashboard.main[0].dashboard_body, "OldestUndelivered")
+    )
+    error_message = "busy rooms have their alarms and their row on the dashboard, and a pump may run for its whole time"
   }
 }

@@ -596,3 +596,43 @@ run "review_7" {
 
   expect_failures = [var.review]
 }
+
+run "paced_1" {
+  command = plan
+
+  variables {
+    paced = { from_members = 1 }
+  }
+
+  expect_failures = [var.paced]
+}
+
+run "paced_2" {
+  command = plan
+
+  variables {
+    paced = { from_members = 200.5 }
+  }
+
+  expect_failures = [var.paced]
+}
+
+run "paced_3" {
+  command = plan
+
+  variables {
+    paced = { posts_per_second = 0 }
+  }
+
+  expect_failures = [var.paced]
+}
+
+run "paced_4" {
+  command = plan
+
+  variables {
+    paced = { posts_per_second = 0.5 }
+  }
+
+  expect_failures = [var.paced]
+}

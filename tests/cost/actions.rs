@@ -300,6 +300,34 @@ fn reading(world: &mut World, used: &mut Used) {
     world.keep(pair);
 }
 
+/// Publishing in a room of 20 that counts as busy.
+pub(crate) fn busy(world: &mut World, used: &mut Used) {
+    let mut members = room(world, "b-1", 20);
+    let frame = json!({"action": "publish", "room": "b-1", "data": sentence()});
+    // The first one makes the row of the lease.
+    say(world, &mut members, &frame);
+    let usage = world.measure(|world| {
+        let ack = say(world, &mut members, &frame);
+        assert_eq!(ack["delivered"], 19, "{ack}");
+    });
+    used.push(("publish, busy room of 20, when it is calm", usage));
+    let far = {
+        let key = json!({"room": {"S": "@deliver#b-1"}, "seq": {"N": "0"}});
+        json!({
+            "TableName": "roomchat-prod-messages", "Key": key,
+            "UpdateExpression": "SET #until = :far", "ExpressionAttributeNames": {"#until": "until"},
+            "ExpressionAttributeValues": {":far": {"N": "9999999999999"}},
+        })
+    };
+    world.gateway.dynamodb("UpdateItem", &far);
+    let usage = world.measure(|world| {
+        let ack = world.ask(&mut members[0], &frame, "ack");
+        assert_eq!(ack["paced"], true, "{ack}");
+    });
+    used.push(("publish, busy room of 20, another one delivers", usage));
+    world.keep(members);
+}
+
 /// Measures the actions of a verified user that also exist without identity.
 fn verified(world: &mut World, used: &mut Used) {
     let mut carol = None;

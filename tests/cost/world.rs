@@ -34,6 +34,12 @@ impl World {
         World::start_with("terraform", &IDENTITY)
     }
 
+    /// With rooms that are busy from 20 connections on, and deliveries that are always due.
+    pub(crate) fn start_busy() -> World {
+        let paced = "paced={ from_members = 20, posts_per_second = 1000000 }";
+        World::start_with("terraform", &["--var", paced])
+    }
+
     fn start_with(terraform: &str, more: &[&str]) -> World {
         let proxy = Proxy::start(0);
         let flags = proxy.flags(true);

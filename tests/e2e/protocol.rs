@@ -10,6 +10,12 @@ use kit::{Client, Gateway, IDENTITY, blocks, eventually, now_s, root, token};
 /// Begins the line of a conversation that says how the service reviews messages.
 const REVIEW: &str = "the review ";
 
+/// The first line of a conversation in a busy room.
+const BUSY: &str = "the rooms are busy";
+
+/// Two members are enough. Two seconds pass between two deliveries to both, so that the second message is not due yet.
+const PACED: [&str; 2] = ["--var", "paced={from_members=2,posts_per_second=1}"];
+
 /// Replaces the parts of a frame that differ between runs: times, and texts for people.
 fn normalise(frame: &mut Value) {
     if let Value::Array(parts) = frame {
@@ -86,7 +92,7 @@ fn hold(gateway: &Gateway, document: &str, first_line: usize, block: &[String]) 
     let mut ends_s = 0;
     for (index, line) in block.iter().enumerate() {
         let place = format!("{document}:{}: {line}", first_line + index);
-        if line.starts_with(REVIEW) {
+        if line.starts_with(REVIEW) || line == BUSY {
             // The gateway has been started with it.
         } else if line == "the tokens end" {
             eventually("the tokens end", || (now_s() > ends_s).then_some(()));
@@ -152,7 +158,11 @@ fn hold_all(document: &str) -> usize {
     for (line, block) in &blocks {
         // A room of its own for each, so that who has just left is not there any more.
         let identity = block.iter().any(|line| line.contains(" with {"));
-        let flags = if identity { &IDENTITY[..] } else { &[] };
+        let flags = match identity {
+            true => &IDENTITY[..],
+            false if block.iter().any(|line| line == BUSY) => &PACED[..],
+            false => &[],
+        };
         let reviewed = block.iter().any(|line| line.starts_with(REVIEW));
         let terraform = if reviewed {
             "tests/e2e/review"

@@ -43,7 +43,7 @@ pub enum Kind {
     ReadLog,
     /// A write to the log.
     Append,
-    /// An update of a message in the log.
+    /// A change of a row of the log, or of the lease of a busy room.
     Change,
     /// A post to a connection.
     Post,

@@ -836,7 +836,7 @@ export class Core {
         // A `join` with `since` needs no history: if the position is lost, a `join` without it follows.
         const start = join.since ? { since: join.since } : history ? { history } : {};
         const presence = this.#settings._live || room.state !== undefined ? { state: room.state } : undefined;
-        this.#send(link.id, { action: "join", room: room.name, id: join.id, ...start, presence });
+        this.#send(link.id, { action: "join", room: room.name, id: join.id, batch: true, ...start, presence });
       }
     }
   }

@@ -62,12 +62,14 @@ export interface Ack {
   readonly duplicate?: boolean;
   /** The stored data, if a review of the service has replaced those of the frame. */
   readonly data?: unknown;
-  /** The number of connections for which API Gateway accepted the message. */
-  readonly delivered: number;
+  /** The number of connections for which API Gateway accepted the message. Absent, like the next two, if `paced`. */
+  readonly delivered?: number;
   /** The number of connections that turned out to be closed. */
-  readonly gone: number;
+  readonly gone?: number;
   /** The number of connections that did not get the message; they find it in the log. */
-  readonly failed: number;
+  readonly failed?: number;
+  /** True if the room is so busy that the message is delivered a moment later, with others. */
+  readonly paced?: boolean;
   /** True if not all members of the room could be read: others may have missed the message, too. */
   readonly partial?: boolean;
 }

@@ -444,6 +444,8 @@ pub enum Reconnect {
 pub enum Frame {
     /// A message in a room: the room and the message.
     Message(String, Entry),
+    /// Several messages in a room: the room and the messages.
+    Messages(String, Vec<Entry>),
     /// The answer to a `publish`.
     Ack(Ack),
     /// The answer to a `join`.
@@ -506,6 +508,13 @@ struct Room {
     room: String,
 }
 
+#[derive(Deserialize)]
+struct Batch {
+    room: String,
+    epoch: String,
+    messages: Vec<Entry>,
+}
+
 impl Frame {
     /// Reads a frame.
     ///
@@ -527,6 +536,11 @@ impl Frame {
             "message" => {
                 let Room { room } = serde_json::from_str(text)?;
                 Self::Message(room, serde_json::from_str(text)?)
+            }
+            "messages" => {
+                let mut batch: Batch = serde_json::from_str(text)?;
+                complete(&mut batch.messages, &batch.epoch);
+                Self::Messages(batch.room, batch.messages)
             }
             // A message has a number, and what else is done has none.
             "ack" if kind.seq.is_none() => Self::Done(serde_json::from_str(text)?),
@@ -637,6 +651,8 @@ pub enum Request<'a> {
         room: &'a str,
         /// The id of the request.
         id: &'a str,
+        /// True if several messages may come in one frame.
+        batch: bool,
         /// The position after which messages are wanted.
         #[serde(skip_serializing_if = "Option::is_none")]
         since: Option<&'a Position>,

@@ -15,6 +15,7 @@
 //! | `signal` | [`signal()`] | passes a signal, such as typing, to the other members; nothing is stored or answered |
 //! | `kick`, `ban`, `unban`, `mute`, `unmute` | [`moderate()`] | ends or limits the part of a user in a room |
 //! | no route | [`admin()`] | answers the backend, which IAM has let in |
+//! | no route | [`deliver()`] | delivers the messages of a busy room, a few at a time |
 //! | `$default` | [`default()`] | answers everything else with an error frame that lists the actions |
 //!
 //! Layout, from the outside in:
@@ -24,6 +25,7 @@
 //! - [`log`]: the table `messages`: the log of each room, and how a message gets its number.
 //! - [`mod@members`]: the table `connections`, and removing the rows of dead connections.
 //! - [`delivery`]: posts a message to all members, bounded and before the deadline.
+//! - [`paced`]: one publisher or pump at a time posts the messages of a busy room.
 //! - [`identity`]: the user of a connection and its rights, from the authorizer's context in the event.
 //! - [`protocol`]: the frames, the names of rooms and users, rights, the names of errors. No AWS type.
 //! - [`aws`]: builds the SDK's clients. No other file builds one.
@@ -57,6 +59,6 @@ mod trace;
 
 pub use actions::{
     Admin, Answered, App, Call, Desk, FrameLimit, Moderation, Review, SignalLimit, Signals, admin,
-    connect, default, disconnect, history, join, leave, members, moderate, personal, publish,
-    signal,
+    connect, default, deliver, disconnect, history, join, leave, members, moderate, personal,
+    publish, signal,
 };

@@ -57,6 +57,14 @@ metrics! {
     FanOutTo1000 Milliseconds
     /// The same for more.
     FanOutAbove1000 Milliseconds
+    /// Deliveries of several messages at once in busy rooms.
+    Batches Count
+    /// Messages of these deliveries.
+    Batched Count
+    /// Age of the oldest message of such a delivery, when it begins.
+    OldestUndelivered Milliseconds
+    /// Leases of busy rooms that were taken over from a holder that has died.
+    Takeovers Count
     /// Joins without a position.
     JoinsFresh Count
     /// Joins that got all they had missed, or the beginning of it.

@@ -288,6 +288,46 @@ impl Live {
     }
 }
 
+/// Busy rooms, as the Terraform variable `paced` holds them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pace {
+    /// Connections from which a room's messages are delivered together, 2 or more.
+    pub from_members: usize,
+    /// Posts a second in such a room, 1 or more.
+    pub posts_per_second: u32,
+    /// `DELIVER_FUNCTION`: the function that delivers while a room is busy.
+    #[serde(skip)]
+    pub function: String,
+}
+
+impl Pace {
+    /// Reads `PACED`, and with it `DELIVER_FUNCTION`. Without the variable no room is paced.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectionsTable::read`].
+    pub fn read(env: Lookup<'_>) -> anyhow::Result<Option<Self>> {
+        let Some(text) = env("PACED").filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let pace: Self = serde_json::from_str(&text)
+            .with_context(|| format!("PACED is not the object of the variable paced: {text}"))?;
+        if pace.from_members < 2 || pace.posts_per_second < 1 {
+            bail!("PACED must have from_members of 2 or more and posts_per_second of 1 or more");
+        }
+        let function = "the name of the function that delivers in busy rooms";
+        let function = required(env, "DELIVER_FUNCTION", function)?;
+        Ok(Some(Self { function, ..pace }))
+    }
+
+    /// The time that so many posts take, in milliseconds.
+    pub fn time_ms(&self, posts: usize) -> i64 {
+        let posts = i64::try_from(posts).unwrap_or(i64::MAX);
+        posts.saturating_mul(1_000) / i64::from(self.posts_per_second)
+    }
+}
+
 /// The bounds of a delivery.
 #[derive(Debug, Clone)]
 pub struct Delivery {
@@ -603,6 +643,33 @@ mod tests {
             let text = message(read(wrong));
             assert!(text.starts_with("LIVE_MAX_MEMBERS must be"), "{text}");
         }
+    }
+
+    #[test]
+    fn busy_rooms_are_off_unless_they_are_set() {
+        assert_eq!(Pace::read(&env(&[])).unwrap(), None);
+        let paced = |text| [("PACED", text), ("DELIVER_FUNCTION", "talk-deliver")];
+        let pace = Pace::read(&env(&paced(
+            r#"{"from_members":200,"posts_per_second":5000}"#,
+        )));
+        let pace = pace.unwrap().unwrap();
+        assert_eq!(
+            (pace.from_members, pace.function.as_str()),
+            (200, "talk-deliver")
+        );
+        assert_eq!([0, 1, 1_000].map(|posts| pace.time_ms(posts)), [0, 0, 200]);
+        for wrong in [
+            "200",
+            r#"{"from_members":1,"posts_per_second":5000}"#,
+            r#"{"from_members":2,"posts_per_second":0}"#,
+            r#"{"from_members":2,"posts_per_second":1,"more":1}"#,
+        ] {
+            let text = message(Pace::read(&env(&paced(wrong))));
+            assert!(text.starts_with("PACED "), "{text}");
+        }
+        let alone = [("PACED", r#"{"from_members":2,"posts_per_second":1}"#)];
+        let text = message(Pace::read(&env(&alone)));
+        assert!(text.starts_with("DELIVER_FUNCTION is not set"), "{text}");
     }
 
     #[test]

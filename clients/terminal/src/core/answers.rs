@@ -22,14 +22,10 @@ const INDEX_LAG: Duration = Duration::from_secs(5);
 impl Core {
     pub(super) fn frame(&mut self, now: Duration, link: LinkId, frame: Frame) {
         match frame {
-            Frame::Message(room, entry) => {
-                if self.room(&room).is_some() {
-                    self.crowded(&room, entry.count);
-                    self.take(&room, 0, [entry]);
-                } else if self.is_addressed(&room, &entry) {
-                    self.take(&room, 0, [entry]);
-                } else {
-                    self.stay_out(now, room);
+            Frame::Message(room, entry) => self.message(now, &room, entry),
+            Frame::Messages(room, entries) => {
+                for entry in entries {
+                    self.message(now, &room, entry);
                 }
             }
             Frame::Ack(ack) => self.acked(ack),
@@ -52,6 +48,17 @@ impl Core {
             Frame::Moderated(moderated) => self.moderated(moderated),
             Frame::Removed(removed) => self.removed(now, removed),
             Frame::Pong | Frame::Unknown => {}
+        }
+    }
+
+    fn message(&mut self, now: Duration, room: &str, entry: Entry) {
+        if self.room(room).is_some() {
+            self.crowded(room, entry.count);
+            self.take(room, 0, [entry]);
+        } else if self.is_addressed(room, &entry) {
+            self.take(room, 0, [entry]);
+        } else {
+            self.stay_out(now, room.to_owned());
         }
     }
 

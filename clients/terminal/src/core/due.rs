@@ -76,6 +76,7 @@ impl Core {
                     let request = Request::Join {
                         room: &room.name,
                         id: &join.id,
+                        batch: true,
                         since,
                         // A `join` with `since` needs none: if the position is lost, a `join` without it follows.
                         history: Some(self.settings.history)

@@ -212,6 +212,7 @@ pub(crate) fn everywhere(name: &str, room: &str) -> Membership {
         connected_at: 0,
         expires_at: i64::MAX,
         floor: None,
+        batch: false,
         muted: None,
         presence: false,
         state: None,

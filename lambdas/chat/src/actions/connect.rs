@@ -109,6 +109,7 @@ async fn enter(
             connected_at: request.now_ms,
             expires_at: request.caller.row_end(request.now_s() + LIFETIME_S),
             floor: None,
+            batch: false,
         })
         .collect();
     let checked = async {

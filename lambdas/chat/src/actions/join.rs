@@ -60,6 +60,7 @@ async fn handle(
     let (id, room) = (frame.id()?, frame.this_room()?);
     let (since, history) = (frame.since()?, frame.count("history", 0, MAX_MESSAGES)?);
     let wanted = frame.presence()?.filter(|_| presence.is_on());
+    let batch = frame.flag("batch")?;
     if let Some(Private::Inbox(_)) = Private::of(room.as_str()) {
         // The service alone writes there, and the owner reads it with history.
         return Err(Failure::bad_request(format!(
@@ -82,7 +83,7 @@ async fn handle(
         let own = connections
             .memberships(&request.connection_id, request.now_s())
             .await?;
-        become_member(connections, request, &room, own, wanted).await?
+        become_member(connections, request, &room, own, wanted, batch).await?
     };
     // Nobody comes to a room of two or leaves it.
     let wanted = wanted.filter(|_| !room.is_private());
@@ -187,12 +188,18 @@ async fn become_member(
     room: &Name,
     own: Vec<Membership>,
     wanted: Option<Stated<'_>>,
+    batch: bool,
 ) -> Result<Member, Failure> {
     let rooms = own.len();
     let here = own.iter().position(|own| own.room == room.as_str());
     let any = own.into_iter().nth(here.unwrap_or(0));
     let any = match (any, request.caller.user()) {
         (Some(own), _) if here.is_some() => {
+            if batch && !own.batch {
+                let written = connections.set_batch(&request.connection_id, &own.room);
+                // The connection has ended, or has left the room again.
+                written.await?.then_some(()).ok_or_else(in_no_room)?;
+            }
             let news = match wanted {
                 Some(stated) => be_present(connections, request, &own, stated).await?,
                 None => None,
@@ -213,6 +220,7 @@ async fn become_member(
                 connected_at: request.connected_ms,
                 expires_at: request.caller.row_end(ends_s),
                 floor: None,
+                batch: false,
                 muted: None,
                 presence: false,
                 state: None,
@@ -233,6 +241,7 @@ async fn become_member(
         connected_at: any.connected_at,
         expires_at: any.expires_at,
         floor: None,
+        batch,
     };
     let announced = wanted.map(|Stated(state)| announced(request, state));
     connections.put(&row, announced.as_ref()).await?;
@@ -242,6 +251,7 @@ async fn become_member(
         connected_at: row.connected_at,
         expires_at: row.expires_at,
         floor: None,
+        batch,
         muted: None,
         presence: wanted.is_some(),
         state: None,

@@ -21,17 +21,21 @@ use super::frame_limit::FrameLimit;
 use super::moderate::record;
 use super::review::Review;
 use crate::aws;
-use crate::delivery::{ManagementApi, STOP_BEFORE_DEADLINE, fan_out};
+use crate::delivery::{ManagementApi, Outcome, Recipient, STOP_BEFORE_DEADLINE, fan_out};
 use crate::errors::TableError;
 use crate::lambda::{Reply, Request, before};
 use crate::log::append::{Range, Stored};
 use crate::log::{
     AuditEntry, Change, Draft, Kind, Log, MAX_REACTIONS, Tail, Target, no_such_message,
 };
-use crate::members::{Connections, Membership, Personal, Presence, Users, confirm_and_prune};
+use crate::members::{
+    Connections, Membership, Personal, Presence, Pruned, Users, confirm_and_prune,
+};
 use crate::metrics::{self, Metric};
+use crate::paced::lease::End;
+use crate::paced::{Own, Paced, Part, lead};
 use crate::protocol::{
-    Ack, ErrorName, Failure, Frame, MAX_MESSAGE_BYTES, Message, Name, Right, render,
+    Ack, ErrorName, Failure, Frame, MAX_MESSAGE_BYTES, Message, Name, Private, Right, render,
 };
 use crate::recent::Recent;
 use crate::settings::{ConnectionsTable, Delivery, Live, MessagesTable, UsersTable};
@@ -88,6 +92,8 @@ pub struct App {
     delivered_again: Recent<i64>,
     /// The connections that this process has counted in rooms, with the time in milliseconds since 1970.
     counts: Recent<(i64, usize)>,
+    /// The delivery in busy rooms; none if it is off.
+    paced: Option<Paced>,
 }
 
 impl App {
@@ -122,7 +128,19 @@ impl App {
             rooms: Recent::new(SENDERS_REMEMBERED),
             delivered_again: Recent::new(DUPLICATES_REMEMBERED),
             counts: Recent::new(ROOMS_COUNTED),
+            paced: None,
         }
+    }
+
+    /// The same app, which delivers together in busy rooms.
+    #[must_use]
+    pub fn with_paced(self, paced: Option<Paced>) -> Self {
+        Self { paced, ..self }
+    }
+
+    /// The delivery in busy rooms, if it is on.
+    pub(super) fn paced(&self) -> Option<&Paced> {
+        self.paced.as_ref()
     }
 
     /// The same app, which closes connections and expels verified users that flood by `frames`.
@@ -166,14 +184,24 @@ impl App {
         });
     }
 
-    /// Returns the number of connections in a room that has too many for presence: those read before the put, or those
-    /// counted within the last second, since a large room has several pages.
-    fn count(&self, room: &str, read: usize, now_ms: i64) -> Option<usize> {
-        let most = self.presence.max_members();
+    /// Returns the number of connections in a room: those read before the put, or those counted within the last second,
+    /// since a large room has several pages.
+    fn size(&self, room: &str, read: usize, now_ms: i64) -> usize {
         let (at, counted) = self.counts.change(room, || (0, 0), |last| *last);
         let is_fresh = now_ms.saturating_sub(at) <= COUNTED_FOR_MS;
-        let count = if is_fresh { counted.max(read) } else { read };
-        (most > 0 && count > most).then_some(count)
+        if is_fresh { counted.max(read) } else { read }
+    }
+
+    /// Returns the number of connections that members are told, of a room that has too many for presence.
+    pub(crate) fn told_count(&self, size: usize) -> Option<usize> {
+        let most = self.presence.max_members();
+        (most > 0 && size > most).then_some(size)
+    }
+
+    /// Remembers the number of connections in a room.
+    pub(crate) fn counted(&self, room: &str, size: usize, now_ms: i64) {
+        let counted = (now_ms, size);
+        self.counts.change(room, || counted, |last| *last = counted);
     }
 
     /// True if the duplicate may be delivered again at `now_ms`. Then remembers this time.
@@ -339,6 +367,7 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         gone,
         failed,
         partial,
+        paced = counts.paced,
         pruned_rows = counts.pruned_rows,
         first_failure = counts.failure,
         duration_ms = request.duration_ms(),
@@ -358,7 +387,11 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
             (Metric::PrunedRows, counts.pruned_rows),
             (Metric::Partial, usize::from(partial)),
             (Metric::IndexBehind, usize::from(counts.index_behind)),
-            (metrics::fan_out(delivered + failed + gone), duration_ms),
+            // A paced message has no fan-out of its own.
+            (
+                metrics::fan_out(delivered + failed + gone),
+                if counts.paced { 0 } else { duration_ms },
+            ),
         ],
     );
     Ok(render(&Ack {
@@ -370,9 +403,10 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         at: stored.at,
         duplicate: stored.duplicate,
         data: replaced.as_deref(),
-        delivered,
-        gone,
-        failed,
+        delivered: (!counts.paced).then_some(delivered),
+        gone: (!counts.paced).then_some(gone),
+        failed: (!counts.paced).then_some(failed),
+        paced: counts.paced,
         partial,
     }))
 }
@@ -500,7 +534,7 @@ struct Room {
     /// The end of its log.
     tail: Tail,
     /// The first page of its members.
-    members: Vec<String>,
+    members: Vec<Recipient>,
 }
 
 /// The sender's membership, and the room: both at once if this process remembers the sender in that room.
@@ -540,7 +574,7 @@ async fn read_room(
     room: &str,
     range: Range,
 ) -> Result<Room, Failure> {
-    let mut pages = Box::pin(app.connections.members(room, request.now_s()));
+    let mut pages = Box::pin(app.connections.recipients(room, request.now_s()));
     let tail = app.log.tail(room, range, request.now_ms);
     let (tail, members) = join(tail, pages.next()).await;
     Ok(Room {
@@ -601,6 +635,8 @@ struct Counts {
     gone: usize,
     failed: usize,
     partial: bool,
+    /// True if somebody else delivers the message.
+    paced: bool,
     pruned_rows: usize,
     falsely_gone: usize,
     /// The index did not show the row of the sender.
@@ -632,9 +668,10 @@ async fn deliver(
     draft: &Draft<'_>,
     stored: &Stored,
     data: &RawValue,
-    first_page: Vec<String>,
+    first_page: Vec<Recipient>,
 ) -> Counts {
-    let count = app.count(draft.room, first_page.len(), request.now_ms);
+    let size = app.size(draft.room, first_page.len(), request.now_ms);
+    let count = app.told_count(size);
     let body = if stored.duplicate {
         if !app.delivers_again(draft.room, stored, request.now_ms) {
             return Counts::default();
@@ -659,7 +696,32 @@ async fn deliver(
     } else {
         message(draft, stored, data, count)
     };
-    let known: HashSet<String> = first_page.iter().cloned().collect();
+    if let Some(paced) = &app.paced
+        && size >= paced.pace.from_members
+        && Private::of(draft.room).is_none()
+    {
+        let own = Own {
+            stored,
+            frame: &body,
+            first_page: &first_page,
+            members: size,
+        };
+        let led = lead(app, paced, request, draft.room, Part::Publisher(own));
+        let led = Box::pin(led).await;
+        match (led.end, led.own) {
+            (_, Some((outcome, pruned))) => return Counts::new(outcome, pruned),
+            (End::Alone | End::Delivered, None) => {}
+            (End::Relied | End::Over, None) => {
+                return Counts {
+                    paced: true,
+                    ..Counts::default()
+                };
+            }
+        }
+    }
+    let ids = first_page.iter().map(|member| member.connection_id.clone());
+    let known: HashSet<String> = ids.collect();
+    let first_page = known.iter().cloned().collect();
     let all = app.connections.members(draft.room, request.now_s());
     let counted = AtomicUsize::new(0);
     let has_sender = AtomicBool::new(false);
@@ -693,9 +755,7 @@ async fn deliver(
     // Users write to each other without a row, and so does the backend.
     let has_row = !draft.room.starts_with('@') && !request.connection_id.is_empty();
     if is_read {
-        let counted = (request.now_ms, counted.into_inner());
-        app.counts
-            .change(draft.room, || counted, |last| *last = counted);
+        app.counted(draft.room, counted.into_inner(), request.now_ms);
     }
     let pruned = confirm_and_prune(
         &app.management,
@@ -706,16 +766,26 @@ async fn deliver(
     )
     .await;
     app.presence.left(request, &pruned.rows).await;
-    let unread = outcome.unread.map(|error| error.to_string());
     Counts {
-        delivered: outcome.delivered,
-        gone: pruned.gone,
-        // A member that answered 410 and may still be connected did not get the message either.
-        failed: outcome.failed + outcome.gone.len() - pruned.gone,
-        partial: outcome.partial || unread.is_some(),
         index_behind: is_read && has_row && !has_sender.into_inner(),
-        pruned_rows: pruned.rows.len(),
-        falsely_gone: pruned.alive,
-        failure: unread.or(outcome.first_failure).or(pruned.failure),
+        ..Counts::new(outcome, pruned)
+    }
+}
+
+impl Counts {
+    fn new(outcome: Outcome, pruned: Pruned) -> Self {
+        let unread = outcome.unread.map(|error| error.to_string());
+        Self {
+            delivered: outcome.delivered,
+            gone: pruned.gone,
+            // A member that answered 410 and may still be connected did not get the message either.
+            failed: outcome.failed + outcome.gone.len() - pruned.gone,
+            partial: outcome.partial || unread.is_some(),
+            paced: false,
+            pruned_rows: pruned.rows.len(),
+            falsely_gone: pruned.alive,
+            index_behind: false,
+            failure: unread.or(outcome.first_failure).or(pruned.failure),
+        }
     }
 }

@@ -24,7 +24,8 @@ use crate::delivery::ManagementApi;
 use crate::invoke::Invoker;
 use crate::log::Log;
 use crate::members::{Connections, Personal, Presence, Users};
-use crate::settings::{self, ConnectionsTable, Delivery, Live, MessagesTable, UsersTable};
+use crate::paced::{Leases, Paced};
+use crate::settings::{self, ConnectionsTable, Delivery, Live, MessagesTable, Pace, UsersTable};
 
 mod roots;
 
@@ -175,6 +176,26 @@ pub fn moderation(
 /// The table of messages.
 pub fn log(config: &SdkConfig, history: MessagesTable) -> Log {
     Log::new(dynamodb(config), history)
+}
+
+/// The delivery of busy rooms, unless it is off: settings of `env`, leases in the table of messages.
+///
+/// # Errors
+///
+/// Names the missing or invalid variable.
+pub fn paced(
+    config: &SdkConfig,
+    history: &MessagesTable,
+    env: settings::Lookup<'_>,
+) -> anyhow::Result<Option<Paced>> {
+    let Some(pace) = Pace::read(env)? else {
+        return Ok(None);
+    };
+    Ok(Some(Paced {
+        leases: Leases::new(dynamodb(config), history),
+        invoker: invoker(config)?,
+        pace,
+    }))
 }
 
 /// A read or write takes some milliseconds. After 2 s it counts as lost and is tried again, up to three tries in 5 s.

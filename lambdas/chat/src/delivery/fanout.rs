@@ -29,6 +29,42 @@ const PRIME_FOR: Duration = Duration::from_millis(250);
 /// the Query.
 const READ_AHEAD: usize = 1_000;
 
+/// A connection to post to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// API Gateway's id of the connection.
+    pub connection_id: String,
+    /// True if it takes several messages in one frame.
+    pub batch: bool,
+}
+
+/// The frames of a delivery, in order.
+#[derive(Debug, Clone)]
+pub struct Frames {
+    /// Each message in a frame of its own.
+    pub single: Vec<Blob>,
+    /// The same messages for connections that take several in one frame.
+    pub batched: Vec<Blob>,
+}
+
+impl Frames {
+    /// One frame for all members.
+    pub fn one(frame: Blob) -> Self {
+        Self {
+            single: vec![frame.clone()],
+            batched: vec![frame],
+        }
+    }
+
+    fn of(&self, recipient: &Recipient) -> &[Blob] {
+        if recipient.batch {
+            &self.batched
+        } else {
+            &self.single
+        }
+    }
+}
+
 /// The result of a delivery.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -38,6 +74,8 @@ pub struct Outcome {
     pub gone: Vec<String>,
     /// Members that did not get the message, or may not have got it.
     pub failed: usize,
+    /// Posts that were answered or given up.
+    pub posts: usize,
     /// The first failure's cause, for the log.
     pub first_failure: Option<String>,
     /// The time ran out before the list of members was read to its end.
@@ -70,13 +108,7 @@ pub async fn pass(
     .await
 }
 
-/// Posts `body` to every member but `sender`, at most `concurrency` posts at a time.
-///
-/// Pages of members are read while posts run. Each page is shuffled, so that no member is always last. A post that fails
-/// or hangs holds its own slot and no other.
-///
-/// If the process has not posted for a while, one post runs alone first: a burst would open one TLS connection for each
-/// post, although the endpoint speaks HTTP/2 and all but one are closed again.
+/// Posts `body` to every member but `sender`: see [`fan_out_frames`].
 pub async fn fan_out(
     management: &ManagementApi,
     members: impl Stream<Item = Result<Vec<String>, TableError>>,
@@ -85,10 +117,48 @@ pub async fn fan_out(
     concurrency: usize,
     deadline: Instant,
 ) -> Outcome {
+    let recipient = |connection_id| Recipient {
+        connection_id,
+        batch: false,
+    };
+    let members = members.map(|page: Result<Vec<String>, TableError>| {
+        page.map(|page| page.into_iter().map(recipient).collect())
+    });
+    let frames = Frames::one(body.clone());
+    fan_out_frames(
+        management,
+        members,
+        sender,
+        &frames,
+        concurrency,
+        deadline,
+        || (),
+    )
+    .await
+}
+
+/// Posts frames to every member but `sender`, to at most `concurrency` members at a time, and to each of them in order.
+/// After a post that fails the member gets no further one. Calls `begun` when no member waits any more.
+///
+/// Pages of members are read while posts run. Each page is shuffled, so that no member is always last. A post that fails
+/// or hangs holds its own slot and no other.
+///
+/// If the process has not posted for a while, one post runs alone first: a burst would open one TLS connection for each
+/// post, although the endpoint speaks HTTP/2 and all but one are closed again.
+pub async fn fan_out_frames(
+    management: &ManagementApi,
+    members: impl Stream<Item = Result<Vec<Recipient>, TableError>>,
+    sender: &str,
+    frames: &Frames,
+    concurrency: usize,
+    deadline: Instant,
+    begun: impl FnOnce(),
+) -> Outcome {
     let mut outcome = Outcome::default();
     let mut pages = pin!(members);
     let mut all_read = false;
-    let mut waiting: VecDeque<String> = VecDeque::new();
+    let mut waiting: VecDeque<Recipient> = VecDeque::new();
+    let mut begun = Some(begun);
     let mut posts = FuturesUnordered::new();
 
     let stop_at = before(deadline, STOP_BEFORE_DEADLINE);
@@ -105,16 +175,26 @@ pub async fn fan_out(
         }
         let slots = if primed { concurrency } else { 1 };
         while posts.len() < slots
-            && let Some(id) = waiting.pop_front()
+            && let Some(recipient) = waiting.pop_front()
         {
-            posts.push(async { (management.post(&id, body.clone()).await, id) });
+            posts.push(async {
+                let (posted, posts) = post_all(management, &recipient, frames).await;
+                (posted, posts, recipient.connection_id)
+            });
+        }
+        if waiting.is_empty()
+            && all_read
+            && let Some(begun) = begun.take()
+        {
+            begun();
         }
         if posts.is_empty() && waiting.is_empty() && all_read {
             return outcome;
         }
         tokio::select! {
-            Some((posted, id)) = posts.next() => {
+            Some((posted, count, id)) = posts.next() => {
                 primed = true;
+                outcome.posts += count;
                 match posted {
                     Posted::Delivered => outcome.delivered += 1,
                     Posted::Gone => outcome.gone.push(id),
@@ -126,7 +206,7 @@ pub async fn fan_out(
             }
             page = pages.next(), if !all_read && waiting.len() < READ_AHEAD => match page {
                 Some(Ok(mut page)) => {
-                    page.retain(|id| id != sender);
+                    page.retain(|recipient| recipient.connection_id != sender);
                     page.shuffle(&mut rand::rng());
                     waiting.extend(page);
                 }
@@ -145,4 +225,23 @@ pub async fn fan_out(
             }
         }
     }
+}
+
+/// Posts the frames to one member. Returns the result of the last post and the number of posts.
+async fn post_all(
+    management: &ManagementApi,
+    recipient: &Recipient,
+    frames: &Frames,
+) -> (Posted, usize) {
+    let (mut last, mut posts) = (Posted::Delivered, 0);
+    for frame in frames.of(recipient) {
+        last = management
+            .post(&recipient.connection_id, frame.clone())
+            .await;
+        posts += 1;
+        if !matches!(last, Posted::Delivered) {
+            break;
+        }
+    }
+    (last, posts)
 }

@@ -3,5 +3,8 @@
 mod fanout;
 mod management;
 
-pub use fanout::{CUT_BEFORE_DEADLINE, Outcome, STOP_BEFORE_DEADLINE, fan_out, pass};
+pub use fanout::{
+    CUT_BEFORE_DEADLINE, Frames, Outcome, Recipient, STOP_BEFORE_DEADLINE, fan_out, fan_out_frames,
+    pass,
+};
 pub use management::{ManagementApi, Posted};

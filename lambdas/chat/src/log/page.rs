@@ -46,6 +46,50 @@ impl Log {
         limit: usize,
         asker: &str,
     ) -> Result<Page, TableError> {
+        let reader = Reader {
+            asker: Some(asker),
+            count: None,
+        };
+        self.page_for(room, now_s, bounds, direction, limit, reader)
+            .await
+    }
+
+    /// The messages of an epoch after the number `after`, for members: none, or at most `limit` without a hole, with the
+    /// number of the first. Two consistent Queries, or one where the log ends with `after`. Each message has the `count`.
+    pub async fn batch(
+        &self,
+        room: &str,
+        (epoch, after): (&str, u64),
+        now_s: i64,
+        limit: usize,
+        count: Option<usize>,
+    ) -> Result<Page, TableError> {
+        let newest = self.newest_row(room, now_s).await?;
+        let newest = newest.filter(|row| row.epoch == epoch && row.seq > after);
+        let Some(newest) = newest else {
+            return Ok(Page::default());
+        };
+        let mut bounds = Bounds {
+            epoch: Some(newest.epoch),
+            first: after.saturating_add(1),
+            head: newest.seq,
+            head_n: 0,
+        };
+        let reader = Reader { asker: None, count };
+        let after = Direction::After(after);
+        self.page_for(room, now_s, &mut bounds, after, limit, reader)
+            .await
+    }
+
+    async fn page_for(
+        &self,
+        room: &str,
+        now_s: i64,
+        bounds: &mut Bounds,
+        direction: Direction,
+        limit: usize,
+        reader: Reader<'_>,
+    ) -> Result<Page, TableError> {
         let mut missed = None;
         loop {
             let (low, high) = match direction {
@@ -63,7 +107,7 @@ impl Log {
                 high,
                 ascending: matches!(direction, Direction::After(_)),
                 limit,
-                asker: Some(asker),
+                reader,
             };
             match self.read(&reading).await? {
                 Read::Page(page) => return Ok(page),
@@ -105,7 +149,10 @@ impl Log {
             high: seq,
             ascending: true,
             limit: 1,
-            asker: None,
+            reader: Reader {
+                asker: None,
+                count: None,
+            },
         };
         let item = found.items.and_then(|items| items.into_iter().next());
         let read = item.map(|item| reading.message(item)).transpose()?;
@@ -170,8 +217,15 @@ struct Reading<'a> {
     high: u64,
     ascending: bool,
     limit: usize,
+    reader: Reader<'a>,
+}
+
+#[derive(Clone, Copy)]
+struct Reader<'a> {
     /// The reader, whose own reactions are marked; none for a frame that goes to several.
     asker: Option<&'a str>,
+    /// The number of connections in a room that has too many for presence, for members.
+    count: Option<usize>,
 }
 
 enum Read {
@@ -244,9 +298,10 @@ impl Reading<'_> {
             deleted,
             received: row.at / 1000,
             at: row.at,
+            count: self.reader.count,
             ..Message::PLAIN
         };
-        if let Some(asker) = self.asker.filter(|_| deleted.is_none()) {
+        if let Some(asker) = self.reader.asker.filter(|_| deleted.is_none()) {
             let counts = reactions.counts(asker).into_iter();
             message.reactions = counts
                 .map(|(key, (count, mine))| (key, Reaction { count, mine }))

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::delivery::Recipient;
 use crate::errors::TableError;
 use crate::protocol::{Position, Private, inbox};
 use crate::settings;
@@ -37,7 +38,7 @@ pub const MOST_COUNTED: usize = 20_000;
 
 /// The attributes of [`Membership`].
 const OWN_ROW: &str =
-    "room, #user, connectedAt, expiresAt, floor, muted, presence, #state, stateAt";
+    "room, #user, connectedAt, expiresAt, floor, muted, presence, #state, stateAt, #batch";
 
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct Connection {
     /// The log's position when the connection joined; kept only for a user without the right `history`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Position>,
+    /// True if the connection takes several messages in one frame.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub batch: bool,
 }
 
 /// A connection's membership, by its own row: the connection is `user` in `room`.
@@ -86,6 +90,9 @@ pub struct Membership {
     /// The time at which presence or state was set, in milliseconds since 1970.
     #[serde(default)]
     pub state_at: i64,
+    /// True if the connection takes several messages in one frame.
+    #[serde(default)]
+    pub batch: bool,
 }
 
 /// A mute, as it stands in the rows of the muted user's connections.
@@ -403,6 +410,20 @@ impl Connections {
         exists(DOING, update.send().await)
     }
 
+    /// Notes that the connection takes several messages in one frame: one UpdateItem. False if there is no row.
+    pub async fn set_batch(&self, connection_id: &str, room: &str) -> Result<bool, TableError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(connection_id, room)))
+            .condition_expression("attribute_exists(connectionId)")
+            .update_expression("SET #batch = :true")
+            .expression_attribute_names("#batch", "batch")
+            .expression_attribute_values(":true", AttributeValue::Bool(true));
+        exists("writing the connection's row", update.send().await)
+    }
+
     /// The connection's membership of one room: one consistent GetItem.
     pub async fn membership(
         &self,
@@ -420,6 +441,7 @@ impl Connections {
             .projection_expression(OWN_ROW)
             .expression_attribute_names("#user", "user")
             .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#batch", "batch")
             .send();
         let item = get
             .await
@@ -446,7 +468,8 @@ impl Connections {
             .expression_attribute_values(":now", AttributeValue::N(now_s.to_string()))
             .projection_expression(OWN_ROW)
             .expression_attribute_names("#user", "user")
-            .expression_attribute_names("#state", "state");
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#batch", "batch");
         let mut own: Vec<Membership> = all(DOING, query).await?;
         own.retain(|own| !own.room.starts_with(INBOX));
         Ok(own)
@@ -471,6 +494,22 @@ impl Connections {
         now_s: i64,
     ) -> impl Stream<Item = Result<Vec<String>, TableError>> + use<> {
         self.room_index(room, now_s, "connectionId", None)
+    }
+
+    /// The same, with the frames that each connection takes.
+    pub fn recipients(
+        &self,
+        room: &str,
+        now_s: i64,
+    ) -> impl Stream<Item = Result<Vec<Recipient>, TableError>> + use<> {
+        let partitions = partitions(room).into_iter();
+        stream::select_all(partitions.map(|partition| {
+            let query = self
+                .index(&partition, now_s)
+                .projection_expression("connectionId, #batch")
+                .expression_attribute_names("#batch", "batch");
+            Box::pin(pages(query.set_limit(self.page_size), recipients))
+        }))
     }
 
     /// The ids of the connections of `user` in a room: as for [`Self::members`], all pages of the room.
@@ -609,22 +648,11 @@ impl Connections {
                 .expression_attribute_values(":user", AttributeValue::S(user.to_owned())),
             None => query,
         };
-        let pages = query
+        let query = query
             .projection_expression("#wanted")
-            .expression_attribute_names("#wanted", attribute)
-            .set_limit(self.page_size)
-            .into_paginator()
-            .send();
-        stream::unfold(Some(pages), async move |pages| {
-            let mut pages = pages?;
-            match pages
-                .next()
-                .await?
-                .map_err(|error| TableError::new("reading the room's members", &error))
-            {
-                Ok(page) => Some((Ok(texts(page, attribute)), Some(pages))),
-                Err(error) => Some((Err(error), None)),
-            }
+            .expression_attribute_names("#wanted", attribute);
+        pages(query.set_limit(self.page_size), move |page| {
+            texts(page, attribute)
         })
     }
 
@@ -699,6 +727,25 @@ fn partitions(room: &str) -> Vec<String> {
     }
 }
 
+/// The pages of a Query of the index, each as `read` reads it. Ends after the first error.
+fn pages<T, F: Fn(QueryOutput) -> Vec<T> + Copy>(
+    query: QueryFluentBuilder,
+    read: F,
+) -> impl Stream<Item = Result<Vec<T>, TableError>> + use<T, F> {
+    let pages = query.into_paginator().send();
+    stream::unfold(Some(pages), move |pages| async move {
+        let mut pages = pages?;
+        match pages
+            .next()
+            .await?
+            .map_err(|error| TableError::new("reading the room's members", &error))
+        {
+            Ok(page) => Some((Ok(read(page)), Some(pages))),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+}
+
 /// All items of all pages of a Query.
 pub(super) async fn all<T: DeserializeOwned>(
     doing: &'static str,
@@ -743,6 +790,21 @@ fn texts(page: QueryOutput, attribute: &str) -> Vec<String> {
             _ => None,
         })
         .collect()
+}
+
+fn recipients(page: QueryOutput) -> Vec<Recipient> {
+    let items = page.items.unwrap_or_default().into_iter();
+    let recipient = |mut item: HashMap<String, AttributeValue>| {
+        let batch = matches!(item.get("batch"), Some(AttributeValue::Bool(true)));
+        match item.remove("connectionId") {
+            Some(AttributeValue::S(connection_id)) => Some(Recipient {
+                connection_id,
+                batch,
+            }),
+            _ => None,
+        }
+    };
+    items.filter_map(recipient).collect()
 }
 
 /// The row that a DeleteItem has deleted.

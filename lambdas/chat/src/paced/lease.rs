@@ -83,6 +83,20 @@ impl Terms {
         self.now_ms - RELEASED_FOR_MS
     }
 
+    /// The lease that replaces a row: it begins with the message `own`.
+    pub fn lease(&self) -> Lease {
+        let before = self.own.saturating_sub(1);
+        Lease {
+            owner: self.me.clone(),
+            until: self.now_ms + HELD_FOR_MS,
+            epoch: self.epoch.clone(),
+            since: before,
+            done: before,
+            last: 0,
+            released: 0,
+        }
+    }
+
     /// True if the messages up to `own` are the business of this lease's holders.
     fn concern(&self, lease: &Lease) -> bool {
         lease.epoch == self.epoch
@@ -113,7 +127,7 @@ impl Terms {
 /// The result of an attempt to take the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Took {
-    /// The lease is held by the caller from now on: the row as it is now.
+    /// The lease is held by the caller from now on: the row as it was, or as it was made.
     Taken(Lease),
     /// The terms do not hold for this row, or for none.
     Refused(Option<Lease>),

@@ -63,6 +63,7 @@ impl Leases {
         let now = terms.now_ms;
         let update = self
             .update(room, &terms.me, now + HELD_FOR_MS, now)
+            .return_values(ReturnValue::AllOld)
             .return_values_on_condition_check_failure(OnFailure::AllOld);
         let afresh = format!(
             "{TAKEN}, epoch = :epoch, since = :before, done = :before, #last = :zero, released = :zero"
@@ -72,11 +73,11 @@ impl Leases {
             None => update
                 .update_expression(TAKEN)
                 .condition_expression(GOES_ON)
-                .expression_attribute_values(":now", number(now))
-                .expression_attribute_values(":own", number(terms.own))
-                .expression_attribute_values(":floor", number(terms.floor()))
-                .expression_attribute_values(":died", number(terms.died_ms()))
-                .expression_attribute_values(":released", number(terms.released_ms())),
+                .expression_attribute_values(":now", number(&now))
+                .expression_attribute_values(":own", number(&terms.own))
+                .expression_attribute_values(":floor", number(&terms.floor()))
+                .expression_attribute_values(":died", number(&terms.died_ms()))
+                .expression_attribute_values(":released", number(&terms.released_ms())),
             Some(Replaced::Nothing) => update
                 .update_expression(afresh)
                 .condition_expression("attribute_not_exists(room)"),
@@ -90,12 +91,13 @@ impl Leases {
             None => update,
             Some(_) => update
                 .expression_attribute_names("#last", "last")
-                .expression_attribute_values(":zero", number(0)),
+                .expression_attribute_values(":zero", number(&0)),
         };
         let update = update
             .expression_attribute_values(":epoch", AttributeValue::S(terms.epoch.clone()))
-            .expression_attribute_values(":before", number(before));
+            .expression_attribute_values(":before", number(&before));
         match update.send().await {
+            Ok(_) if terms.replaces.is_some() => Ok(Took::Taken(terms.lease())),
             Ok(updated) => row(DOING, updated.attributes)?
                 .map(Took::Taken)
                 .ok_or_else(|| TableError::odd(DOING, &"the answer has no row")),
@@ -143,15 +145,15 @@ impl Leases {
         let update = if written.release {
             update
                 .update_expression(format!("{changes}, released = :now"))
-                .expression_attribute_values(":now", number(now_ms))
+                .expression_attribute_values(":now", number(&now_ms))
         } else {
             update.update_expression(changes)
         };
         let update = update
             .condition_expression("#owner = :me")
             .expression_attribute_names("#last", "last")
-            .expression_attribute_values(":done", number(written.done))
-            .expression_attribute_values(":last", number(written.last))
+            .expression_attribute_values(":done", number(&written.done))
+            .expression_attribute_values(":last", number(&written.last))
             .return_values(ReturnValue::None);
         match update.send().await {
             Ok(_) => Ok(true),
@@ -166,18 +168,18 @@ impl Leases {
             .update_item()
             .table_name(&self.table)
             .key("room", AttributeValue::S(format!("@deliver#{room}")))
-            .key("seq", number(0))
+            .key("seq", number(&0))
             // Reserved words of DynamoDB's expressions.
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_names("#until", "until")
             .expression_attribute_values(":me", AttributeValue::S(me.to_owned()))
-            .expression_attribute_values(":until", number(until_ms))
-            .expression_attribute_values(":expires", number(now_ms / 1000 + self.retention_s))
+            .expression_attribute_values(":until", number(&until_ms))
+            .expression_attribute_values(":expires", number(&(now_ms / 1000 + self.retention_s)))
             .return_values(ReturnValue::AllNew)
     }
 }
 
-fn number(number: impl ToString) -> AttributeValue {
+fn number(number: &impl ToString) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 

@@ -25,8 +25,8 @@ pub use names::{
 pub use private::{Private, inbox, pair};
 pub use reply::{
     Ack, Bans, Bye, Closed, Deleted, Done, Edited, Epoch, Erased, HOLD_MS, Head, Heads, History,
-    Joined, Left, Marks, Member, Members, Message, Moderated, Presence, PresenceEvent, Present,
-    Reaction, ReadUpTo, Removed, Signal,
+    Joined, Left, Marks, Member, Members, Message, Messages, Moderated, Presence, PresenceEvent,
+    Present, Reaction, ReadUpTo, Removed, Signal,
 };
 pub use rights::{Grants, GrantsError, MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_STARS, Right, matches};
 
@@ -44,6 +44,9 @@ pub const MAX_PAGE_BYTES: usize = MAX_FRAME_BYTES - 1_024;
 
 /// The longest `message` frame, in bytes: a page with nothing else holds it.
 pub const MAX_MESSAGE_BYTES: usize = MAX_PAGE_BYTES - 1;
+
+/// The longest frame with several messages for a member, in bytes: API Gateway meters a frame by 32 KB.
+pub const MAX_BATCH_BYTES: usize = 32_768;
 
 /// An example of a message: part of the error for a person who typed something else.
 const EXAMPLE: &str = r#"to say something, send {"action":"publish","data":"hi"}"#;
@@ -81,9 +84,10 @@ mod tests {
             at: 5,
             duplicate: false,
             data: None,
-            delivered: 1,
-            gone: 2,
-            failed: 3,
+            delivered: Some(1),
+            gone: Some(2),
+            failed: Some(3),
+            paced: false,
             partial: false,
         };
         assert_eq!(
@@ -99,6 +103,20 @@ mod tests {
         assert_eq!(
             render(&ack),
             r#"{"type":"ack","id":"m","room":"r","seq":7,"epoch":"E","n":6,"at":5,"duplicate":true,"delivered":1,"gone":2,"failed":3,"partial":true}"#
+        );
+        let ack = Ack {
+            id: None,
+            duplicate: false,
+            delivered: None,
+            gone: None,
+            failed: None,
+            paced: true,
+            partial: false,
+            ..ack
+        };
+        assert_eq!(
+            render(&ack),
+            r#"{"type":"ack","room":"r","seq":7,"epoch":"E","n":6,"at":5,"paced":true}"#
         );
     }
 }

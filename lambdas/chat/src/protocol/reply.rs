@@ -82,6 +82,18 @@ impl Message<'_> {
     };
 }
 
+/// Several messages for a member.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "messages")]
+pub struct Messages<'a> {
+    /// The room.
+    pub room: &'a str,
+    /// The epoch of the numbers.
+    pub epoch: &'a str,
+    /// `message` frames, in order and without a hole.
+    pub messages: &'a [Box<RawValue>],
+}
+
 /// The last edit of a message.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Edited {
@@ -135,12 +147,18 @@ pub struct Ack<'a> {
     /// The stored data, where a review has replaced those of the frame. Absent otherwise, and for a duplicate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<&'a RawValue>,
-    /// Other connections for which API Gateway accepted it.
-    pub delivered: usize,
+    /// Other connections for which API Gateway accepted it. Absent like the next two if `paced`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<usize>,
     /// Members whose connections had ended unnoticed.
-    pub gone: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gone: Option<usize>,
     /// Members that did not get it, or may not have got it, for any other reason.
-    pub failed: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<usize>,
+    /// True when the message is delivered a moment later, with others. Absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paced: bool,
     /// True when the list of members was not read to its end, for lack of time or for a failure: members beyond those
     /// counted did not get it. Absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -19,6 +19,7 @@ mod limits;
 mod log;
 mod membership;
 mod moderation;
+mod paced;
 mod personal;
 mod presence;
 mod pruning;

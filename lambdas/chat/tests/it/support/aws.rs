@@ -108,6 +108,7 @@ pub(crate) async fn create_tables(client: &aws_sdk_dynamodb::Client) {
                 .non_key_attributes("user")
                 .non_key_attributes("expiresAt")
                 .non_key_attributes("presence")
+                .non_key_attributes("batch")
                 .build(),
         )
         .build()

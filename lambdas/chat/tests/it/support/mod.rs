@@ -13,8 +13,10 @@ use chat::identity::Caller;
 use chat::invoke::Invoker;
 use chat::lambda::{Reply, Request};
 use chat::members::{Connection, Presence, Users};
+use chat::paced::{Leases, Paced};
 use chat::settings::{
-    ConnectionsTable, Delivery, Handshakes, Live, LogLimits, MessagesTable, Retention, UsersTable,
+    ConnectionsTable, Delivery, Handshakes, Live, LogLimits, MessagesTable, Pace, Retention,
+    UsersTable,
 };
 use chat::{App, Desk, FrameLimit, Moderation, Signals};
 use serde::Deserialize;
@@ -68,7 +70,7 @@ pub(crate) struct World {
     /// Reaches the same tables and clients past the tap.
     untapped: SdkConfig,
     table: ConnectionsTable,
-    history: MessagesTable,
+    pub(crate) history: MessagesTable,
 }
 
 impl World {
@@ -214,6 +216,16 @@ impl World {
         )
     }
 
+    /// A process that delivers together in rooms with so many members, and hands leases to `functions`.
+    pub(crate) fn busy(&self, functions: &functions::Functions, pace: Pace) -> App {
+        let paced = Paced {
+            leases: Leases::new(aws_sdk_dynamodb::Client::new(&self.config), &self.history),
+            invoker: invoker(functions),
+            pace,
+        };
+        self.another_process().with_paced(Some(paced))
+    }
+
     /// Puts a connection into a room, as if it had connected a minute ago.
     pub(crate) async fn join(&self, id: &str, room: &str) {
         self.join_since(id, room, 60).await;
@@ -229,6 +241,7 @@ impl World {
             connected_at,
             expires_at: connected_at / 1000 + 7_800,
             floor: None,
+            batch: false,
         };
         let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
         self.put(item).await;
@@ -243,6 +256,7 @@ impl World {
             connected_at: now_ms(),
             expires_at,
             floor: None,
+            batch: false,
         };
         let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
         self.put(item).await;
@@ -258,6 +272,7 @@ impl World {
             connected_at,
             expires_at: connected_at / 1000 + 7_800,
             floor: None,
+            batch: false,
         };
         let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
         item.insert("presence".to_owned(), AttributeValue::Bool(true));
@@ -280,6 +295,7 @@ impl World {
                     connected_at: now_ms(),
                     expires_at,
                     floor: None,
+                    batch: false,
                 };
                 let put = PutRequest::builder().set_item(Some(serde_dynamo::to_item(row).unwrap()));
                 WriteRequest::builder()

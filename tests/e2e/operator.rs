@@ -581,6 +581,31 @@ fn a_missing_right_and_missing_credentials_are_named() {
         err.contains("no AWS credentials") && err.contains("--profile"),
         "{err}"
     );
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config");
+    std::fs::write(
+        &config,
+        "[profile sso]\nregion = eu-west-1\nsso_session = x\nsso_account_id = 1\nsso_role_name = r\n\
+         [sso-session x]\nsso_region = eu-west-1\nsso_start_url = https://x\n\
+         [profile proc]\nregion = eu-west-1\n\
+         credential_process = echo '{\"Version\":1,\"AccessKeyId\":\"a\",\"SecretAccessKey\":\"b\"}'\n",
+    )
+    .unwrap();
+    let configured = [("AWS_CONFIG_FILE", config.to_str().unwrap())];
+    let (code, _, err) = run(&configured, &["--profile", "sso", "history", "lobby"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("aws configure export-credentials"), "{err}");
+    let (url, events) = answering(vec![(
+        "200 OK",
+        "x-a: b".to_owned(),
+        json!({"type": "bans", "bans": []}),
+    )]);
+    let endpoint = [configured[0], ("AWS_ENDPOINT_URL_LAMBDA", url.as_str())];
+    let (code, _, err) = run(&endpoint, &["--profile", "proc", "bans", "--json"]);
+    assert_eq!(
+        (code, err.as_str(), events.lock().unwrap().len()),
+        (0, "", 1)
+    );
     let (code, _, err) = run(&keys[..2], &history);
     assert_eq!(code, 2);
     assert!(

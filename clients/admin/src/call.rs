@@ -1,13 +1,14 @@
 //! Calls the function of the backend, and says why a call failed.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, timeout::TimeoutConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sdk_lambda::Client;
-use aws_sdk_lambda::error::{DisplayErrorContext, ProvideErrorMetadata as _, SdkError};
+use aws_sdk_lambda::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_lambda::operation::invoke::{InvokeError, InvokeOutput};
 use aws_sdk_lambda::primitives::Blob;
 use serde::Deserialize;
@@ -122,16 +123,10 @@ impl Caller {
         };
         let place = to.local.clone().unwrap_or_else(|| region.to_string());
         if let Some(provider) = config.credentials_provider() {
-            provider.provide_credentials().await.map_err(|error| {
-                Failure::setup(
-                    "no_credentials",
-                    format!(
-                        "There are no AWS credentials: set AWS_PROFILE or give --profile, or set AWS_ACCESS_KEY_ID and \
-                         AWS_SECRET_ACCESS_KEY. For the service on this machine give --local. ({})",
-                        DisplayErrorContext(error)
-                    ),
-                )
-            })?;
+            provider
+                .provide_credentials()
+                .await
+                .map_err(|error| no_credentials(&causes(&error)))?;
         }
         Ok(Self {
             client: Client::new(&config),
@@ -231,13 +226,36 @@ impl Caller {
             ),
             _ => Failure::temporary(
                 "unreachable",
-                format!(
-                    "{function} in {place} cannot be called: {}",
-                    DisplayErrorContext(error)
-                ),
+                format!("{function} in {place} cannot be called: {}", causes(error)),
             ),
         }
     }
+}
+
+/// Returns an error and its causes, the first line of each.
+fn causes(error: &dyn Error) -> String {
+    let mut lines = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        lines.extend(cause.to_string().lines().next().map(str::to_owned));
+        next = cause.source();
+    }
+    lines.join(": ").trim_end_matches(". Attempted:").to_owned()
+}
+
+fn no_credentials(detail: &str) -> Failure {
+    // The crate's own words name its feature.
+    let message = if detail.contains("feature(s) enabled: sso") {
+        "The profile signs in by SSO, which this program leaves to the AWS CLI: name a profile with the line \
+         credential_process = aws configure export-credentials --profile NAME, where NAME is the one that signs in."
+            .to_owned()
+    } else {
+        format!(
+            "There are no AWS credentials: set AWS_PROFILE or give --profile, or set AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY. For the service on this machine give --local. ({detail})"
+        )
+    };
+    Failure::setup("no_credentials", message)
 }
 
 /// Reads the answer of the function, or its error.

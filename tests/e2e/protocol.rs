@@ -229,3 +229,107 @@ fn every_frame_shown_is_json_of_a_known_kind() {
         );
     }
 }
+
+/// The actions that the backend has as a client does.
+const SHARED: [&str; 7] = [
+    "publish",
+    "sendmessage",
+    "edit",
+    "delete",
+    "react",
+    "history",
+    "heads",
+];
+
+/// Holds a conversation in which the backend makes the calls of the users, in their names. Returns the number of calls.
+fn hold_by_the_backend(gateway: &Gateway, first_line: usize, block: &[String]) -> usize {
+    let mut clients: BTreeMap<&str, (Client, &str)> = BTreeMap::new();
+    let mut answers: BTreeMap<&str, Value> = BTreeMap::new();
+    let (mut epochs, mut calls) = (Epochs::default(), 0);
+    for (index, line) in block.iter().enumerate() {
+        let place = format!("PROTOCOL.md:{}: {line}", first_line + index);
+        if let Some((user, room)) = line.split_once(" joins ") {
+            clients.insert(user, (gateway.join(room, user), room));
+        } else if let Some((user, frame)) = line.split_once(" > ") {
+            let frame = epochs.real(frame);
+            let mut call: Value = serde_json::from_str(&frame).expect(&place);
+            let (client, room) = clients.get_mut(user).expect(&place);
+            if !SHARED.iter().any(|action| call["action"] == *action) {
+                client.send_text(&frame);
+                continue;
+            }
+            call["as"] = json!(user);
+            call["impersonate"] = json!(true);
+            if call["room"].is_null() && call["rooms"].is_null() {
+                call["room"] = json!(room);
+            }
+            let path = "/2015-03-31/functions/roomchat-prod-admin/invocations";
+            let (status, _, answer) = gateway.http("POST", path, &call.to_string());
+            assert_eq!(status, 200, "{place}: {answer}");
+            let mut answer: Value = serde_json::from_str(&answer).expect(&place);
+            if call["id"].is_null() {
+                // The id of the request takes its place.
+                answer.as_object_mut().expect(&place).remove("id");
+            }
+            answers.insert(user, answer);
+            calls += 1;
+        } else if let Some((user, frame)) = line.split_once(" < ") {
+            let mut expected: Value = serde_json::from_str(frame).expect(&place);
+            let is_answer = expected["type"] != "message";
+            let answer = is_answer.then(|| answers.remove(user)).flatten();
+            let is_the_backends = answer.is_some();
+            let mut actual = match answer {
+                Some(answer) => answer,
+                None => loop {
+                    let frame = clients.get_mut(user).expect(&place).0.receive();
+                    // The backend leaves nobody out.
+                    if frame["type"] != "message" || frame["from"] != user {
+                        break frame;
+                    }
+                },
+            };
+            epochs.learn(&expected, &actual);
+            expected = serde_json::from_str(&epochs.real(frame)).expect(&place);
+            if is_the_backends && let Some(delivered) = expected["delivered"].as_u64() {
+                // The user's own connection is one of the members.
+                expected["delivered"] = json!(delivered + 1);
+            }
+            for frame in [&mut expected, &mut actual] {
+                normalise(frame);
+                without_own_ids(frame);
+            }
+            assert_eq!(actual, expected, "{place}");
+        }
+    }
+    for (_, (client, _)) in clients {
+        client.leave();
+    }
+    calls
+}
+
+/// Removes the ids of messages, which a call without an `id` gets from its request.
+fn without_own_ids(frame: &mut Value) {
+    if frame["type"] == "message" {
+        frame.as_object_mut().unwrap().remove("id");
+    }
+    let messages = frame.get_mut("messages").and_then(Value::as_array_mut);
+    messages.into_iter().flatten().for_each(without_own_ids);
+}
+
+#[test]
+fn the_conversations_of_the_protocol_are_true_by_the_backend() {
+    let mut calls = 0;
+    for (line, block) in blocks("PROTOCOL.md", "chat") {
+        let is_plain = |line: &String| {
+            // The backend has other rights than a client.
+            let others = ["bad_request", "not_a_member", "unknown_action", " with {"];
+            !line.starts_with("the ")
+                && !line.ends_with(" leaves")
+                && !others.iter().any(|text| line.contains(text))
+        };
+        if block.iter().all(is_plain) {
+            calls += hold_by_the_backend(&Gateway::start(&[]), line, &block);
+        }
+    }
+    assert!(calls >= 15, "{calls}");
+}

@@ -15,6 +15,7 @@ mod member;
 mod record;
 mod run;
 mod seeds;
+mod tokens;
 
 mod changes;
 mod deploys;

@@ -110,6 +110,7 @@ async fn enter(
             expires_at: request.caller.row_end(request.now_s() + LIFETIME_S),
             floor: None,
             batch: false,
+            muted: None,
         })
         .collect();
     let checked = async {

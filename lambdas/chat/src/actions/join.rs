@@ -12,7 +12,7 @@ use crate::delivery::ManagementApi;
 use crate::lambda::{Reply, Request};
 use crate::log::{Bounds, Direction, Log, Page};
 use crate::members::{
-    Announced, Connection, Connections, Here, LIFETIME_S, Membership, Mode, Presence, Users,
+    Announced, Connection, Connections, Here, LIFETIME_S, Membership, Mode, Mute, Presence, Users,
 };
 use crate::metrics::{self, Metric};
 use crate::protocol::{
@@ -83,7 +83,7 @@ async fn handle(
         let own = connections
             .memberships(&request.connection_id, request.now_s())
             .await?;
-        become_member(connections, request, &room, own, wanted, batch).await?
+        become_member(connections, users, request, &room, own, wanted, batch).await?
     };
     // Nobody comes to a room of two or leaves it.
     let wanted = wanted.filter(|_| !room.is_private());
@@ -92,7 +92,8 @@ async fn handle(
     let room = room.as_str();
     let checked = async {
         if *is_new {
-            check_row(connections, &presence.management, users, request, room).await?;
+            let (management, written) = (&presence.management, own.muted.as_ref());
+            check_row(connections, management, users, request, (room, written)).await?;
         }
         let Some(Stated(state)) = wanted else {
             return Ok(None);
@@ -184,6 +185,7 @@ struct Member {
 /// Writes the row, unless it is there.
 async fn become_member(
     connections: &Connections,
+    users: &Users,
     request: &Request,
     room: &Name,
     own: Vec<Membership>,
@@ -232,6 +234,9 @@ async fn become_member(
     if rooms >= MAX_ROOMS {
         return Err(too_many_rooms());
     }
+    // Read again behind the row. A row that a ban deletes again counts as a membership until then: a banned user could join
+    // again and again, and read and write meanwhile.
+    let muted = bans(users, request, room.as_str()).await?;
     // Both times are those of the handshake: the row ends with the connection, and if the connection has just ended, a
     // row as young as this frame would keep the prune from deleting it.
     let row = Connection {
@@ -242,6 +247,7 @@ async fn become_member(
         expires_at: any.expires_at,
         floor: None,
         batch,
+        muted,
     };
     let announced = wanted.map(|Stated(state)| announced(request, state));
     connections.put(&row, announced.as_ref()).await?;
@@ -252,7 +258,7 @@ async fn become_member(
         expires_at: row.expires_at,
         floor: None,
         batch,
-        muted: None,
+        muted: row.muted,
         presence: wanted.is_some(),
         state: None,
         state_at: 0,
@@ -394,19 +400,13 @@ async fn check_row(
     management: &ManagementApi,
     users: &Users,
     request: &Request,
-    room: &str,
+    (room, written): (&str, Option<&Mute>),
 ) -> Result<(), Failure> {
     let id = &request.connection_id;
-    let bans = async {
-        match request.caller.identity() {
-            Some(identity) => users.check(identity, Some(room), request.now_s()).await,
-            None => Ok(None),
-        }
-    };
     let (alive, own, bans) = join3(
         timeout(ASK_FOR, management.is_alive(id)),
         connections.memberships(id, request.now_s()),
-        bans,
+        bans(users, request, room),
     )
     .await;
     let refusal = match alive {
@@ -423,9 +423,11 @@ async fn check_row(
     };
     let refusal = match (refusal, bans, own) {
         (Some(refusal), _, _) | (None, Err(refusal), _) => refusal,
-        (None, Ok(None), Ok(own)) if own.len() <= MAX_ROOMS => return Ok(()),
-        (None, Ok(Some(mute)), Ok(own)) if own.len() <= MAX_ROOMS => {
-            match connections.set_muted(id, room, Some(&mute)).await {
+        (None, Ok(mute), Ok(own)) if own.len() <= MAX_ROOMS => {
+            if mute.as_ref() == written {
+                return Ok(());
+            }
+            match connections.set_muted(id, room, mute.as_ref()).await {
                 Ok(_) => return Ok(()),
                 Err(error) => error.into(),
             }
@@ -436,6 +438,14 @@ async fn check_row(
     };
     connections.delete(id, room).await?;
     Err(refusal)
+}
+
+/// Refuses a user who is banned from the room, and a token that is revoked. Returns the mute of a user who is muted there.
+async fn bans(users: &Users, request: &Request, room: &str) -> Result<Option<Mute>, Failure> {
+    match request.caller.identity() {
+        Some(identity) => users.check(identity, Some(room), request.now_s()).await,
+        None => Ok(None),
+    }
 }
 
 /// The answer when API Gateway says that the connection has ended. A client that gets it nevertheless connects again.

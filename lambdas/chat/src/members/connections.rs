@@ -60,6 +60,9 @@ pub struct Connection {
     /// True if the connection takes several messages in one frame.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub batch: bool,
+    /// The mute of a user who may read there and not write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muted: Option<Mute>,
 }
 
 /// A connection's membership, by its own row: the connection is `user` in `room`.

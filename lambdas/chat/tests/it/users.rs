@@ -270,9 +270,18 @@ async fn bans_are_read_after_the_row_is_written() {
     let before = order.len();
     joins(&world, alice(), "c1", "garden").await;
     let order = world.tap.order().split_off(before);
-    let read = order.iter().position(|call| call == "Query users").unwrap();
+    let mut reads = order.iter().enumerate();
+    let mut read = || {
+        reads
+            .by_ref()
+            .find(|(_, call)| *call == "Query users")
+            .unwrap()
+            .0
+    };
     let written = order.iter().position(|call| call == "PutItem").unwrap();
-    assert!(written < read, "{order:?}");
+    // Before it as well: the row of a banned user must not stand even for a moment.
+    let (first, second) = (read(), read());
+    assert!(first < written && written < second, "{order:?}");
 }
 
 #[tokio::test]
@@ -442,4 +451,43 @@ async fn a_user_whose_ban_fails_is_expelled_by_a_later_frame() {
 async fn publishes(world: &World, caller: Caller, id: &str) -> Value {
     let replies = flood(&world.app, &caller, &[id.to_owned()], 1).await;
     body(&replies[0])
+}
+
+/// A row that is deleted again would let a banned user read and write until then, and one that is muted late a muted user.
+#[tokio::test]
+async fn no_row_of_a_join_is_without_its_ban_or_mute_for_a_moment() {
+    for (about, attribute) in [
+        ("ban#garden", ban()),
+        ("ban#*", ban()),
+        ("ban#revoked", ("revokedBefore", N("2000".to_owned()))),
+        ("ban#garden", ("kind", S("mute".to_owned()))),
+    ] {
+        let world = World::new().await;
+        let expires = now_ms() / 1000 + 600;
+        world.join_as("in", "hall", "alice", expires).await;
+        note(&world, about, std::slice::from_ref(&attribute)).await;
+        // The join stops before its second look at the bans, behind the row.
+        let held = world.tap.hold("Query users", 1);
+        let is_mute = attribute.1 == S("mute".to_owned());
+        if !is_mute {
+            let refused = joins(&world, alice(), "in", "garden").await;
+            assert_eq!(refused["type"], "error", "{about}: {refused}");
+            let puts = world.tap.counts();
+            let puts = puts.iter().filter(|(name, _)| name.starts_with("PutItem"));
+            assert_eq!(puts.count(), 0, "{about}");
+            continue;
+        }
+        let join = joins(&world, alice(), "in", "garden");
+        let look = async {
+            held.arrived().await;
+            let items = world.items().await;
+            let row = items
+                .iter()
+                .find(|row| row["room"] == S("garden".to_owned()));
+            assert!(row.unwrap().contains_key("muted"));
+            held.release();
+        };
+        let (joined, ()) = futures::future::join(join, look).await;
+        assert_eq!(joined["type"], "joined", "{joined}");
+    }
 }

@@ -242,6 +242,7 @@ impl World {
             expires_at: connected_at / 1000 + 7_800,
             floor: None,
             batch: false,
+            muted: None,
         };
         let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
         self.put(item).await;
@@ -257,6 +258,7 @@ impl World {
             expires_at,
             floor: None,
             batch: false,
+            muted: None,
         };
         let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
         self.put(item).await;
@@ -273,6 +275,7 @@ impl World {
             expires_at: connected_at / 1000 + 7_800,
             floor: None,
             batch: false,
+            muted: None,
         };
         let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
         item.insert("presence".to_owned(), AttributeValue::Bool(true));
@@ -296,6 +299,7 @@ impl World {
                     expires_at,
                     floor: None,
                     batch: false,
+                    muted: None,
                 };
                 let put = PutRequest::builder().set_item(Some(serde_dynamo::to_item(row).unwrap()));
                 WriteRequest::builder()

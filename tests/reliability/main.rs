@@ -17,6 +17,7 @@ mod run;
 mod seeds;
 mod tokens;
 
+mod busy;
 mod changes;
 mod deploys;
 mod direct;

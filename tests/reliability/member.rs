@@ -3,7 +3,7 @@
 //! It waits for each answer, resends the same frame when told to or when the outcome is uncertain, ignores duplicates,
 //! and resumes from the last number up to which it has every message.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -50,6 +50,10 @@ pub(crate) struct Member<'a> {
     pub(crate) user: String,
     connection: usize,
     socket: Option<Client>,
+    /// True to take several messages in one frame.
+    batch: bool,
+    /// The messages of a frame, which count like frames of their own.
+    batched: VecDeque<Value>,
     pub(crate) rooms: BTreeMap<String, Position>,
     ids: usize,
 }
@@ -63,6 +67,15 @@ impl<'a> Member<'a> {
         member
     }
 
+    /// Connects and joins, and takes several messages in one frame.
+    pub(crate) fn batching(run: &'a Run, user: &str, room: &str) -> Member<'a> {
+        let mut member = Member::unconnected(run, user);
+        member.batch = true;
+        member.connect(room);
+        member.join(room, None);
+        member
+    }
+
     pub(crate) fn unconnected(run: &'a Run, user: &str) -> Member<'a> {
         Member {
             run,
@@ -70,6 +83,8 @@ impl<'a> Member<'a> {
             user: user.to_owned(),
             connection: 0,
             socket: None,
+            batch: false,
+            batched: VecDeque::new(),
             rooms: BTreeMap::new(),
             ids: 0,
         }
@@ -124,7 +139,14 @@ impl<'a> Member<'a> {
 
     /// Receives the next frame and remembers the number of its message.
     pub(crate) fn receive(&mut self) -> Value {
-        let frame = self.socket().receive();
+        let frame = match self.batched.pop_front() {
+            Some(message) => message,
+            None => self.socket().receive(),
+        };
+        if frame["type"] == "messages" {
+            self.unpack(&frame);
+            return self.receive();
+        }
         self.note(What::Received(frame.clone()));
         if let (Some("message" | "ack"), Some(room), Some(seq)) = (
             frame["type"].as_str(),
@@ -139,6 +161,19 @@ impl<'a> Member<'a> {
             }
         }
         frame
+    }
+
+    /// Takes the messages out of a frame, which must be in order and without a hole.
+    fn unpack(&mut self, frame: &Value) {
+        assert!(self.batch && frame.to_string().len() <= 32_768, "{frame}");
+        let messages = frame["messages"].as_array().unwrap();
+        assert!(messages.len() > 1, "{frame}");
+        for pair in messages.windows(2) {
+            let [first, second] = [0, 1].map(|n| pair[n]["seq"].as_u64().unwrap());
+            assert_eq!(first + 1, second, "{frame}");
+            assert_eq!(pair[0]["epoch"], frame["epoch"], "{frame}");
+        }
+        self.batched.extend(messages.iter().cloned());
     }
 
     /// Sends a frame, again and again while its failures are temporary, and returns the answer of this type or the error that
@@ -179,6 +214,9 @@ impl<'a> Member<'a> {
         if let Some(history) = history {
             frame["history"] = history.into();
         }
+        if self.batch {
+            frame["batch"] = true.into();
+        }
         let joined = self.ask(&frame, "joined");
         self.start_at(room, &joined);
         joined
@@ -200,7 +238,11 @@ impl<'a> Member<'a> {
     /// Resumes a room from its position: receives the missed messages, or learns that they are lost.
     pub(crate) fn resume(&mut self, room: &str) -> Value {
         let Position { epoch, seq, .. } = self.rooms[room].clone();
-        let frame = json!({"action": "join", "room": room, "since": {"epoch": epoch, "seq": seq}});
+        let mut frame =
+            json!({"action": "join", "room": room, "since": {"epoch": epoch, "seq": seq}});
+        if self.batch {
+            frame["batch"] = true.into();
+        }
         let joined = self.ask(&frame, "joined");
         if joined["recovered"] == true {
             self.see_all(room, &joined);

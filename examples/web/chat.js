@@ -183,9 +183,12 @@ function drawMessages({ room, items, more }) {
     // Messages never change: an edit, a reaction or an ack makes a new object.
     if (item?.message !== message || item.follows !== follows) {
       const focused = item?.node.contains(document.activeElement) && document.activeElement.dataset.name;
+      const opened = item?.node.querySelector(".menu:not([hidden])");
       const node = make();
       if (item?.node === place) place = place?.nextElementSibling ?? null;
       item?.node.remove();
+      // The actions stay open while others change the message.
+      if (opened) node.querySelector(".more")?.click();
       items.set(key, (item = { node, message, follows, focused }));
     }
     if (item.node === place) place = place.nextElementSibling;
@@ -275,10 +278,13 @@ function actions(room, message, own) {
   more.dataset.name = "more";
   more.setAttribute("aria-label", `Actions for the message of ${from}`);
   more.setAttribute("aria-expanded", "false");
-  more.onclick = () => {
-    menu.hidden = !menu.hidden;
-    more.setAttribute("aria-expanded", !menu.hidden);
+  const show = (open) => {
+    menu.hidden = !open;
+    more.setAttribute("aria-expanded", open);
   };
+  more.onclick = () => show(menu.hidden);
+  // One action closes them.
+  menu.onclick = () => show(false);
   return element("span", { className: "actions" }, more, menu);
 }
 

@@ -408,24 +408,14 @@ variable "observability" {
   default     = true
 }
 
-variable "packages_dir" {
-  type        = string
-  description = "Folder with the package that scripts/build.sh made. With null, target/lambda of this repository."
-  default     = null
-
-  validation {
-    condition     = var.packages_dir == null || try(length(var.packages_dir) > 0, false)
-    error_message = "packages_dir must be a folder, or null."
-  }
-}
-
 variable "paced" {
   type = object({
     from_members     = optional(number, 200)
     posts_per_second = optional(number, 5000)
   })
-  # A post is metered like a message. An account's API Gateway accepts 10,000 requests a second.
-  description = "Busy rooms: from so many members on, messages are delivered together, with so many posts a second for each room. With null, each message is delivered at once."
+  # A post is metered like a message. An account's API Gateway accepts 10,000 requests a second. With null each message is
+  # delivered at once.
+  description = "Busy rooms: from so many members on, messages are delivered together, with so many posts a second for each room."
   default     = null
 
   validation {
@@ -434,9 +424,21 @@ variable "paced" {
   }
   validation {
     condition = var.paced == null || try(
-      var.paced.posts_per_second >= 1 && var.paced.posts_per_second <= 1000000 && floor(var.paced.posts_per_second) == var.paced.posts_per_second, false
+      var.paced.posts_per_second >= 1 && var.paced.posts_per_second <= 1000000 &&
+      floor(var.paced.posts_per_second) == var.paced.posts_per_second, false
     )
     error_message = "paced.posts_per_second must be a whole number of posts, 1 to 1000000."
+  }
+}
+
+variable "packages_dir" {
+  type        = string
+  description = "Folder with the package that scripts/build.sh made. With null, target/lambda of this repository."
+  default     = null
+
+  validation {
+    condition     = var.packages_dir == null || try(length(var.packages_dir) > 0, false)
+    error_message = "packages_dir must be a folder, or null."
   }
 }
 

@@ -29,14 +29,14 @@ async def ask(client, frame):
 
 
 def test_two_people_chat(chat):
-    alice = chat("lobby", "alice")
+    alice = chat("corner", "alice")
     alice.expect_exact("Connected")
-    bob = chat("lobby", "bob")
+    bob = chat("corner", "bob")
     bob.expect_exact("Connected")
 
     alice.sendline('{"action":"publish","data":"hi bob"}')
-    alice.expect(r'< \{"type":"ack","room":"lobby","seq":1,"epoch":"\w{26}","n":1,"at":\d+,"delivered":1,"gone":0,"failed":0\}')
-    bob.expect(r'< \{"type":"message","room":"lobby","seq":1,"epoch":"\w{26}","n":1,"from":"alice","data":"hi bob"')
+    alice.expect(r'< \{"type":"ack","room":"corner","seq":1,"epoch":"\w{26}","n":1,"at":\d+,"delivered":1,"gone":0,"failed":0\}')
+    bob.expect(r'< \{"type":"message","room":"corner","seq":1,"epoch":"\w{26}","n":1,"from":"alice","data":"hi bob"')
     bob.sendline('{"action":"publish","data":"hi alice"}')
     alice.expect_exact('"from":"bob","data":"hi alice"')
 

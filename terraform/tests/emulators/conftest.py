@@ -16,6 +16,8 @@ from pathlib import Path
 
 import boto3
 import pytest
+from botocore.exceptions import ConnectionClosedError
+from botocore.httpsession import URLLib3Session
 
 ROOT = Path(__file__).resolve().parents[3]
 REGION = "us-east-1"
@@ -188,7 +190,7 @@ def moto(tmp_path_factory):
 @pytest.fixture(scope="session")
 def ministack(tmp_path_factory):
     emulator = Emulator(
-        [os.environ["MINISTACK_VENV"] + "/bin/ministack"],
+        [os.environ["MINISTACK_VENV"] + "/bin/python3", str(Path(__file__).with_name("ministack_server.py"))],
         {
             # It would listen on every address otherwise.
             "BIND_HOST": "127.0.0.1",
@@ -203,3 +205,21 @@ def ministack(tmp_path_factory):
     )
     yield emulator
     emulator.end()
+
+
+def create_a_role_and_lose_the_answer(emulator):
+    """The SDKs repeat such a call, and the emulators by themselves would answer that the role exists."""
+    iam = emulator.client("iam")
+    lost = []
+
+    def lose_the_first_answer(request, **_):
+        if not lost:
+            lost.append(URLLib3Session().send(request))
+            raise ConnectionClosedError(endpoint_url=request.url)
+
+    iam.meta.events.register("before-send.iam.CreateRole", lose_the_first_answer)
+    role = iam.create_role(RoleName="once", AssumeRolePolicyDocument="{}")["Role"]
+    assert [answer.status_code for answer in lost] == [200]
+    assert role["RoleId"] in lost[0].text
+    assert iam.get_role(RoleName="once")["Role"]["RoleId"] == role["RoleId"]
+    iam.delete_role(RoleName="once")

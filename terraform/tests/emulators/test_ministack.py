@@ -17,7 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from conftest import ROOT, Stack
+from conftest import ROOT, Stack, create_a_role_and_lose_the_answer
 
 # ministack serves the API under a path of its own, so functions post there and not to api_endpoint.
 OVERRIDE = """
@@ -231,6 +231,11 @@ class Wscat:
     def leave(self):
         self.terminal.sendeof()
         self.terminal.close(force=True)
+
+
+def test_a_call_whose_answer_is_lost_counts_once(ministack):
+    create_a_role_and_lose_the_answer(ministack)
+
 
 
 def test_a_conversation_by_wscat(chat):

@@ -10,11 +10,9 @@ import sys
 import zipfile
 
 import pytest
-from botocore.exceptions import ConnectionClosedError
-from botocore.httpsession import URLLib3Session
 from botocore.loaders import Loader
 
-from conftest import ROOT, Stack
+from conftest import ROOT, Stack, create_a_role_and_lose_the_answer
 
 ROUTE = 'echo = { route_key = "echo", package = "../echo.zip" }\n'
 PING = 'ping        = { route_key = "ping", mock = jsonencode({ type = "pong" }) }\n'
@@ -88,21 +86,7 @@ ROUTES = {
 
 
 def test_a_call_whose_answer_is_lost_counts_once(moto):
-    """The SDKs repeat such a call, and moto by itself would answer that the role exists."""
-    iam = moto.client("iam")
-    lost = []
-
-    def lose_the_first_answer(request, **_):
-        if not lost:
-            lost.append(URLLib3Session().send(request))
-            raise ConnectionClosedError(endpoint_url=request.url)
-
-    iam.meta.events.register("before-send.iam.CreateRole", lose_the_first_answer)
-    role = iam.create_role(RoleName="once", AssumeRolePolicyDocument="{}")["Role"]
-    assert [answer.status_code for answer in lost] == [200]
-    assert role["RoleId"] in lost[0].text
-    assert role["RoleName"] in everything(moto)["roles"]
-    iam.delete_role(RoleName="once")
+    create_a_role_and_lose_the_answer(moto)
 
 
 def test_a_missing_package_is_told_before_anything_is_made(stack, moto):

@@ -12,12 +12,15 @@ from conftest import ROOT, Stack
 
 # Commands of a stack's life in order, each without the rights that it is the first to need.
 LIFE = [
-    ("apply", {"apigateway:POST", "dynamodb:CreateTable", "iam:CreateRole", "logs:CreateLogGroup"}),
+    ("apply", {"apigateway:POST", "dynamodb:CreateTable"}),
+    # The functions, and so their roles, come after the API: the address of one of them needs its account.
+    ("apply", {"iam:CreateRole", "logs:CreateLogGroup"}),
     ("apply", {"iam:PutRolePolicy"}),
     ("apply", {"lambda:CreateFunction"}),
     ("apply", {"lambda:AddPermission", "cloudwatch:PutMetricAlarm", "cloudwatch:PutDashboard"}),
     ("apply", {"cloudwatch:PutCompositeAlarm"}),
-    ("plan", {"apigateway:GET", "dynamodb:DescribeTable", "iam:GetRole", "logs:DescribeLogGroups"}),
+    ("plan", {"apigateway:GET", "dynamodb:DescribeTable"}),
+    ("plan", {"iam:GetRole", "logs:DescribeLogGroups"}),
     ("plan", {"lambda:GetFunction"}),
     ("plan", {"cloudwatch:DescribeAlarms", "cloudwatch:GetDashboard"}),
     ("destroy", {"apigateway:DELETE", "lambda:RemovePermission", "cloudwatch:DeleteAlarms", "cloudwatch:DeleteDashboards"}),

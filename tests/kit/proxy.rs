@@ -276,6 +276,20 @@ impl Proxy {
             .unwrap();
     }
 
+    /// Replaces the rules by one: `fault` at the `n`-th call that is `meant`, counted from 1.
+    pub fn rule_at(&self, n: usize, fault: Fault, meant: impl Fn(&Call) -> bool + Send + 'static) {
+        let mut calls = 0;
+        self.rules(move |call| {
+            let is_meant = meant(call);
+            calls += usize::from(is_meant);
+            if is_meant && calls == n {
+                fault.clone()
+            } else {
+                Fault::None
+            }
+        });
+    }
+
     /// Replaces the rules.
     pub fn rules(&self, rules: impl FnMut(&Call) -> Fault + Send + 'static) {
         *self.shared.rules.lock().unwrap() = Box::new(rules);

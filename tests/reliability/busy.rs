@@ -59,18 +59,8 @@ fn a_pump_killed_at_each_of_its_calls_skips_nothing() {
     ] {
         for n in 1..=2 {
             let before = run.proxy.kills();
-            let this = fault.clone();
-            let mut calls = 0;
-            run.proxy.rules(move |call| {
-                if call.kind != kind || call.function() != "deliver" {
-                    return Fault::None;
-                }
-                calls += 1;
-                if calls == n {
-                    this.clone()
-                } else {
-                    Fault::None
-                }
+            run.proxy.rule_at(n, fault.clone(), move |call| {
+                call.kind == kind && call.function() == "deliver"
             });
             let mut due: BTreeSet<u64> = BTreeSet::new();
             // Until the pump has work, and until the next publisher takes over what it has left.

@@ -102,16 +102,8 @@ fn killed(
     for (way, fault) in ways.iter().enumerate() {
         for n in 1..=MOST_CALLS {
             let before = run.proxy.kills();
-            let (this, mut calls) = (fault.clone(), 0);
-            run.proxy.rules(move |call| {
-                if call.function() == function {
-                    calls += 1;
-                    if calls == n {
-                        return this.clone();
-                    }
-                }
-                Fault::None
-            });
+            run.proxy
+                .rule_at(n, fault.clone(), move |call| call.function() == function);
             act(&format!("{way}-{n}"));
             run.proxy.heal();
             // A call that is carried out late arrives now.

@@ -51,19 +51,8 @@ fn a_first_message_killed_at_each_of_its_calls_is_stored_once_with_its_conversat
             let room = format!("@{user}&bob");
             let mut alice = connect(&run, &user);
             let before = run.proxy.kills();
-            let this = fault.clone();
-            let mut calls = 0;
-            run.proxy.rules(move |call| {
-                if call.function() != "publish" {
-                    return Fault::None;
-                }
-                calls += 1;
-                if calls == n {
-                    this.clone()
-                } else {
-                    Fault::None
-                }
-            });
+            run.proxy
+                .rule_at(n, fault.clone(), |call| call.function() == "publish");
             let frame = json!({"action": "publish", "to": "bob", "data": n, "id": "m", "after": 0});
             let mut tries = 0;
             let ack = loop {

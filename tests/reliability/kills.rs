@@ -42,16 +42,8 @@ fn a_publish_killed_at_each_of_its_calls_is_stored_once_and_reaches_everybody() 
             // Kills at the n-th call of this kind, until a publish makes fewer.
             for n in 1.. {
                 let before = run.proxy.kills();
-                let this = fault.clone();
-                let mut calls = 0;
-                run.proxy.rules(move |call| {
-                    calls += usize::from(call.kind == kind);
-                    if call.kind == kind && calls == n {
-                        this.clone()
-                    } else {
-                        Fault::None
-                    }
-                });
+                run.proxy
+                    .rule_at(n, fault.clone(), move |call| call.kind == kind);
                 let ack = alice.publish("ward");
                 for other in &mut others {
                     // Without a resume: the second try reaches the members that the first did not.

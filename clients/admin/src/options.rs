@@ -11,7 +11,7 @@ ROOM is one room; publish, signal and heads take several, separated by commas.
 SEQ is the number of a message, which `history` shows.
 TEXT may be - : then it is read from stdin.
 
-Who may call is decided by IAM: the right lambda:InvokeFunction on the function STACK-admin.
+IAM decides who may call: the caller needs lambda:InvokeFunction on the function STACK-admin.
 Credentials come from the environment, a profile, or the machine's role, as for the AWS CLI. Of a profile that
 signs in by SSO, use the credentials by: credential_process = aws configure export-credentials --profile NAME
 

@@ -618,9 +618,9 @@ NEEDED = {
 }
 
 
-def test_every_right_is_known(chat):
-    """The rights to write logs are Lambda's own; the emulator does not ask for them."""
-    rights = {
+def rights(chat):
+    """The rights of all functions, but for those to write logs: they are Lambda's own, the emulator does not ask for them."""
+    return {
         (key, sid, right)
         for key in chat.functions
         for sid, statement in statements(chat, key).items()
@@ -629,7 +629,10 @@ def test_every_right_is_known(chat):
             statement["Action"] if sid != "Clients" else [resource.split("/dev/")[1] for resource in statement["Resource"]]
         )
     }
-    assert rights == set(NEEDED)
+
+
+def test_every_right_is_known(chat):
+    assert rights(chat) == set(NEEDED)
 
 
 def mutations():
@@ -985,16 +988,7 @@ def test_the_secret_is_in_the_state_once_and_a_token_nowhere(verified):
 
 
 def test_every_right_of_identity_is_known(verified):
-    rights = {
-        (key, sid, right)
-        for key in verified.functions
-        for sid, statement in statements(verified, key).items()
-        if sid != "Logs"
-        for right in (
-            statement["Action"] if sid != "Clients" else [resource.split("/dev/")[1] for resource in statement["Resource"]]
-        )
-    }
-    assert rights == set(NEEDED) | set(NEEDED_VERIFIED)
+    assert rights(verified) == set(NEEDED) | set(NEEDED_VERIFIED)
     assert not set(NEEDED) & set(NEEDED_VERIFIED)
 
 

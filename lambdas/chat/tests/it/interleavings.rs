@@ -6,11 +6,12 @@
 //! the same id. Where a log has expired, its rows are deleted meanwhile, in any order. The test goes through all orders in which this can happen, and skips states that it has met before.
 
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chat::log::Header;
 use chat::log::append::{Append, Outcome, Range, Sent, Slot, Step};
 use chat::settings::LogLimits;
+
+use crate::support::model;
 
 /// The time of the test, in milliseconds since 1970.
 const NOW_MS: i64 = 1_793_246_400_000;
@@ -409,21 +410,12 @@ fn check(state: &State) {
     }
 }
 
-/// Stands for a state: two of a million share a fingerprint with a chance of one in ten million.
-fn fingerprint(state: &State) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    state.hash(&mut hasher);
-    hasher.finish()
-}
-
 /// Visits every state that can be reached from the first, and returns their number.
 fn explore(first: State) -> usize {
-    let mut met = HashSet::from([fingerprint(&first)]);
-    let mut open = vec![first];
     let mut ends = 0;
-    while let Some(state) = open.pop() {
-        check(&state);
-        let next = successors(&state);
+    let states = model::explore(first, |state| {
+        check(state);
+        let mut next = successors(state);
         if state.writers.iter().all(|writer| {
             matches!(
                 writer.doing,
@@ -432,15 +424,11 @@ fn explore(first: State) -> usize {
         }) {
             ends += 1;
         }
-        for mut state in next {
-            state.settle();
-            if met.insert(fingerprint(&state)) {
-                open.push(state);
-            }
-        }
-    }
+        next.iter_mut().for_each(State::settle);
+        next
+    });
     assert!(ends > 0, "nobody was ever acknowledged");
-    met.len()
+    states
 }
 
 fn genesis() -> Log {

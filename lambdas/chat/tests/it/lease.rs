@@ -5,10 +5,11 @@
 //! as the worst case wants it: [`Moment`] takes every value. A post ends at once or much later; a lease ends while its
 //! holder lives; a process dies before or after a request; the pump cannot be invoked. Somebody joins meanwhile.
 
-use std::collections::{BTreeSet, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::BTreeSet;
 
 use chat::paced::lease::{End, HELD_FOR_MS, Leader, Lease, Moment, Replaced, Step, Terms, Took};
+
+use crate::support::model;
 
 /// The time of the test, in milliseconds since 1970. It stands still: leases end by a step of their own.
 const NOW_MS: i64 = 1_793_246_400_000;
@@ -385,32 +386,20 @@ fn check(state: &State) {
     }
 }
 
-fn fingerprint(state: &State) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    state.hash(&mut hasher);
-    hasher.finish()
-}
-
 /// Visits every state that can be reached from the first, and returns their number.
 fn explore(first: State) -> usize {
-    let mut met = HashSet::from([fingerprint(&first)]);
-    let mut open = vec![first];
     let mut ends = 0;
-    while let Some(state) = open.pop() {
-        check(&state);
+    let states = model::explore(first, |state| {
+        check(state);
         let is_over = |process: &Process| matches!(process.doing, Doing::Ended | Doing::Dead);
         if state.processes.iter().all(is_over) && state.joiner != Joiner::Member {
             ends += 1;
-            check_end(&state);
+            check_end(state);
         }
-        for next in successors(&state) {
-            if met.insert(fingerprint(&next)) {
-                open.push(next);
-            }
-        }
-    }
+        successors(state)
+    });
     assert!(ends > 0);
-    met.len()
+    states
 }
 
 /// A room with a message before, whose lease is as given.

@@ -2,6 +2,7 @@
 
 mod aws;
 pub(crate) mod functions;
+pub(crate) mod model;
 mod peers;
 
 use std::collections::HashMap;

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::deployment::{Api, Authorization, Deployment, Function, localized};
 use crate::dynamodb::{self, DynamoDb, Store};
 use crate::faults::{Document, Faults};
+use crate::gateway::Posts;
 use crate::gateway::connections::Connections;
 use crate::gateway::journal::Journal;
 use crate::gateway::listener::{Listener, Peer};
@@ -198,6 +199,7 @@ impl Prepared<'_> {
             callers,
             clock: Arc::clone(&clock),
             quotas,
+            posts: Posts::default(),
             tables,
             database: store.database.clone(),
             table_calls: Arc::clone(&dynamodb.counters),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::deployment::Table;
 use crate::dynamodb::Counts;
 use crate::gateway::Gateway;
-use crate::gateway::quotas;
+use crate::gateway::{PostsStatus, quotas};
 use crate::lambda::PoolStatus;
 
 /// The most connections that are listed; all are counted.
@@ -36,6 +36,7 @@ pub(crate) struct Status {
     functions: BTreeMap<String, PoolStatus>,
     /// The quotas that are enforced.
     quotas: BTreeMap<String, quotas::Status>,
+    posts: PostsStatus,
     /// Calls by table.
     tables: BTreeMap<String, Counts>,
     /// The number of rows by partition key of each global secondary index, the largest first. For `room-index` these
@@ -94,6 +95,7 @@ impl Status {
                 .map(|(name, pool)| (name.clone(), pool.status()))
                 .collect(),
             quotas: gateway.quotas.status(),
+            posts: gateway.posts.status(),
             tables: gateway.table_calls.snapshot(),
             indexes: gateway
                 .tables
@@ -145,6 +147,11 @@ impl Status {
                 pool.throttled
             )?;
         }
+        let PostsStatus {
+            answered,
+            throttled,
+        } = self.posts;
+        writeln!(text, "\n{answered} posts  {throttled} throttled")?;
         if !self.quotas.is_empty() {
             writeln!(text, "\nthrottles")?;
         }

@@ -5,12 +5,14 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, SecondsFormat};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -26,10 +28,44 @@ use crate::{ids, log, loopback};
 /// 128 KB, API Gateway's largest message.
 const MAX_POST_BYTES: usize = 128 * 1024;
 
+/// Calls of PostToConnection since the gateway started.
+#[derive(Debug, Default)]
+pub(crate) struct Posts {
+    answered: AtomicU64,
+    throttled: AtomicU64,
+}
+
+/// The same for the status page.
+#[derive(Debug, Serialize)]
+pub(crate) struct PostsStatus {
+    /// Calls that were answered, whatever the answer.
+    pub(crate) answered: u64,
+    /// Those that were answered with 429.
+    pub(crate) throttled: u64,
+}
+
+impl Posts {
+    fn count(&self, status: StatusCode) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        let throttled = u64::from(status == StatusCode::TOO_MANY_REQUESTS);
+        self.throttled.fetch_add(throttled, Ordering::Relaxed);
+    }
+
+    pub(crate) fn status(&self) -> PostsStatus {
+        PostsStatus {
+            answered: self.answered.load(Ordering::Relaxed),
+            throttled: self.throttled.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// Answers a call for the connection `id`, which is decoded.
 pub(crate) async fn handle(gateway: &Gateway, id: &str, request: Request<Body>) -> Response {
     let method = request.method().clone();
     let response = call(gateway, id, request).await;
+    if method == Method::POST {
+        gateway.posts.count(response.status());
+    }
     if log::settings().verbose {
         let status = response.status().as_u16();
         log::event(

@@ -20,5 +20,6 @@ pub mod tls;
 mod websocket;
 
 pub(crate) use front_door::router;
+pub(crate) use management::{Posts, PostsStatus};
 pub(crate) use state::Gateway;
 pub(crate) use websocket::end_former;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::connections::Connections;
 use super::journal::Journal;
+use super::management::Posts;
 use super::quotas::Quotas;
 use super::signature::Scope;
 use crate::clock::Clock;
@@ -31,6 +32,7 @@ pub(crate) struct Gateway {
     pub(crate) callers: Arc<Callers>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) quotas: Quotas,
+    pub(crate) posts: Posts,
     pub(crate) tables: Vec<Table>,
     pub(crate) database: Database,
     pub(crate) table_calls: Arc<Counters>,

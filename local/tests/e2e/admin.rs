@@ -35,6 +35,7 @@ fn the_status_shows_connections_rooms_and_functions() {
         status["quotas"]["account"],
         json!({"rate": 1000.0, "burst": 500.0, "refused": 0})
     );
+    assert_eq!(status["posts"], json!({"answered": 1, "throttled": 0}));
 
     let port = gateway.admin_port();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_roomchat-local"))

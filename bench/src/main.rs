@@ -3,6 +3,7 @@
 //!
 //! Each figure is compared with another one of the same run, and each run checks the work that it measures.
 
+mod busy;
 mod cold;
 mod costs;
 mod dynamodb;
@@ -32,6 +33,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
+use load::Talk;
 use local::Load;
 use report::Report;
 use service::{Places, Service};
@@ -91,6 +93,8 @@ enum Section {
     Peers,
     /// Memory settings of publish and what a million deliveries costs with each
     Memory,
+    /// Rooms of up to 5,000 in which much is said, under AWS's quota of requests; writers of one log
+    Busy,
 }
 
 /// The parts that this program starts as processes of its own.
@@ -121,6 +125,7 @@ enum Extent {
 struct Scale {
     extent: Extent,
     load: Load,
+    busy: busy::Load,
     /// Members of the rooms of the section `fan-out`.
     fan_outs: Vec<usize>,
     /// Counted publishes to each room, and with each memory setting. One more comes before and is not counted.
@@ -139,9 +144,21 @@ impl Scale {
                 joining: 20,
                 idle: vec![80],
             };
+            let busy = busy::Load {
+                rooms: vec![(20, true)],
+                paced: "{ from_members = 20, posts_per_second = 100 }",
+                talk: Talk {
+                    rate: 40.0,
+                    time: Duration::from_secs(1),
+                    patience: Duration::from_secs(30),
+                },
+                writers: vec![1, 4],
+                writing: Duration::ZERO,
+            };
             Scale {
                 extent: Extent::Smoke,
                 load,
+                busy,
                 fan_outs: vec![10],
                 rounds: 1,
                 starts: 1,
@@ -154,9 +171,21 @@ impl Scale {
                 joining: 1000,
                 idle: vec![1000],
             };
+            let busy = busy::Load {
+                rooms: vec![(1000, true)],
+                paced: "{}",
+                talk: Talk {
+                    rate: 50.0,
+                    time: Duration::from_secs(5),
+                    patience: Duration::from_secs(20),
+                },
+                writers: vec![1, 8, 64],
+                writing: Duration::from_secs(1),
+            };
             Scale {
                 extent: Extent::Quick,
                 load,
+                busy,
                 fan_outs: vec![10, 1000],
                 rounds: 3,
                 starts: 5,
@@ -169,9 +198,21 @@ impl Scale {
                 joining: 1000,
                 idle: vec![1000, 10_000],
             };
+            let busy = busy::Load {
+                rooms: vec![(200, false), (1000, true), (5000, false)],
+                paced: "{}",
+                talk: Talk {
+                    rate: 50.0,
+                    time: Duration::from_secs(20),
+                    patience: Duration::from_secs(80),
+                },
+                writers: vec![1, 2, 4, 8, 16, 32, 64],
+                writing: Duration::from_secs(5),
+            };
             Scale {
                 extent: Extent::Full,
                 load,
+                busy,
                 fan_outs: vec![10, 100, 1000, 10_000],
                 rounds: 7,
                 starts: 20,
@@ -240,7 +281,8 @@ async fn run(options: &Options) -> Result<()> {
         system::allow_descriptors(most as u64 + 1000)?;
         let terraform = places.root.join("terraform");
         // A bench sends more than any person: the rate limits are off.
-        let unlimited = ["limits={ per_user = 0, per_room = 0, frames_per_second = 0 }".to_owned()];
+        let limits = "limits={ per_user = 0, per_room = 0, frames_per_second = 0 }";
+        let unlimited = ["--var", limits].map(str::to_owned);
         eprintln!("service: the service on this machine");
         let ours = Service::gateway(
             &places,
@@ -287,6 +329,13 @@ async fn run(options: &Options) -> Result<()> {
         memory::run(&mut report, &places, scale.rounds)
             .await
             .context("section memory")?;
+    }
+    if wanted(Section::Busy) {
+        eprintln!("busy: busy rooms");
+        system::allow_descriptors(10_000)?;
+        busy::run(&mut report, &places, &scale.busy)
+            .await
+            .context("section busy")?;
     }
     if wanted(Section::Peers) {
         system::allow_descriptors(10_000)?;

@@ -77,7 +77,7 @@ pub(crate) async fn first_try(places: &Places, way: &str) -> Result<Service> {
         way,
         &terraform,
         &functions,
-        &[format!("publish={way}")],
+        &["--var".to_owned(), format!("publish={way}")],
     )
     .await
 }

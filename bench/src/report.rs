@@ -33,7 +33,7 @@ use Wanted::{AtMost, AtMostTimes, TimesLess, TimesMore};
 ///
 /// An ack means stored, and the peers store nothing: so the round trip is not held to a multiple of theirs. It takes at
 /// most twice as long as that of a handler which promises nothing, and less than that of serverless-offline.
-const TARGETS: [(&str, Wanted); 15] = [
+const TARGETS: [(&str, Wanted); 23] = [
     (
         "service/connections/ours",
         TimesMore(5.0, "peers/connections/serverless-offline"),
@@ -73,6 +73,14 @@ const TARGETS: [(&str, Wanted); 15] = [
     ("fan-out/memory-10000/ours", AtMost(30.0)),
     ("cold-start/first-answer-128/connect", AtMost(60.0)),
     ("cold-start/first-answer/connect", AtMost(15.0)),
+    ("busy/posts-1000/paced", AtMost(10.0)),
+    ("busy/lost-1000/paced", AtMost(0.0)),
+    ("busy/repairs-1000/paced", AtMost(1.0)),
+    ("busy/throttled-1000/paced", AtMost(1.0)),
+    ("busy/delivery-p50-1000/paced", AtMost(300.0)),
+    ("busy/delivery-p99-1000/paced", AtMost(800.0)),
+    ("busy/ack-p99-1000/paced", AtMost(200.0)),
+    ("busy/usd-hour-1000/paced", AtMost(20.0)),
 ];
 
 impl Wanted {
@@ -120,6 +128,13 @@ impl Report {
             unit,
             note: note.to_owned(),
         });
+    }
+
+    /// The target that stands by itself, and whether the figure passes it.
+    pub(crate) fn verdict(&self, id: &str) -> Option<(f64, bool)> {
+        let (_, wanted) = TARGETS.iter().find(|(target, _)| *target == id)?;
+        let is = self.reached(id, *wanted)?;
+        Some((wanted.parts().1, wanted.passes(is)))
     }
 
     pub(crate) fn value(&self, id: &str) -> Option<f64> {

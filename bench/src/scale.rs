@@ -32,6 +32,9 @@ const INVOCATIONS: f64 = 1_000.0;
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>
 const PARTITION_READS: f64 = 3_000.0;
 
+/// The time after which a pump invokes the next one, in seconds.
+const PUMP_S: f64 = 50.0;
+
 /// The time limit of `publish`, in seconds, without the second before it in which no post starts.
 const PUBLISH_S: f64 = 27.0;
 
@@ -41,7 +44,14 @@ pub(crate) const CONNECTION_MINUTES: f64 = 0.25;
 /// A member's entry of the index `room-index`, in bytes, with a name of some 20 characters.
 pub(crate) const MEMBER_BYTES: f64 = 110.0;
 
+/// The first page of the members of a room, in bytes: a busy room's publisher reads no other.
+const PAGE_BYTES: f64 = 1_048_576.0;
+
+/// A message's row and frame in a busy room, in bytes.
+const SAID_BYTES: f64 = 300.0;
+
 /// Defaults of terraform/variables.tf.
+const PACED_POSTS: f64 = 5_000.0;
 const THROTTLE_RATE: f64 = 1_000.0;
 const TABLE_READS: f64 = 10_000.0;
 const TABLE_WRITES: f64 = 4_000.0;
@@ -97,6 +107,75 @@ impl Publish {
     /// The time of one message if nothing else happens, in seconds: the posts beyond the bucket wait for the quota.
     fn takes(self) -> f64 {
         self.seconds.max((self.requests - BURST) / REQUESTS)
+    }
+}
+
+/// The usage of a room in one second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Second {
+    /// As API Gateway meters them.
+    messages: f64,
+    /// Posts to members, which are among the messages.
+    posts: f64,
+    invocations: f64,
+    read_units: f64,
+    write_units: f64,
+    gb_seconds: f64,
+}
+
+impl Second {
+    /// With `rate` messages a second that are delivered at once.
+    pub(crate) fn at_once(members: f64, bytes: f64, rate: f64) -> Second {
+        let publish = Publish::to(members, bytes);
+        Second {
+            messages: rate * publish.messages,
+            posts: rate * (members - 1.0),
+            invocations: rate,
+            read_units: rate * publish.read_units,
+            write_units: rate * publish.write_units,
+            gb_seconds: rate * publish.seconds,
+        }
+    }
+
+    /// With `rate` messages a second that are delivered together, `PACED_POSTS` posts a second at most.
+    pub(crate) fn paced(members: f64, bytes: f64, rate: f64) -> Second {
+        let rounds = rate.min(PACED_POSTS / members);
+        // Below that limit the publisher delivers, and posts nothing to itself. Above it the pump runs all the time.
+        let is_calm = rounds >= rate;
+        let posts = rounds * if is_calm { members - 1.0 } else { members };
+        let page = 0.5 * (members * bytes / 4096.0).ceil();
+        let first_page = 0.5 * (PAGE_BYTES.min(members * bytes) / 4096.0).ceil();
+        // A round reads the log, or its end once more, and the members, and moves the lease.
+        let log = (rate / rounds * SAID_BYTES / 4096.0).ceil();
+        let posting = rounds * PUBLISH_MEMBER_S * members;
+        Second {
+            messages: rate * 2.0 + posts,
+            posts,
+            invocations: rate + if is_calm { 0.0 } else { 1.0 / PUMP_S },
+            // The sender's row, the end of the log and the first page of members.
+            read_units: rate * (2.0 + first_page) + rounds * (log + page),
+            // The message and an attempt to take the lease.
+            write_units: rate * 2.0 + rounds,
+            gb_seconds: rate * PUBLISH_BASE_S + if is_calm { posting } else { 1.0 },
+        }
+    }
+
+    /// The same with messages and invocations as they were counted.
+    pub(crate) fn counted(self, messages: f64, invocations: f64) -> Second {
+        Second {
+            messages,
+            invocations,
+            ..self
+        }
+    }
+
+    /// Dollars for an hour, without the minutes of the connections. The functions have 1 GB.
+    pub(crate) fn usd_hour(self, prices: &Prices) -> f64 {
+        let million = self.messages * prices.message
+            + self.invocations * prices.invocation
+            + self.read_units * prices.read_unit
+            + self.write_units * prices.write_unit;
+        (million / 1e6 + self.gb_seconds * GB_SECOND) * 3600.0
     }
 }
 
@@ -546,6 +625,35 @@ mod tests {
         }
     }
 
+    /// The same for busy rooms. The contract has no row for the pump: its rounds are those of a publisher.
+    #[test]
+    fn a_busy_room_is_that_of_the_contract() {
+        let contract = contract();
+        let calm = contract
+            .action("publish, busy room of 20, when it is calm")
+            .unwrap();
+        let relied = contract
+            .action("publish, busy room of 20, another one delivers")
+            .unwrap();
+        // One message a second is calm. So many that a round costs nothing beside them are not.
+        let one = Second::paced(20.0, 80.0, 1.0);
+        assert_eq!(one.messages, calm.messages as f64);
+        assert_eq!(one.posts, calm.callbacks as f64);
+        assert_eq!(one.read_units, calm.read_units);
+        assert_eq!(one.write_units, calm.write_units);
+        let rate = 1e6;
+        let many = Second::paced(20.0, 80.0, rate);
+        let rounds = PACED_POSTS / 20.0;
+        assert_eq!(many.posts, PACED_POSTS);
+        assert_eq!(many.messages - many.posts, rate * relied.messages as f64);
+        assert_eq!(many.write_units - rounds, rate * relied.write_units);
+        let log = (rate * SAID_BYTES / 4096.0 / rounds).ceil() * rounds;
+        assert_eq!(
+            many.read_units - rounds * 0.5 - log,
+            rate * relied.read_units
+        );
+    }
+
     /// Rows such as `| 1,000 | 126 ms | …` of the table of fan-outs.
     #[test]
     fn the_time_of_a_fan_out_is_that_of_the_bench() {
@@ -589,6 +697,10 @@ mod tests {
         has(
             "table_units_per_second",
             &format!("write = optional(number, {TABLE_WRITES})"),
+        );
+        has(
+            "paced",
+            &format!("posts_per_second = optional(number, {PACED_POSTS})"),
         );
         has("limits", "per_room          = optional(number, 200)");
         has("limits", "window_seconds    = optional(number, 5)");

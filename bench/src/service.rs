@@ -129,7 +129,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts the gateway with a Terraform folder.
+    /// Starts the gateway with a Terraform folder and further flags.
     ///
     /// # Errors
     /// Fails if the service does not accept a connection.
@@ -138,7 +138,7 @@ impl Service {
         name: &str,
         terraform: &Path,
         functions: &Path,
-        variables: &[String],
+        flags: &[String],
     ) -> Result<Service> {
         let port = free_port()?;
         let mut command = Command::new(&places.gateway);
@@ -147,10 +147,7 @@ impl Service {
             .arg(terraform)
             .arg("--functions")
             .arg(functions);
-        command.args(["--port", &port.to_string()]);
-        for variable in variables {
-            command.args(["--var", variable]);
-        }
+        command.args(["--port", &port.to_string()]).args(flags);
         Service::start(places, name, (port, "/prod"), &mut command).await
     }
 

@@ -41,7 +41,7 @@ fn every_section_has_figures() {
     let (json, svg) = (scratch.join("bench.json"), scratch.join("bench.svg"));
     let run = Command::new(env!("CARGO_BIN_EXE_roomchat-bench"))
         .current_dir(root())
-        .args(["--smoke", "--only", "service,fan-out,cold-start,costs"])
+        .args(["--smoke", "--only", "service,fan-out,cold-start,costs,busy"])
         .arg("--functions")
         .arg(binaries())
         .arg("--gateway")
@@ -67,6 +67,10 @@ fn every_section_has_figures() {
         "cold-start/zip/functions",
         "cold-start/init/default",
         "cold-start/first-answer/connect",
+        "busy/posts-20/at-once",
+        "busy/delivery-p99-20/paced",
+        "busy/usd-hour-20/paced",
+        "busy/acks-4/ours",
     ] {
         let figure = figures
             .iter()
@@ -75,7 +79,15 @@ fn every_section_has_figures() {
         assert!(figure["value"].as_f64().unwrap() > 0.0, "{figure}");
     }
     assert_ne!(report["run"]["commit"], "unknown");
-    assert_eq!(report["tables"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(report["tables"].as_array().unwrap().len(), 3, "{report}");
+    let is = |id: &str| {
+        let figure = figures.iter().find(|figure| figure["id"] == id);
+        figure.unwrap()["value"].as_f64().unwrap()
+    };
+    // All have everything, and the paced room with at most half of the posts.
+    assert_eq!(is("busy/lost-20/at-once"), 0.0);
+    assert_eq!(is("busy/lost-20/paced"), 0.0);
+    assert!(is("busy/posts-20/paced") < 50.0, "{report}");
     assert!(
         std::fs::read_to_string(svg)
             .unwrap()

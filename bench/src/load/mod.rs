@@ -2,6 +2,9 @@
 //! the run fail instead of giving a figure. A message that comes twice is counted: a post without an answer is sent again,
 //! and PROTOCOL.md tells clients to drop the duplicate.
 
+mod contest;
+mod crowd;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +21,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+pub(crate) use contest::contest;
+pub(crate) use crowd::{Heard, Talk, crowd};
 
 /// The length of a message's data, in bytes.
 pub(crate) const MESSAGE_BYTES: usize = 64;

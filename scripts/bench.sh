@@ -26,7 +26,7 @@ With --url it puts a load on a stage that is deployed, prints an estimate of the
                busy        rooms of up to 5,000 in which much is said, under AWS's quota of requests; writers of one log
   --json     another file for the figures
   --svg      another file for the plot
-  --scale    writes docs/scale.md instead: cost and quotas by the size of a room and of a service
+  --scale    writes docs/scale.md and docs/scale.svg instead: cost and quotas by the size of a room and of a service
   --release  functions without link-time optimisation, which are built in a fraction of the time
 TEXT
 }
@@ -50,7 +50,9 @@ while [ $# -gt 0 ]; do
     need cargo "Install Rust: https://rustup.rs"
     cd "$root"
     cargo run --quiet --locked -p roomchat-bench -- scale >docs/scale.md.new || die "The model has no page; see above."
+    cargo run --quiet --locked -p roomchat-bench -- scale --plot >docs/scale.svg.new || die "The model has no plot; see above."
     mv docs/scale.md.new docs/scale.md
+    mv docs/scale.svg.new docs/scale.svg
     exit
     ;;
   --only | --json | --svg)

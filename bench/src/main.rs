@@ -108,7 +108,11 @@ enum Part {
         aside: bool,
     },
     /// Prints docs/scale.md
-    Scale,
+    Scale {
+        /// Prints docs/scale.svg instead
+        #[arg(long)]
+        plot: bool,
+    },
     /// Puts a load on a deployed stage, after a question
     Stage(stage::Options),
 }
@@ -248,8 +252,13 @@ async fn run(options: &Options) -> Result<()> {
     let root = std::env::current_dir()?;
     match &options.part {
         Some(Part::Engine { .. }) => return engine().await,
-        Some(Part::Scale) => {
-            print!("{}", scale::page(&costs::Contract::read(&root)?)?);
+        Some(Part::Scale { plot }) => {
+            let contract = costs::Contract::read(&root)?;
+            let text = match plot {
+                true => scale::plot(&contract),
+                false => scale::page(&contract)?,
+            };
+            print!("{text}");
             return Ok(());
         }
         Some(Part::Stage(options)) => {

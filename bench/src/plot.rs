@@ -1,4 +1,5 @@
-//! The plot of a run: deliveries per second and the time of a fan-out, by the size of the room.
+//! The plots: of a run, deliveries per second and the time of a fan-out by the size of the room; of the model, the cost of
+//! a busy room by its rate.
 
 use std::fmt::Write as _;
 
@@ -13,13 +14,16 @@ const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 260.0;
 const COLOURS: [&str; 5] = ["#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#999999"];
 
-/// A line of a panel: its name, and its values by the size of the room.
-struct Line {
-    name: String,
-    points: Vec<(f64, f64)>,
+/// A line of a panel: its name, and its values by the place on the horizontal axis.
+pub(crate) struct Line {
+    pub(crate) name: String,
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// Renders the SVG. A panel without figures has no lines.
+/// A panel: its title and its lines.
+pub(crate) type Panel<'a> = (&'a str, Vec<Line>);
+
+/// Renders the plot of a run. A panel without figures has no lines.
 pub(crate) fn svg(report: &Report, about: &Value) -> String {
     let measured = |prefix: &str, whose: &str, name: &str| Line {
         name: name.to_owned(),
@@ -63,39 +67,45 @@ pub(crate) fn svg(report: &Report, about: &Value) -> String {
             points: ideal.collect(),
         },
     ];
+    let text = |name: &str| about[name].as_str().unwrap_or_default().to_owned();
+    let below = format!(
+        "{} · {} · {} cores, {}",
+        text("date"),
+        text("commit"),
+        about["machine"]["cores"],
+        about["machine"]["processor"].as_str().unwrap_or_default()
+    );
+    let panels = [
+        (
+            "Deliveries per second, one message at a time, by members of the room",
+            deliveries,
+        ),
+        ("Fan-out, ms, by members of the room", times),
+    ];
+    render(&SIZES.map(|size| size as f64), &panels, &below)
+}
+
+/// Renders two panels over the same horizontal axis, with a line of text below.
+pub(crate) fn render(axis: &[f64], panels: &[Panel<'_>; 2], below: &str) -> String {
     let mut svg = String::new();
     let _ = writeln!(
         svg,
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1080 420" font-family="sans-serif" font-size="12">
 <rect width="1080" height="420" fill="white"/>"#
     );
-    panel(
-        &mut svg,
-        70.0,
-        "Deliveries per second, one message at a time, by members of the room",
-        &deliveries,
-    );
-    panel(
-        &mut svg,
-        610.0,
-        "Fan-out, ms, by members of the room",
-        &times,
-    );
-    let text = |name: &str| about[name].as_str().unwrap_or_default().to_owned();
+    for ((title, lines), left) in panels.iter().zip([70.0, 610.0]) {
+        panel(&mut svg, left, title, axis, lines);
+    }
     let _ = writeln!(
         svg,
-        r##"<text x="70" y="412" fill="#666">{} · {} · {} cores, {}</text>
-</svg>"##,
-        text("date"),
-        text("commit"),
-        about["machine"]["cores"],
-        about["machine"]["processor"].as_str().unwrap_or_default()
+        r##"<text x="70" y="412" fill="#666">{below}</text>
+</svg>"##
     );
     svg
 }
 
 /// Draws one panel with its corner at `left`. Both axes are logarithmic.
-fn panel(svg: &mut String, left: f64, title: &str, lines: &[Line]) {
+fn panel(svg: &mut String, left: f64, title: &str, axis: &[f64], lines: &[Line]) {
     let top = 40.0;
     let values = || {
         lines
@@ -110,10 +120,13 @@ fn panel(svg: &mut String, left: f64, title: &str, lines: &[Line]) {
         r#"<text x="{left}" y="{}" font-weight="bold">{title}</text>"#,
         top - 16.0
     );
+    let (Some(first), Some(last)) = (axis.first(), axis.last()) else {
+        return;
+    };
     if !lowest.is_finite() || highest <= lowest {
         return;
     }
-    let x = |size: f64| left + (size.log10() - 1.0) / 3.0 * WIDTH;
+    let x = |place: f64| left + (place / first).log10() / (last / first).log10() * WIDTH;
     let y = |value: f64| top + HEIGHT * (1.0 - (value.log10() - lowest) / (highest - lowest));
     for power in (lowest as i32)..=(highest as i32) {
         let value = 10_f64.powi(power);
@@ -125,24 +138,24 @@ fn panel(svg: &mut String, left: f64, title: &str, lines: &[Line]) {
             y(value) + 4.0
         );
     }
-    for size in SIZES {
+    for place in axis {
         let _ = writeln!(
             svg,
-            r##"<text x="{:.1}" y="{}" text-anchor="middle">{size}</text>"##,
-            x(size as f64),
+            r##"<text x="{:.1}" y="{}" text-anchor="middle">{place}</text>"##,
+            x(*place),
             top + HEIGHT + 16.0
         );
     }
     let drawn = lines.iter().filter(|line| !line.points.is_empty());
     for (number, (line, colour)) in drawn.zip(COLOURS).enumerate() {
         let mut path = String::new();
-        for (index, (size, value)) in line.points.iter().enumerate() {
+        for (index, (place, value)) in line.points.iter().enumerate() {
             let letter = if index == 0 { 'M' } else { 'L' };
-            let _ = write!(path, "{letter}{:.1} {:.1}", x(*size), y(*value));
+            let _ = write!(path, "{letter}{:.1} {:.1}", x(*place), y(*value));
             let _ = writeln!(
                 svg,
-                r#"<circle cx="{:.1}" cy="{:.1}" r="3" fill="{colour}"><title>{size}: {}</title></circle>"#,
-                x(*size),
+                r#"<circle cx="{:.1}" cy="{:.1}" r="3" fill="{colour}"><title>{place}: {}</title></circle>"#,
+                x(*place),
                 y(*value),
                 rounded(*value)
             );

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 
 use crate::costs::{Contract, Prices};
 use crate::memory::GB_SECOND;
+use crate::plot::{self, Line};
 
 /// Requests a second of an account and Region: messages from clients, posts and handshakes.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>
@@ -43,6 +44,16 @@ pub(crate) const CONNECTION_MINUTES: f64 = 0.25;
 
 /// A member's entry of the index `room-index`, in bytes, with a name of some 20 characters.
 pub(crate) const MEMBER_BYTES: f64 = 110.0;
+
+/// Messages of one delivery in a busy room at most: `MESSAGES` in lambdas/chat/src/paced/lead.rs.
+const ROUND_MESSAGES: f64 = 100.0;
+
+/// Deliveries of a busy room in a second at most: `READ_EVERY_MS` there.
+const ROUNDS: f64 = 1000.0 / 50.0;
+
+/// Rates of a busy room, in messages a second, and sizes.
+const RATES: [f64; 7] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0];
+const BUSY_ROOMS: [f64; 3] = [200.0, 1_000.0, 5_000.0];
 
 /// The first page of the members of a room, in bytes: a busy room's publisher reads no other.
 const PAGE_BYTES: f64 = 1_048_576.0;
@@ -139,7 +150,7 @@ impl Second {
 
     /// With `rate` messages a second that are delivered together, `PACED_POSTS` posts a second at most.
     pub(crate) fn paced(members: f64, bytes: f64, rate: f64) -> Second {
-        let rounds = rate.min(PACED_POSTS / members);
+        let rounds = rate.min(rounds_of(members));
         // Below that limit the publisher delivers, and posts nothing to itself. Above it the pump runs all the time.
         let is_calm = rounds >= rate;
         let posts = rounds * if is_calm { members - 1.0 } else { members };
@@ -177,6 +188,11 @@ impl Second {
             + self.write_units * prices.write_unit;
         (million / 1e6 + self.gb_seconds * GB_SECOND) * 3600.0
     }
+}
+
+/// The most deliveries a second in a busy room of `members`.
+fn rounds_of(members: f64) -> f64 {
+    ROUNDS.min(PACED_POSTS / members)
 }
 
 /// A quota and its use.
@@ -399,6 +415,7 @@ pub(crate) fn page(contract: &Contract) -> Result<String> {
         whole(round_to(largest_room(), 1_000.0)),
         whole(BURST),
     )?;
+    busy_rooms(&mut page, prices)?;
     page.push_str(SERVICE);
     page.push_str(
         "| connections | messages a second | requests a second | USD a month | all are back after an outage in | binds first | its use | to raise |\n\
@@ -475,6 +492,89 @@ pub(crate) fn page(contract: &Contract) -> Result<String> {
     Ok(page)
 }
 
+/// The table of busy rooms.
+fn busy_rooms(page: &mut String, prices: &Prices) -> Result<()> {
+    page.push_str(BUSY);
+    page.push_str(
+        "| members | messages a second | at once: posts a second | USD an hour | USD for 1,000 messages | together: posts a second | USD an hour | USD for 1,000 messages | of at once |\n\
+         |---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+    );
+    for members in BUSY_ROOMS {
+        for rate in [1.0, 10.0, 50.0, 100.0] {
+            let at_once = Second::at_once(members, MEMBER_BYTES, rate);
+            let together = Second::paced(members, MEMBER_BYTES, rate);
+            let hour = [at_once, together].map(|second| second.usd_hour(prices));
+            let thousand = hour.map(|usd| usd / rate / 3.6);
+            writeln!(
+                page,
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {:.0} % |",
+                whole(members),
+                whole(rate),
+                whole(at_once.posts),
+                figure(hour[0]),
+                figure(thousand[0]),
+                whole(together.posts),
+                figure(hour[1]),
+                figure(thousand[1]),
+                100.0 * hour[1] / hour[0],
+            )?;
+        }
+    }
+    page.push_str("\nThe next delivery begins ");
+    let rooms = BUSY_ROOMS.map(|members| {
+        format!(
+            "after {} in a room of {}",
+            time(1.0 / rounds_of(members)),
+            whole(members)
+        )
+    });
+    write!(
+        page,
+        "{} at the earliest.\n\
+         A delivery takes {} messages at most: a room of 1,000 keeps up with {} messages a second, one of 5,000 with {}. Beyond that its\n\
+         members fall behind, and the alarm `undelivered` rings.\n",
+        rooms.join(", "),
+        whole(ROUND_MESSAGES),
+        whole(ROUND_MESSAGES * PACED_POSTS / 1_000.0),
+        whole(ROUND_MESSAGES * PACED_POSTS / 5_000.0),
+    )?;
+    Ok(())
+}
+
+/// The plot of the page: the cost of busy rooms by their rate.
+pub(crate) fn plot(contract: &Contract) -> String {
+    let line = |name: String, usd: &dyn Fn(f64) -> f64| Line {
+        name,
+        points: RATES.map(|rate| (rate, usd(rate))).to_vec(),
+    };
+    let lines = |of: &dyn Fn(Second, f64) -> f64| {
+        let mut lines: Vec<Line> = BUSY_ROOMS
+            .iter()
+            .map(|members| {
+                line(format!("room of {members}, together"), &|rate| {
+                    of(Second::paced(*members, MEMBER_BYTES, rate), rate)
+                })
+            })
+            .collect();
+        lines.push(line("room of 1000, each at once".to_owned(), &|rate| {
+            of(Second::at_once(1_000.0, MEMBER_BYTES, rate), rate)
+        }));
+        lines
+    };
+    let hour = |second: Second| second.usd_hour(&contract.prices);
+    let panels = [
+        (
+            "USD for 1,000 messages, by messages a second",
+            lines(&|second, rate| hour(second) / rate / 3.6),
+        ),
+        (
+            "USD an hour, by messages a second",
+            lines(&|second, _| hour(second)),
+        ),
+    ];
+    plot::render(&RATES, &panels, "computed by scripts/bench.sh --scale")
+}
+
 /// The members of the largest room whose fan-out ends in time.
 fn largest_room() -> f64 {
     (PUBLISH_S - PUBLISH_BASE_S) / PUBLISH_MEMBER_S
@@ -534,6 +634,18 @@ fan-out from the [bench](performance.md#fan-out-as-on-aws): 15 ms and 0.11 ms fo
 are those of us-east-1 without free tiers, quotas are AWS's defaults. Messages have up to 1 KB. Nothing was measured on AWS.
 
 ## A room
+
+";
+
+const BUSY: &str = "
+## A busy room
+
+With the variable [`paced`](deploy.md#what-it-can-cost-at-most) the messages of large rooms are delivered together. Each room
+has 5,000 posts a second at most, and 20 deliveries. From there on more messages cost hardly more, so the cost of each message
+falls. Messages have 300 bytes here: a post is metered for each begun 32 KB, which hold a hundred of them. Without `paced`
+each message is posted to each member by itself.
+
+![The cost of 1,000 messages and of an hour, by messages a second](scale.svg)
 
 ";
 
@@ -601,6 +713,10 @@ mod tests {
             made == kept,
             "docs/scale.md is out of date: run scripts/bench.sh --scale"
         );
+        assert!(
+            plot(&contract()) == text("docs/scale.svg"),
+            "docs/scale.svg is out of date: run scripts/bench.sh --scale"
+        );
     }
 
     /// The contract is measured with the real functions. Its rooms have short names.
@@ -643,8 +759,8 @@ mod tests {
         assert_eq!(one.write_units, calm.write_units);
         let rate = 1e6;
         let many = Second::paced(20.0, 80.0, rate);
-        let rounds = PACED_POSTS / 20.0;
-        assert_eq!(many.posts, PACED_POSTS);
+        let rounds = ROUNDS;
+        assert_eq!(many.posts, rounds * 20.0);
         assert_eq!(many.messages - many.posts, rate * relied.messages as f64);
         assert_eq!(many.write_units - rounds, rate * relied.write_units);
         let log = (rate * SAID_BYTES / 4096.0 / rounds).ceil() * rounds;
@@ -704,6 +820,10 @@ mod tests {
         );
         has("limits", "per_room          = optional(number, 200)");
         has("limits", "window_seconds    = optional(number, 5)");
+        let round = format!("const MESSAGES: usize = {ROUND_MESSAGES};");
+        let every = format!("= {:.0}..=250;", 1000.0 / ROUNDS);
+        let lead = text("lambdas/chat/src/paced/lead.rs");
+        assert!(lead.contains(&round) && lead.contains(&every));
         let locals = text("terraform/locals.tf");
         for share in [
             "route_key = \"history\"\n      share     = 0.5",

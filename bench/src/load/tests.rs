@@ -169,6 +169,103 @@ async fn one_that_does_not_has_none() {
     }
 }
 
+/// Starts a chat with one room and a log, on a free port. Every third message does not reach one of the other members,
+/// and is in the answers of `history` only if `repairs`.
+async fn busy_service(repairs: bool) -> Result<Address> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let port = listener.local_addr()?.port();
+    let log: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let members: Arc<Mutex<Vec<UnboundedSender<Value>>>> = Arc::default();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (outbox, mut outgoing) = unbounded_channel();
+            let own = {
+                let mut members = members.lock().unwrap();
+                members.push(outbox);
+                members.len() - 1
+            };
+            let (log, members) = (Arc::clone(&log), Arc::clone(&members));
+            tokio::spawn(async move {
+                let socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+                let (mut sink, mut stream) = socket.split();
+                loop {
+                    tokio::select! {
+                        Some(frame) = outgoing.recv() => sink.send(Message::text(frame.to_string())).await.unwrap(),
+                        Some(Ok(Message::Text(said))) = stream.next() => {
+                            let said = serde_json::from_str(&said).unwrap();
+                            serve(repairs, own, &said, &mut log.lock().unwrap(), &members.lock().unwrap());
+                        }
+                        else => return,
+                    }
+                }
+            });
+        }
+    });
+    Ok(Address::local(port, "/"))
+}
+
+fn serve(
+    repairs: bool,
+    own: usize,
+    said: &Value,
+    log: &mut Vec<Value>,
+    members: &[UnboundedSender<Value>],
+) {
+    let head = log.len();
+    let answer = match said["action"].as_str().unwrap() {
+        "join" => {
+            assert_eq!(said["batch"], true);
+            json!({"type": "joined", "head": head})
+        }
+        "history" => {
+            let after = usize::try_from(said["after"].as_u64().unwrap()).unwrap();
+            let rest = if repairs { &log[after..] } else { &[] };
+            json!({"type": "history", "id": said["id"], "head": head, "messages": rest})
+        }
+        _ => {
+            let seq = head + 1;
+            let message =
+                json!({"type": "message", "seq": seq, "id": said["id"], "data": said["data"]});
+            log.push(message.clone());
+            let number = number_in("lobby", said["id"].as_str().unwrap()).unwrap();
+            let missed = (number % 3 == 1).then_some((own + 1) % members.len());
+            for (_, member) in members
+                .iter()
+                .enumerate()
+                .filter(|(number, _)| Some(*number) != missed)
+            {
+                let batch = json!({"type": "messages", "messages": [message]});
+                member.send(batch).unwrap();
+            }
+            json!({"type": "ack", "id": said["id"], "seq": seq, "paced": true})
+        }
+    };
+    members[own].send(answer).unwrap();
+}
+
+#[tokio::test]
+async fn a_busy_room_is_repaired_and_counted() {
+    for (repairs, patience_s, lost) in [(true, 20, 0), (false, 2, 3)] {
+        let load = Talk {
+            rate: 100.0,
+            time: Duration::from_millis(90),
+            patience: Duration::from_secs(patience_s),
+        };
+        let address = busy_service(repairs).await.unwrap();
+        let mut members = Vec::new();
+        for user in ["alice", "bob", "carol"] {
+            members.push(address.join("lobby", user).await.unwrap());
+        }
+        let heard = crowd(members, "lobby", load).await.unwrap();
+        assert_eq!((heard.due, heard.acked, heard.expected), (9, 9, 27));
+        assert_eq!(heard.ack_us.len(), 9);
+        assert_eq!(heard.lost, lost);
+        assert_eq!(heard.delivery_us.len(), if repairs { 18 } else { 15 });
+        assert_eq!(heard.repaired >= 3, repairs, "{heard:?}");
+        assert!(heard.asked >= 1);
+    }
+}
+
 #[test]
 fn a_message_is_of_the_length_that_is_said() {
     for (round, number) in [("warm", 0), ("room-1000", 99_999)] {

@@ -317,8 +317,14 @@ fn an_operator_signals_reads_marks_and_erases() {
     );
     service.lines(&["publish", "lobby", "stays"]);
     let erase = ["erase", "lobby", "bob", "--reason", "request 7"];
-    service.says(&erase, "3 messages of bob in lobby deleted.");
-    service.says(&erase, "0 messages of bob in lobby deleted.");
+    service.says(
+        &erase,
+        "3 messages of bob in lobby deleted, 0 reactions taken back.",
+    );
+    service.says(
+        &erase,
+        "0 messages of bob in lobby deleted, 0 reactions taken back.",
+    );
     let history = service.lines(&["history", "lobby"]).join("\n");
     assert!(
         !history.contains("address") && history.contains("stays"),

@@ -203,6 +203,7 @@ pub(crate) fn answer(raw: &RawValue) -> String {
         seq: Option<u64>,
         connections: Option<u64>,
         messages: Option<u64>,
+        reactions: Option<u64>,
         head: Option<u64>,
         #[serde(default)]
         message: String,
@@ -250,8 +251,9 @@ pub(crate) fn answer(raw: &RawValue) -> String {
             Err(_) => line(text),
         },
         "erased" => format!(
-            "{} of {user} in {room} deleted.",
-            counted(other.messages, "message")
+            "{} of {user} in {room} deleted, {} taken back.",
+            counted(other.messages, "message"),
+            counted(other.reactions, "reaction")
         ),
         "error" => format!("{room}: {}", line(&other.message)),
         _ if other.head.is_some() => format!(

@@ -1,8 +1,9 @@
-//! `erase`: deletes the messages of one user in a room, and how far the user has read it.
+//! `erase`: deletes the messages of one user in a room, takes the user's reactions back, and deletes how far the user has
+//! read it.
 //!
-//! Each message is deleted through the log, as any deletion: members and clients that come later are told. A call ends
-//! after some messages, and its answer says where the next call goes on. A message that is deleted already is passed
-//! over, so a call can be repeated at will.
+//! Each message and reaction is undone through the log, as the user would do it: members and clients that come later are
+//! told. A call ends after some rows, and its answer says where the next call goes on. A message that is deleted already
+//! and a reaction that is taken back are passed over, so a call can be repeated at will.
 
 use std::time::Duration;
 
@@ -13,14 +14,14 @@ use super::moderate::user;
 use super::publish::deliver_change;
 use crate::lambda::{Request, before};
 use crate::log::append::{Range, Stored};
-use crate::log::{AuditEntry, Change, Draft, Kind, Target, Text};
-use crate::protocol::{Erased, Failure, Frame, render};
+use crate::log::{AuditEntry, Change, Draft, Kind, Target, Trace};
+use crate::protocol::{Erased, ErrorName, Failure, Frame, render};
 
 /// The rows of one call: some 20 s of work in a small room.
 const MOST: usize = 200;
 
-/// A call begins no message when less than this is left of the invocation.
-const LONGEST_MESSAGE: Duration = Duration::from_secs(15);
+/// A call begins no row when less than this is left of the invocation.
+const LONGEST_ROW: Duration = Duration::from_secs(15);
 
 /// The reason in the deletions, the same for each try. The reason of the call is in the audit.
 const REASON: &str = "erased";
@@ -29,7 +30,7 @@ const REASON: &str = "erased";
 ///
 /// # Errors
 ///
-/// `bad_request`; those of the log. The messages so far are deleted then.
+/// `bad_request`; those of the log. The rows so far are undone then.
 pub(super) async fn erase(
     admin: &Admin,
     request: &Request,
@@ -55,26 +56,35 @@ pub(super) async fn erase(
     if needs_identity(&admin.moderation).is_ok() {
         admin.app.personal.unmark(&user, room).await?;
     }
-    let until = before(request.deadline, LONGEST_MESSAGE);
-    let texts = log.texts_of(room, &user, after, MOST + 1).await?;
-    let (mut messages, mut reached) = (0, None);
-    for (count, text) in texts.iter().enumerate() {
+    let until = before(request.deadline, LONGEST_ROW);
+    let traces = log.traces_of(room, &user, after, MOST + 1).await?;
+    let (mut messages, mut reactions, mut reached) = (0, 0, None);
+    for (count, trace) in traces.iter().enumerate() {
         if count == MOST || Instant::now() >= until {
-            reached = Some(text.seq().saturating_sub(1));
+            reached = Some(trace.seq().saturating_sub(1));
             break;
         }
-        match text {
-            Text::Message(target) => {
-                erase_one(admin, request, room, by, target).await?;
+        match trace {
+            Trace::Message(target) => {
+                delete(admin, request, room, by, target).await?;
                 messages += 1;
             }
-            Text::Edit { seq, target } => log.empty_edit(room, *seq, *target).await?,
+            Trace::Edit { seq, target } => log.empty_edit(room, *seq, *target).await?,
+            Trace::Reaction { target, key, .. } => {
+                let target = match log.target(room, *target, request.now_s()).await {
+                    Err(failure) if failure.name == ErrorName::NoSuchMessage => continue,
+                    target => target?,
+                };
+                reactions +=
+                    usize::from(take_back(admin, request, room, &user, &target, key).await?);
+            }
         }
     }
     tracing::info!(
         request_id = request.request_id,
         room,
         messages,
+        reactions,
         duration_ms = request.duration_ms(),
         "erased"
     );
@@ -83,45 +93,32 @@ pub(super) async fn erase(
         room,
         user: &user,
         messages,
+        reactions,
         more: reached.is_some(),
         after: reached,
     }))
 }
 
-async fn erase_one(
+/// Deletes a message.
+async fn delete(
     admin: &Admin,
     request: &Request,
     room: &str,
     by: &str,
     target: &Target,
 ) -> Result<(), Failure> {
-    let (log, change) = (
-        &admin.app.log,
-        Change::Delete {
-            reason: Some(REASON),
-        },
-    );
+    let log = &admin.app.log;
+    let change = Change::Delete {
+        reason: Some(REASON),
+    };
     let (seq, id) = (target.header.seq, format!("erase:{}", target.header.seq));
     let draft = Draft {
-        room,
-        user: by,
         id: Some(&id),
         // The deletion is behind its message.
         after: Some(seq),
-        data: "null",
-        kind: Some(Kind::Change {
-            target: seq,
-            change,
-        }),
-        exempt: true,
-        at: request.now_ms,
+        ..draft(request, room, by, seq, change)
     };
-    let range = Range::covering(draft.id, draft.after);
-    let tail = log.tail(room, range, request.now_ms).await?;
-    let is_current = tail
-        .newest()
-        .is_some_and(|newest| newest.epoch == target.header.epoch);
-    if !is_current {
+    if !enter(admin, request, &draft, target, change).await? {
         // Nobody is told of an epoch that has ended, and nobody can read it. Its row holds the text nevertheless.
         let ended = Stored {
             seq,
@@ -132,12 +129,71 @@ async fn erase_one(
         };
         log.apply(room, target, change, by, draft.data, &ended)
             .await?;
-        return Ok(());
     }
-    let stop = before(request.deadline, LONGEST_MESSAGE / 2);
-    let stored = log.append(&draft, range, tail, stop).await?;
-    log.apply(room, target, change, by, draft.data, &stored)
-        .await?;
-    deliver_change(&admin.app, request, &draft, &stored).await;
     Ok(())
+}
+
+/// Takes a reaction back, in the name of the user: the row counts users by their names. Returns false if it does not count.
+///
+/// The entry has no id: users choose the ids of their entries, and could take this one first. A try that died before it has
+/// changed the message leaves an entry, and the next try adds another one, which changes nothing more.
+async fn take_back(
+    admin: &Admin,
+    request: &Request,
+    room: &str,
+    user: &str,
+    target: &Target,
+    key: &str,
+) -> Result<bool, Failure> {
+    if target.is_deleted || !target.has_reaction(key, user) {
+        return Ok(false);
+    }
+    let change = Change::React { key, on: false };
+    let draft = draft(request, room, user, target.header.seq, change);
+    enter(admin, request, &draft, target, change).await
+}
+
+fn draft<'a>(
+    request: &Request,
+    room: &'a str,
+    user: &'a str,
+    target: u64,
+    change: Change<'a>,
+) -> Draft<'a> {
+    Draft {
+        room,
+        user,
+        id: None,
+        after: None,
+        data: "null",
+        kind: Some(Kind::Change { target, change }),
+        exempt: true,
+        at: request.now_ms,
+    }
+}
+
+/// Appends a change, brings its message up to date, and delivers the entry. Returns false, and does nothing, if the epoch of
+/// the message has ended.
+async fn enter(
+    admin: &Admin,
+    request: &Request,
+    draft: &Draft<'_>,
+    target: &Target,
+    change: Change<'_>,
+) -> Result<bool, Failure> {
+    let log = &admin.app.log;
+    let range = Range::covering(draft.id, draft.after);
+    let tail = log.tail(draft.room, range, request.now_ms).await?;
+    let is_current = tail
+        .newest()
+        .is_some_and(|newest| newest.epoch == target.header.epoch);
+    if !is_current {
+        return Ok(false);
+    }
+    let stop = before(request.deadline, LONGEST_ROW / 2);
+    let stored = log.append(draft, range, tail, stop).await?;
+    log.apply(draft.room, target, change, draft.user, draft.data, &stored)
+        .await?;
+    deliver_change(&admin.app, request, draft, &stored).await;
+    Ok(true)
 }

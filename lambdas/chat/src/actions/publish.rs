@@ -88,8 +88,8 @@ pub struct App {
     audit: Option<Log>,
     /// The rooms to which a connection has published through this process, the latest first.
     rooms: Recent<Vec<String>>,
-    /// The last time this process has delivered a duplicate again, in milliseconds since 1970.
-    delivered_again: Recent<i64>,
+    /// The duplicates that this process has delivered again.
+    delivered_again: Recent<Redelivery>,
     /// The connections that this process has counted in rooms, with the time in milliseconds since 1970.
     counts: Recent<(i64, usize)>,
     /// The delivery in busy rooms; none if it is off.
@@ -204,18 +204,91 @@ impl App {
         self.counts.change(room, || counted, |last| *last = counted);
     }
 
-    /// True if the duplicate may be delivered again at `now_ms`. Then remembers this time.
-    fn delivers_again(&self, room: &str, stored: &Stored, now_ms: i64) -> bool {
+    /// Reads the row of a duplicate as it is now: it may be edited or deleted, and a review may have replaced its data. The
+    /// row is not read if the duplicate is not delivered again, and its data were as sent when it was.
+    async fn repeat(
+        &self,
+        request: &Request,
+        draft: &Draft<'_>,
+        stored: &Stored,
+    ) -> Result<Repeat, TableError> {
+        let (room, now_ms) = (draft.room, request.now_ms);
         let key = format!("{room}\n{}\n{}", stored.epoch, stored.seq);
-        let never = || i64::MIN;
-        self.delivered_again.change(&key, never, |last| {
-            let again = now_ms.saturating_sub(*last) >= DELIVERED_AGAIN_AFTER_MS;
-            if again {
-                *last = now_ms;
-            }
-            again
+        let last = self
+            .delivered_again
+            .change(&key, Redelivery::never, |last| *last);
+        let is_due = now_ms.saturating_sub(last.at) >= DELIVERED_AGAIN_AFTER_MS;
+        if !is_due && last.is_as_sent {
+            return Ok(Repeat::HeldBack(None));
+        }
+        let (epoch, now_s) = (&stored.epoch, request.now_s());
+        let frame = self.log.frame(room, stored.seq, epoch, now_s).await?;
+        let data = frame.as_deref().and_then(|frame| differing(draft, frame));
+        let at = if is_due { now_ms } else { last.at };
+        let is_as_sent = data.is_none();
+        self.delivered_again
+            .remember(&key, Redelivery { at, is_as_sent });
+        Ok(match frame {
+            Some(frame) if is_due => Repeat::Due(frame, data),
+            None if is_due => Repeat::Trimmed,
+            _ => Repeat::HeldBack(data),
         })
     }
+}
+
+/// The last delivery of a duplicate by a process.
+#[derive(Debug, Clone, Copy)]
+struct Redelivery {
+    /// The time, in milliseconds since 1970.
+    at: i64,
+    /// True if the row held the data that the client has sent.
+    is_as_sent: bool,
+}
+
+impl Redelivery {
+    fn never() -> Self {
+        Self {
+            at: i64::MIN,
+            is_as_sent: false,
+        }
+    }
+}
+
+/// A duplicate, as its row is now. The data are for the sender, where they are not those that were sent.
+#[derive(Debug)]
+enum Repeat {
+    /// It is delivered again, with this frame.
+    Due(Box<RawValue>, Option<Box<RawValue>>),
+    /// This process has delivered it a moment ago.
+    HeldBack(Option<Box<RawValue>>),
+    /// Its row is trimmed at this moment.
+    Trimmed,
+    /// Its row cannot be read: no member gets a message that may differ from it.
+    Unread(String),
+}
+
+impl Repeat {
+    fn data(&self) -> Option<&RawValue> {
+        match self {
+            Self::Due(_, data) | Self::HeldBack(data) => data.as_deref(),
+            Self::Trimmed | Self::Unread(_) => None,
+        }
+    }
+}
+
+/// The data of the `frame` of a row, if they differ from those of `draft`: `null` for a deleted message.
+fn differing(draft: &Draft<'_>, frame: &RawValue) -> Option<Box<RawValue>> {
+    #[derive(serde::Deserialize)]
+    struct Shown {
+        #[serde(default = "null")]
+        data: Box<RawValue>,
+    }
+    fn null() -> Box<RawValue> {
+        RawValue::NULL.to_owned()
+    }
+    let shown: Shown = serde_json::from_str(frame.get()).ok()?;
+    let has_data = draft.kind.is_none_or(|kind| kind.has_data());
+    (has_data && shown.data.get() != draft.data).then_some(shown.data)
 }
 
 /// Answers `publish`, always with a frame: an `ack` or an `error`. An `ack` says that the message is stored, whatever
@@ -340,9 +413,38 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         _ => data,
     };
 
+    let ack_at = before(request.deadline, ACK_BEFORE_DEADLINE);
+    let repeat = if stored.duplicate {
+        let read = timeout_at(ack_at, app.repeat(request, &draft, &stored)).await;
+        let read = read
+            .unwrap_or_else(|_| Err(TableError::odd("reading a duplicate", &"no time was left")));
+        match read {
+            Ok(repeat) => Some(repeat),
+            // Without its row, the sender would show a text that the review has replaced.
+            Err(error) if review.is_some() => {
+                let message = "the message is stored, and the service failed to read it; send it again with the same id";
+                return Err(Failure {
+                    message: message.to_owned(),
+                    ..error.into()
+                });
+            }
+            Err(error) => Some(Repeat::Unread(error.to_string())),
+        }
+    } else {
+        None
+    };
+
     // The message is stored, so the answer is an ack from here on.
-    let delivery = deliver(app, request, &draft, &stored, data, members);
-    let counts = timeout_at(before(request.deadline, ACK_BEFORE_DEADLINE), delivery)
+    let delivery = deliver(
+        app,
+        request,
+        &draft,
+        &stored,
+        data,
+        repeat.as_ref(),
+        members,
+    );
+    let counts = timeout_at(ack_at, delivery)
         .await
         .unwrap_or_else(|_| Counts {
             partial: true,
@@ -402,7 +504,7 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         n: stored.n,
         at: stored.at,
         duplicate: stored.duplicate,
-        data: replaced.as_deref(),
+        data: replaced.as_deref().or_else(|| repeat.as_ref()?.data()),
         delivered: (!counts.paced).then_some(delivered),
         gone: (!counts.paced).then_some(gone),
         failed: (!counts.paced).then_some(failed),
@@ -652,7 +754,15 @@ pub(super) async fn deliver_change(
     draft: &Draft<'_>,
     stored: &Stored,
 ) {
-    let delivery = deliver(app, request, draft, stored, RawValue::NULL, Vec::new());
+    let delivery = deliver(
+        app,
+        request,
+        draft,
+        stored,
+        RawValue::NULL,
+        None,
+        Vec::new(),
+    );
     let until = before(request.deadline, ACK_BEFORE_DEADLINE);
     // A delivery that takes longer ends here: the entry is in the log.
     let _ = timeout_at(until, delivery).await;
@@ -668,33 +778,28 @@ async fn deliver(
     draft: &Draft<'_>,
     stored: &Stored,
     data: &RawValue,
+    repeat: Option<&Repeat>,
     first_page: Vec<Recipient>,
 ) -> Counts {
     let size = app.size(draft.room, first_page.len(), request.now_ms);
     let count = app.told_count(size);
-    let body = if stored.duplicate {
-        if !app.delivers_again(draft.room, stored, request.now_ms) {
-            return Counts::default();
+    let body = match repeat {
+        None => message(draft, stored, data, count),
+        Some(Repeat::Due(frame, _)) => frame.get().to_owned(),
+        Some(Repeat::HeldBack(_)) => return Counts::default(),
+        Some(Repeat::Trimmed) => {
+            return Counts {
+                partial: true,
+                ..Counts::default()
+            };
         }
-        let now_s = request.now_s();
-        let frame = app
-            .log
-            .frame(draft.room, stored.seq, &stored.epoch, now_s)
-            .await;
-        match frame {
-            // The row counts, as it is now: edited, or deleted.
-            Ok(Some(frame)) => frame.get().to_owned(),
-            // The row is trimmed at this moment, or unreadable: no member gets a message that may differ from it.
-            unread => {
-                return Counts {
-                    partial: true,
-                    failure: unread.err().map(|error| error.to_string()),
-                    ..Counts::default()
-                };
-            }
+        Some(Repeat::Unread(cause)) => {
+            return Counts {
+                partial: true,
+                failure: Some(cause.clone()),
+                ..Counts::default()
+            };
         }
-    } else {
-        message(draft, stored, data, count)
     };
     if let Some(paced) = &app.paced
         && size >= paced.pace.from_members

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use aws_config::SdkConfig;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -49,8 +49,14 @@ struct Event<'a> {
 #[derive(Debug, Deserialize)]
 struct Decision {
     decision: String,
+    #[serde(default, deserialize_with = "present")]
     data: Option<Box<RawValue>>,
     reason: Option<String>,
+}
+
+/// Reads data that are there. `null` is data like any other.
+fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Deserialize::deserialize(field).map(Some)
 }
 
 impl Review {

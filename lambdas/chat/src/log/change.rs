@@ -171,6 +171,15 @@ impl Target {
         self.header.user.as_deref().unwrap_or_default()
     }
 
+    /// True if the reaction `key` of this user is counted.
+    pub fn has_reaction(&self, key: &str, user: &str) -> bool {
+        let reaction = (key.to_owned(), user.to_owned());
+        self.reactions
+            .0
+            .get(&reaction)
+            .is_some_and(|at| at % 2 == 1)
+    }
+
     /// Tells if a reaction with `key` is one kind too many.
     pub fn is_full(&self, key: &str) -> bool {
         let counts = self.reactions.counts("");
@@ -178,9 +187,9 @@ impl Target {
     }
 }
 
-/// A row with data, as [`Log::texts_of`] finds it.
+/// A row to be erased, as [`Log::traces_of`] finds it.
 #[derive(Debug, Clone)]
-pub enum Text {
+pub enum Trace {
     /// A message of the user that is not deleted.
     Message(Target),
     /// An edit of any user, number `seq`. Its message may be deleted.
@@ -190,14 +199,37 @@ pub enum Text {
         /// The number of its message.
         target: u64,
     },
+    /// A reaction of the user, number `seq`. The user may have taken it back.
+    Reaction {
+        /// Its number.
+        seq: u64,
+        /// The number of its message.
+        target: u64,
+        /// The reaction.
+        key: String,
+    },
 }
 
-impl Text {
+impl Trace {
+    /// The row of an edit or a reaction; none for a message.
+    fn of(item: &HashMap<String, AttributeValue>) -> Option<Self> {
+        let number = |name: &str| item.get(name)?.as_n().ok()?.parse().ok();
+        let (seq, target) = (number("seq")?, number("target")?);
+        Some(match item.get("key").and_then(|key| key.as_s().ok()) {
+            Some(key) => Self::Reaction {
+                seq,
+                target,
+                key: key.clone(),
+            },
+            None => Self::Edit { seq, target },
+        })
+    }
+
     /// Its number.
     pub fn seq(&self) -> u64 {
         match self {
             Self::Message(target) => target.header.seq,
-            Self::Edit { seq, .. } => *seq,
+            Self::Edit { seq, .. } | Self::Reaction { seq, .. } => *seq,
         }
     }
 }
@@ -277,48 +309,48 @@ impl Log {
         target.ok_or_else(|| no_such_message(seq))
     }
 
-    /// The texts to be erased of a user after the number `after`, at most `most`: a consistent Query of all pages up to the
-    /// last of them. Texts that have expired are among them, until DynamoDB deletes their rows.
+    /// The rows to be erased of a user after the number `after`, at most `most`: a consistent Query of all pages up to the
+    /// last of them. Rows that have expired are among them, until DynamoDB deletes them.
     ///
     /// # Errors
     ///
     /// DynamoDB's, after the SDK's tries.
-    pub async fn texts_of(
+    pub async fn traces_of(
         &self,
         room: &str,
         user: &str,
         after: u64,
         most: usize,
-    ) -> Result<Vec<Text>, TableError> {
+    ) -> Result<Vec<Trace>, TableError> {
         const DOING: &str = "looking for the messages of a user";
         let text = |text: &str| AttributeValue::S(text.to_owned());
         let mut items = self
             .from(room, after.saturating_add(1))
             .filter_expression(
-                "attribute_exists(#data) AND (kind = :edit OR (attribute_not_exists(kind) AND #user = :user))",
+                "(attribute_exists(#data) AND (kind = :edit OR (attribute_not_exists(kind) AND #user = :user))) \
+                 OR (kind = :react AND #user = :user AND #on = :on)",
             )
             .expression_attribute_names("#data", "data")
             .expression_attribute_names("#user", "user")
+            .expression_attribute_names("#on", "on")
             .expression_attribute_values(":user", text(user))
             .expression_attribute_values(":edit", text("edit"))
+            .expression_attribute_values(":react", text("react"))
+            .expression_attribute_values(":on", AttributeValue::Bool(true))
             .into_paginator()
             .items()
             .send();
-        let mut texts = Vec::new();
-        while texts.len() < most
+        let mut traces = Vec::new();
+        while traces.len() < most
             && let Some(item) = items.next().await
         {
             let item = item.map_err(|error| TableError::new(DOING, &error))?;
-            if let (Some(AttributeValue::N(seq)), Some(AttributeValue::N(target))) =
-                (item.get("seq"), item.get("target"))
-                && let (Ok(seq), Ok(target)) = (seq.parse(), target.parse())
-            {
-                texts.push(Text::Edit { seq, target });
-            } else {
-                texts.extend(Target::of(DOING, item, 0)?.map(Text::Message));
+            match Trace::of(&item) {
+                Some(trace) => traces.push(trace),
+                None => traces.extend(Target::of(DOING, item, 0)?.map(Trace::Message)),
             }
         }
-        Ok(texts)
+        Ok(traces)
     }
 
     /// Takes the data out of an edit whose message is deleted: a process may have died before it has done so.

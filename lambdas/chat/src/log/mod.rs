@@ -39,7 +39,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub use audit::{AUDIT, AuditEntry};
 pub use bounds::Bounds;
 pub(crate) use change::no_such_message;
-pub use change::{Change, Kind, MAX_REACTIONS, Target, Text};
+pub use change::{Change, Kind, MAX_REACTIONS, Target, Trace};
 pub use page::{Direction, Page};
 pub use row::Header;
 pub use tail::Tail;

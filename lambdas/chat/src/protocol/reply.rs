@@ -144,7 +144,8 @@ pub struct Ack<'a> {
     /// True when it was stored before, by an earlier frame of the same user with the same id. Absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
-    /// The stored data, where a review has replaced those of the frame. Absent otherwise, and for a duplicate.
+    /// The stored data, where they are not those of the frame: a review has replaced them, or the message of a duplicate was
+    /// edited since. `null` if it was deleted. Absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<&'a RawValue>,
     /// Other connections for which API Gateway accepted it. Absent like the next two if `paced`.
@@ -501,10 +502,12 @@ pub struct Erased<'a> {
     pub user: &'a str,
     /// The number of messages that this call has deleted.
     pub messages: usize,
-    /// True if there are further messages. Absent otherwise.
+    /// The number of reactions that this call has taken back.
+    pub reactions: usize,
+    /// True if there are further rows. Absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
-    /// The position from which the next call goes on, if there are further messages.
+    /// The position from which the next call goes on, if there are further rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
 }

@@ -520,7 +520,7 @@ async fn an_erased_user_has_no_text_left_and_the_others_have_theirs() {
     let answer = calls(&world, "r-1", erase.clone()).await;
     assert_eq!(
         answer,
-        json!({"type": "erased", "id": "r-1", "room": "lobby", "user": "bob", "messages": 2})
+        json!({"type": "erased", "id": "r-1", "room": "lobby", "user": "bob", "messages": 2, "reactions": 0})
     );
     let table = crate::changes::stored(&world).await;
     assert!(!table.contains("secret-"), "{table}");
@@ -542,23 +542,107 @@ async fn an_erased_user_has_no_text_left_and_the_others_have_theirs() {
     assert_eq!(erasures, 2);
 }
 
+/// The second call dies when a deletion is in the log and its message is not emptied, and is made again.
 #[tokio::test]
 async fn a_large_room_is_erased_in_several_calls() {
-    let world = World::new().await;
-    for n in 1..=205 {
-        user_says(&world, "bob", json!({"data": n})).await;
+    let mut world = World::new().await;
+    // More than one page of a Query, which ends with 1 MB.
+    let text = "secret-".repeat(800);
+    for _ in 1..=205 {
+        user_says(&world, "bob", json!({"data": text})).await;
     }
-    let erase = |after: Value| json!({"action": "erase", "room": "lobby", "user": "bob", "after": after, "id": "x"});
-    let first = calls(&world, "r-1", erase(Value::Null)).await;
+    let erase = |after: &Value| json!({"action": "erase", "room": "lobby", "user": "bob", "after": after, "id": "x"});
+    let first = calls(&world, "r-1", erase(&Value::Null)).await;
     assert_eq!(
         (&first["messages"], &first["more"], &first["after"]),
         (&200.into(), &true.into(), &200.into())
     );
-    let second = calls(&world, "r-2", erase(first["after"].clone())).await;
-    assert_eq!((&second["messages"], second.get("more")), (&5.into(), None));
+    let updates =
+        |(name, count): &(String, usize)| (name == "UpdateItem messages").then_some(*count);
+    let so_far = world.tap.counts().iter().find_map(updates).unwrap();
+    world
+        .tap
+        .fail("UpdateItem messages", so_far + 2, "InternalServerError");
+    let second = calls(&world, "r-2", erase(&first["after"])).await;
+    assert_eq!(second["name"], "internal");
+    assert_eq!(world.log("lobby").await.len(), 409);
+    world.tap.heal();
+    world.app = world.another_process();
+    let third = calls(&world, "r-3", erase(&first["after"])).await;
+    assert_eq!((&third["messages"], third.get("more")), (&3.into(), None));
+    // One deletion of each message.
     assert_eq!(world.log("lobby").await.len(), 411);
+    assert!(!crate::changes::stored(&world).await.contains("secret-"));
     // The calls of one id are one entry of the audit.
     assert_eq!(world.log("@audit").await.len(), 2);
+}
+
+#[tokio::test]
+async fn the_reactions_of_an_erased_user_are_taken_back() {
+    let mut world = World::lobby().await;
+    for data in ["hello", "gone"] {
+        user_says(&world, "eve", json!({"data": data})).await;
+    }
+    for (user, target, key, on) in [
+        ("bob", 1, "+1", true),
+        ("eve", 1, "+1", true),
+        ("bob", 1, "-1", true),
+        ("bob", 1, "-1", false),
+        ("bob", 1, "ok", true),
+        ("bob", 1, "ok", true),
+        ("bob", 2, "+1", true),
+    ] {
+        let react = json!({"action": "react", "target": target, "key": key, "on": on});
+        assert_eq!(user_says(&world, user, react).await["type"], "ack");
+    }
+    let delete = json!({"action": "delete", "target": 2});
+    user_says(&world, "eve", delete).await;
+    let heard = world.peers.frames("a").len();
+    // The entry is in the log, and the message still counts the reaction.
+    world
+        .tap
+        .fail("UpdateItem messages", 0, "InternalServerError");
+    let erase = json!({"action": "erase", "room": "lobby", "user": "bob"});
+    assert_eq!(
+        calls(&world, "r-1", erase.clone()).await["name"],
+        "internal"
+    );
+    world.tap.heal();
+    world.app = world.another_process();
+    let answer = calls(&world, "r-2", erase.clone()).await;
+    assert_eq!(
+        (&answer["messages"], &answer["reactions"]),
+        (&0.into(), &2.into())
+    );
+    let page = world.ask_history("b", r#"{"action":"history"}"#).await;
+    assert_eq!(
+        page["messages"][0]["reactions"],
+        json!({"+1": {"count": 1, "mine": false}})
+    );
+    // Members are told, as if the user had done it.
+    let frames = world.peers.frames("a").split_off(heard);
+    let told: Vec<Value> = frames
+        .iter()
+        .map(|frame| {
+            json!([
+                frame["from"],
+                frame["kind"],
+                frame["target"],
+                frame["key"],
+                frame["on"]
+            ])
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            json!(["bob", "react", 1, "+1", false]),
+            json!(["bob", "react", 1, "ok", false])
+        ]
+    );
+    let rows = world.log("lobby").await.len();
+    assert_eq!(calls(&world, "r-3", erase).await["reactions"], 0);
+    assert_eq!(world.log("lobby").await.len(), rows);
 }
 
 /// Nobody can read an epoch that has ended, and the table still holds it.

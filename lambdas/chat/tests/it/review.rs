@@ -40,6 +40,12 @@ fn hi(id: &str) -> Value {
     json!({"action": "publish", "room": "lobby", "data": "hi", "id": id})
 }
 
+fn queries(world: &World) -> usize {
+    let counts = world.tap.counts();
+    let mut queries = counts.iter().filter(|(name, _)| name == "Query messages");
+    queries.next().map_or(0, |(_, count)| *count)
+}
+
 #[tokio::test]
 async fn a_message_is_allowed_replaced_or_denied() {
     let (world, functions) = world(|_| ()).await;
@@ -101,6 +107,81 @@ async fn a_stored_message_is_not_reviewed_again() {
     other["data"] = "**".into();
     assert_eq!(says(&world, "a", other).await["name"], "id_conflict");
     assert!(functions.take().is_empty());
+}
+
+/// The ack of the first try is lost, so the ack of the retry must have the data of the review.
+#[tokio::test]
+async fn the_ack_of_a_retry_has_the_data_that_are_stored() {
+    for cold in [false, true] {
+        let (mut world, functions) = world(|_| ()).await;
+        functions.decide(&json!({"decision": "replace", "data": null}));
+        says(&world, "a", hi("m")).await;
+        functions.decide(&json!({"decision": "allow"}));
+        says(&world, "a", hi("as-sent")).await;
+        world.app = reviewed(&world.warm_or(cold), &functions, |_| ());
+        // Delivered again, and held back.
+        for delivered in [1, 0] {
+            let ack = says(&world, "a", hi("m")).await;
+            assert_eq!(
+                (&ack["duplicate"], ack.get("data"), &ack["delivered"]),
+                (&true.into(), Some(&Value::Null), &delivered.into()),
+                "cold: {cold}"
+            );
+            let ack = says(&world, "a", hi("as-sent")).await;
+            assert_eq!(
+                (ack.get("data"), &ack["delivered"]),
+                (None, &delivered.into())
+            );
+        }
+        // The client must not take its own text for the stored one.
+        world.app = reviewed(&world.another_process(), &functions, |_| ());
+        for _ in 0..2 {
+            // The search for the copy is a Query, and so is the read of its row.
+            let so_far = queries(&world);
+            world
+                .tap
+                .fail("Query messages", so_far + 1, "InternalServerError");
+            let error = says(&world, "a", hi("m")).await;
+            assert_eq!(
+                (&error["name"], &error["temporary"]),
+                (&"internal".into(), &true.into())
+            );
+            world.tap.heal();
+        }
+        let ack = says(&world, "a", hi("m")).await;
+        assert_eq!(
+            (ack.get("data"), &ack["delivered"]),
+            (Some(&Value::Null), &1.into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_ack_of_a_retry_has_the_last_edit_and_nothing_of_a_deleted_message() {
+    let (world, functions) = world(|_| ()).await;
+    says(&world, "a", hi("m")).await;
+    functions.decide(&json!({"decision": "replace", "data": "**"}));
+    let edit = json!({"action": "edit", "target": 1, "data": "rude", "id": "e"});
+    assert_eq!(says(&world, "a", edit.clone()).await["data"], "**");
+    for frame in [hi("m"), edit.clone()] {
+        let ack = says(&world, "a", frame).await;
+        assert_eq!(
+            (&ack["duplicate"], &ack["data"]),
+            (&true.into(), &"**".into())
+        );
+    }
+    let delete = json!({"action": "delete", "target": 1, "id": "d"});
+    for _ in 0..2 {
+        let ack = says(&world, "a", delete.clone()).await;
+        assert_eq!((&ack["type"], ack.get("data")), (&"ack".into(), None));
+    }
+    for frame in [hi("m"), edit] {
+        let ack = says(&world, "a", frame).await;
+        assert_eq!(
+            (&ack["type"], ack.get("data")),
+            (&"ack".into(), Some(&Value::Null))
+        );
+    }
 }
 
 /// The entry is stored with the data of the review, and the process dies before the message is changed.

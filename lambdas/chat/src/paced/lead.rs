@@ -311,6 +311,10 @@ pub(crate) async fn lead(
             Step::Look(after) => match app.log.newest_row(room, now_ms() / 1000).await {
                 Ok(newest) => {
                     let more = newest.is_some_and(|row| row.epoch == epoch && row.seq > after);
+                    if more {
+                        // It is read when the next delivery is due, which may be long after `IDLE_AFTER`.
+                        said_at = Instant::now();
+                    }
                     leader.looked(more);
                 }
                 Err(error) => {

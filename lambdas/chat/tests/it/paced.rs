@@ -65,7 +65,11 @@ impl Busy {
     }
 
     async fn pump_of(&self, event: &str) -> Value {
-        let app = self.world.busy(&self.functions, pace(OFTEN));
+        self.pump_at(event, OFTEN).await
+    }
+
+    async fn pump_at(&self, event: &str, posts_per_second: u32) -> Value {
+        let app = self.world.busy(&self.functions, pace(posts_per_second));
         let started = Instant::now();
         let call = Call {
             body: event,
@@ -278,6 +282,24 @@ async fn a_member_whose_posts_hang_holds_up_nobody() {
     .await;
     assert_eq!(busy.got("b"), [[1], [2], [3]]);
     assert_eq!(busy.lease().await.unwrap().done, 3);
+}
+
+/// A pump releases its lease when nothing was said for 2 s. Here the next delivery is due after 3 s.
+#[tokio::test]
+async fn a_delivery_that_is_due_later_than_a_pump_idles_is_made() {
+    let busy = Busy::new(SELDOM).await;
+    busy.publish("a", 1).await;
+    busy.publish("a", 2).await;
+    let handed = busy.functions.take().remove(0).event.to_string();
+    busy.pump_at(&handed, SELDOM).await;
+    assert_eq!(busy.got("b"), [[1], [2]]);
+    let counts = busy.world.tap.counts();
+    let writes = counts
+        .iter()
+        .find(|(call, _)| call == "UpdateItem messages");
+    let writes = writes.map_or(0, |(_, writes)| *writes);
+    // Two publishers take it. The pump takes it twice, prolongs and advances it, and releases it twice.
+    assert!(writes < 30, "{counts:?}");
 }
 
 #[tokio::test]

@@ -253,7 +253,11 @@ pub(crate) async fn talk(
                 };
                 let frame = frame(&board.round, number);
                 let due = every.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
-                sleep(due.saturating_sub(board.started.elapsed())).await;
+                let early = due.saturating_sub(board.started.elapsed());
+                // Even a timer of no time ends at the next millisecond, and the service would rest until then.
+                if !early.is_zero() {
+                    sleep(early).await;
+                }
                 sent_us.store(board.now_us(), Ordering::Relaxed);
                 sink.send(Message::text(frame)).await?;
                 complete[number].notified().await;

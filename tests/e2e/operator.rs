@@ -430,8 +430,8 @@ fn refusals_say_what_is_missing() {
         (&["publish", "a b", "x"], 1, &["room", "a space"]),
         (
             &["publish", "lobby", "x", "--as", "bob"],
-            1,
-            &["must begin with system"],
+            2,
+            &["must begin with system", "--as-user"],
         ),
         (
             &["--stack", "other", "history", "lobby"],

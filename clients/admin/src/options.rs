@@ -40,7 +40,8 @@ pub(crate) struct Options {
         long = "as",
         global = true,
         value_name = "NAME",
-        default_value = "system:admin"
+        default_value = "system:admin",
+        value_parser = system
     )]
     pub(crate) name: String,
     /// Acts under the name of a user instead
@@ -54,6 +55,14 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) action: Action,
+}
+
+/// Reads the name of a backend.
+fn system(name: &str) -> Result<String, String> {
+    if name.starts_with("system") {
+        return Ok(name.to_owned());
+    }
+    Err("it must begin with system; to act under the name of a user, use --as-user".to_owned())
 }
 
 /// The service that is called.
@@ -263,6 +272,6 @@ pub(crate) enum Action {
         /// The room
         room: String,
     },
-    /// Deletes all messages of a user in a room, and how far the user has read there
+    /// Deletes all messages of a user in a room, the user's reactions, and how far the user has read there
     Erase(Whom),
 }

@@ -41,6 +41,7 @@ struct Audited {
     action: String,
     room: Option<String>,
     user: Option<String>,
+    connection_id: Option<String>,
     by: String,
     reason: Option<String>,
     target: Option<u64>,
@@ -53,7 +54,12 @@ fn audited(data: &RawValue) -> String {
     };
     let mut words = vec![format!("{}:", line(&audited.by)), line(&audited.action)];
     words.extend(audited.target.map(|seq| format!("#{seq}")));
-    words.extend(audited.user.map(|user| line(&user)));
+    words.extend(
+        audited
+            .user
+            .or(audited.connection_id)
+            .map(|whom| line(&whom)),
+    );
     words.extend(audited.room.map(|room| format!("in {}", line(&room))));
     words.extend(audited.for_seconds.map(|time| format!("for {time} s")));
     words.extend(audited.reason.map(|reason| format!("({})", line(&reason))));

@@ -110,9 +110,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .and_then(|(unit, number)| number.checked_mul(unit))
         // A time that a clock can still show.
         .filter(|seconds| (1..=100 * 366 * 24 * 60 * 60).contains(seconds));
-    seconds
-        .map(Duration::from_secs)
-        .ok_or_else(|| "expected a number and s, m, h or d, for instance 90s or 1h".to_owned())
+    seconds.map(Duration::from_secs).ok_or_else(|| {
+        "expected a number and s, m, h or d, from 1s to 36600d, for instance 90s or 1h".to_owned()
+    })
 }
 
 /// Carries `roomchat token` out, and returns the text to print.

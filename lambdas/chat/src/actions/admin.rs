@@ -290,6 +290,7 @@ async fn own(
         action,
         room: None,
         user: None,
+        connection_id: None,
         by,
         reason: reason.as_deref(),
         target: None,
@@ -346,10 +347,14 @@ async fn own(
                 reconnect: "later",
                 retry_after_ms: None,
             };
-            if let Some(connection) = frame.text_of("connectionId")? {
+            if let Some(connection) = connection(frame)? {
+                let entry = AuditEntry {
+                    connection_id: Some(&connection),
+                    ..entry
+                };
                 moderation.record(request, id, &entry).await?;
-                moderation.close(request, &connection, &bye).await?;
-                return Ok(done(id, action, None, 1));
+                let closed = moderation.close(request, &connection, &bye).await?;
+                return Ok(done(id, action, None, usize::from(closed)));
             }
             let user = user(frame)?;
             needs_identity(moderation)?;
@@ -384,6 +389,18 @@ async fn own(
         "" => Err(Failure::no_action(&ACTIONS.map(str::to_owned))),
         other => Err(Failure::unknown_action(other, &ACTIONS.map(str::to_owned))),
     }
+}
+
+/// The field `connectionId`.
+fn connection(frame: &Frame<'_>) -> Result<Option<String>, Failure> {
+    let id = frame.text_of("connectionId")?;
+    let is_id =
+        |id: &String| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    if id.as_ref().is_some_and(|id| !is_id(id)) {
+        let message = "connectionId must be the id of a connection, 1 to 128 ASCII characters";
+        return Err(Failure::bad_request(message));
+    }
+    Ok(id)
 }
 
 fn done(id: Option<&str>, action: &str, user: Option<&str>, connections: usize) -> String {

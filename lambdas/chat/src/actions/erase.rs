@@ -46,6 +46,7 @@ pub(super) async fn erase(
         user: Some(&user),
         by,
         reason: reason.as_deref(),
+        connection_id: None,
         target: None,
         for_seconds: None,
     };

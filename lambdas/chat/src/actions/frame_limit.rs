@@ -179,7 +179,7 @@ impl FrameLimit {
                 let expelled = expel(users, connections, management, user, request);
                 Box::pin(expelled).await
             }
-            _ => management.close(&request.connection_id).await,
+            _ => management.close(&request.connection_id).await.map(drop),
         }
     }
 }
@@ -222,7 +222,7 @@ async fn expel(
         if let Posted::Failed(cause) = management.post(&id, Blob::new(bye())).await {
             tracing::warn!(connection_id = id, cause, "an expelled user was not told");
         }
-        management.close(&id).await
+        management.close(&id).await.map(drop)
     });
     let mut closed = closed.buffer_unordered(CONCURRENCY);
     let mut done = Ok(());

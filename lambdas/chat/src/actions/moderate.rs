@@ -135,6 +135,7 @@ pub(super) async fn handle(
             user: Some(&user),
             by,
             reason: reason.as_deref(),
+            connection_id: None,
             target: None,
             for_seconds: for_s,
         },
@@ -315,7 +316,7 @@ impl Moderation {
                     Change::None => Ok(()),
                     Change::Remove(frame) => self.remove(request, &id, room, frame).await,
                     Change::Mute => self.mute(&id, room, user, now_s).await,
-                    Change::Close(bye) => self.close(request, &id, bye).await,
+                    Change::Close(bye) => self.close(request, &id, bye).await.map(drop),
                 }
             })
             .buffer_unordered(CONCURRENCY);
@@ -354,13 +355,13 @@ impl Moderation {
         Ok(())
     }
 
-    /// Deletes all rows of a connection and closes it.
+    /// Deletes all rows of a connection and closes it. Returns false if there is no such connection.
     pub(super) async fn close(
         &self,
         request: &Request,
         id: &str,
         bye: &Bye,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let mut departed = Vec::new();
         for row in self.connections.rows(id).await? {
             departed.extend(self.connections.delete(id, &row.room).await?);

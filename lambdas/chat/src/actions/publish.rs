@@ -354,6 +354,7 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
             user: Some(target.user()),
             by: &sender.user,
             reason,
+            connection_id: None,
             target: Some(seq),
             for_seconds: None,
         };

@@ -18,6 +18,9 @@ const WARM_FOR: Duration = Duration::from_secs(60);
 /// GoneException is the only error with this status.
 const GONE: u16 = 410;
 
+/// The status for a text that is no id of a connection.
+const NO_ID: u16 = 400;
+
 /// The result of a post.
 #[derive(Debug)]
 pub enum Posted {
@@ -81,12 +84,12 @@ impl ManagementApi {
         }
     }
 
-    /// Closes a connection. A connection that is gone already is not an error.
+    /// Closes a connection. Returns false if there is no such connection, or none any more.
     ///
     /// # Errors
     ///
     /// Any other failure, as text for the log. The connection may be open.
-    pub async fn close(&self, connection_id: &str) -> Result<(), String> {
+    pub async fn close(&self, connection_id: &str) -> Result<bool, String> {
         match self
             .client
             .delete_connection()
@@ -94,8 +97,8 @@ impl ManagementApi {
             .send()
             .await
         {
-            Ok(_) => Ok(()),
-            Err(error) if status(&error) == Some(GONE) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(error) if matches!(status(&error), Some(GONE | NO_ID)) => Ok(false),
             Err(error) => Err(describe(&error)),
         }
     }

@@ -17,6 +17,9 @@ pub struct AuditEntry<'a> {
     /// The user it concerns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<&'a str>,
+    /// The connection it concerns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_id: Option<&'a str>,
     /// The moderator, or the name of the backend.
     pub by: &'a str,
     /// The reason, in the words of the moderator.

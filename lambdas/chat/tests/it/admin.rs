@@ -9,7 +9,7 @@ use chat::{Admin, Call, FrameLimit, admin, join};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{World, body, now_ms, request};
+use crate::support::{Answer, World, body, now_ms, request};
 
 fn door(world: &World) -> Admin {
     Admin {
@@ -182,6 +182,15 @@ async fn whatever_it_does_to_users_is_in_the_audit_which_it_can_read() {
     .await;
     assert_eq!(answer["connections"], 1);
     assert_eq!(world.rows().await.len(), 2);
+    for (status, error) in [(410, "GoneException"), (400, "BadRequestException")] {
+        world.peers.on_delete("b4", Answer::Error(status, error));
+        let call = json!({"action": "disconnect", "connectionId": "b4"});
+        let answer = calls(&world, &format!("r-{status}"), call).await;
+        assert_eq!(
+            (&answer["type"], &answer["connections"]),
+            (&"done".into(), &0.into())
+        );
+    }
 
     let history = calls(
         &world,
@@ -190,12 +199,28 @@ async fn whatever_it_does_to_users_is_in_the_audit_which_it_can_read() {
     )
     .await;
     assert_eq!(history["messages"][0]["kind"], "audit");
-    assert_eq!(history["messages"].as_array().unwrap().len(), 3);
+    let messages = history["messages"].as_array().unwrap();
+    let connections: Vec<&Value> = messages
+        .iter()
+        .map(|message| &message["data"]["connectionId"])
+        .collect();
+    assert_eq!(
+        connections,
+        [
+            &Value::Null,
+            &Value::Null,
+            &"b3".into(),
+            &"b4".into(),
+            &"b4".into()
+        ]
+    );
     assert_eq!(
         audited(&world).await,
         [
             json!(["system:ops", "kick", "garden", "bob"]),
             json!(["system", "disconnect", null, "bob"]),
+            json!(["system", "disconnect", null, null]),
+            json!(["system", "disconnect", null, null]),
             json!(["system", "disconnect", null, null]),
         ]
     );
@@ -397,6 +422,16 @@ async fn what_is_wrong_is_named() {
             json!({"action": "publish", "room": "@audit", "data": 1}).to_string(),
             "bad_request",
             "room ",
+        ),
+        (
+            json!({"action": "disconnect", "connectionId": ""}).to_string(),
+            "bad_request",
+            "connectionId must be the id",
+        ),
+        (
+            json!({"action": "disconnect", "connectionId": "x".repeat(3000)}).to_string(),
+            "bad_request",
+            "connectionId must be the id",
         ),
         (
             json!({"action": "kick", "room": "*", "user": "bob"}).to_string(),

@@ -763,7 +763,9 @@ export class Core {
     if (!this.#rooms.size) return;
     // A handshake names no pair room. Without a room it opens a connection that is in none, or in the lobby.
     const rooms = [...this.#rooms.values()].filter(({ name }) => !name.startsWith("@"));
-    const room = (rooms.find((room) => !room._leaving) ?? rooms[0])?.name ?? "";
+    const staying = rooms.filter((room) => !room._leaving);
+    // The user may be banned from the room that the last handshake has named.
+    const room = (staying[this.#failures % staying.length] ?? rooms[0])?.name ?? "";
     this.#linksMade += 1;
     const id = this.#linksMade;
     this.#links.push({

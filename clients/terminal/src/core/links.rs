@@ -191,15 +191,16 @@ impl Core {
     }
 
     fn dial(&mut self, clock: &mut Clock) {
-        let mut joined = self.rooms.iter().filter(|room| !is_private(&room.name));
-        let first = joined.clone().next();
-        let Some(room) = joined
-            .find(|room| !room.leaving)
-            .or(first)
-            .map(|room| room.name.clone())
-        else {
+        let named = self.rooms.iter().filter(|room| !is_private(&room.name));
+        let mut rooms: Vec<_> = named.clone().filter(|room| !room.leaving).collect();
+        if rooms.is_empty() {
+            rooms.extend(named.take(1));
+        }
+        if rooms.is_empty() {
             return;
-        };
+        }
+        // The user may be banned from the room that the last handshake has named.
+        let room = rooms[self.failures as usize % rooms.len()].name.clone();
         let role = if self.current().is_some() {
             Role::Next
         } else {

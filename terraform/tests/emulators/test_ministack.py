@@ -499,7 +499,7 @@ def publishes(chat, expected):
 
 def is_unreviewed(answer):
     """False for a message that the function `filter` has denied. Where it cannot be asked, nothing is stored either."""
-    assert answer["name"] in ("rejected", "unavailable", "internal"), answer
+    assert answer.get("name") in ("rejected", "unavailable", "internal"), answer
     return answer["name"] != "rejected"
 
 

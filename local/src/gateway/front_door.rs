@@ -73,8 +73,20 @@ async fn handle(
             }
         }
         _ if handshake::is_upgrade(request.headers()) => refuse(StatusCode::FORBIDDEN, "Forbidden"),
+        [version, ..] if is_api_version(version) => responses::error(
+            StatusCode::NOT_FOUND,
+            "UnknownOperationException",
+            Some(
+                "The local gateway has one operation of Lambda's API, Invoke; Terraform declares the functions",
+            ),
+        ),
         _ => refuse(StatusCode::UPGRADE_REQUIRED, "Upgrade Required"),
     }
+}
+
+/// True for the date with which the paths of Lambda's API begin, such as `2015-03-31`.
+fn is_api_version(segment: &str) -> bool {
+    segment.len() == 10 && segment.bytes().all(|b| b.is_ascii_digit() || b == b'-')
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {

@@ -233,6 +233,9 @@ fn a_function_is_invoked_without_a_route() {
         (400, "InvalidRequestContentException")
     );
     assert_eq!(gateway.http("GET", &path("f"), "").0, 403);
+    // Another operation of Lambda's API, as an SDK calls it.
+    let (status, kind, _) = gateway.http("GET", "/2015-03-31/functions/f", "");
+    assert_eq!((status, kind.as_str()), (404, "UnknownOperationException"));
 }
 
 #[test]

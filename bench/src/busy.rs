@@ -81,10 +81,11 @@ pub(crate) async fn run(report: &mut Report, places: &Places, load: &Load) -> Re
         slow("UpdateItem", [4, 8]),
     ]);
     http("PUT", &format!("{admin}/faults"), Some(rules)).await?;
-    let mut table = vec![format!(
-        "{:>8} {:>10} {:>12} {:>12} {:>10}",
-        "writers", "acks/s", "ack p50 ms", "ack p99 ms", "refused"
-    )];
+    let names = ["writers", "acks a second", "p50, ms", "p99, ms", "refused"];
+    let mut table = vec![
+        markdown(names.map(str::to_owned)),
+        "|---:|---:|---:|---:|---:|".to_owned(),
+    ];
     // The processes start.
     let most = load.writers.iter().copied().max().unwrap_or(1);
     contest(&service.address, "warm", most, Duration::ZERO).await?;
@@ -102,13 +103,13 @@ pub(crate) async fn run(report: &mut Report, places: &Places, load: &Load) -> Re
         let note = "writers in a room of 2";
         report.add(&format!("busy/acks-{writers}/ours"), rate, "1/s", note);
         report.add(&format!("busy/acks-p99-{writers}/ours"), p99, "ms", note);
-        table.push(format!(
-            "{writers:>8} {:>10} {:>12} {:>12} {:>10}",
+        table.push(markdown([
+            writers.to_string(),
             rounded(rate),
             rounded(p50),
             rounded(p99),
-            contest.refused
-        ));
+            contest.refused.to_string(),
+        ]));
     }
     let title =
         "Writers in a room of 2, tables as far away as on AWS: reads 3 to 5 ms, puts 4 to 8 ms";
@@ -264,6 +265,12 @@ async fn room(
     Ok(())
 }
 
+/// A row of a table in Markdown, as docs/performance.md has it.
+fn markdown(cells: impl IntoIterator<Item = String>) -> String {
+    let cells = cells.into_iter().map(|cell| cell + " |");
+    cells.fold("|".to_owned(), |row, cell| row + " " + &cell)
+}
+
 /// One table for all rooms, each way in its column, and the verdicts.
 fn tables(report: &mut Report, load: &Load) {
     let columns: Vec<(usize, &str)> = load
@@ -274,26 +281,24 @@ fn tables(report: &mut Report, load: &Load) {
             ways.into_iter().skip(usize::from(!at_once))
         })
         .collect();
+    let names = columns
+        .iter()
+        .map(|(members, way)| format!("{members} {way}"));
     let mut table = vec![
-        columns
-            .iter()
-            .fold(format!("{:<38}", "room"), |line, (members, way)| {
-                format!("{line} {:>14}", format!("{members} {way}"))
-            }),
+        markdown([String::new()].into_iter().chain(names)),
+        "|---|".to_owned() + &"---:|".repeat(columns.len()),
     ];
     for (what, name) in ROWS {
-        let mut line = format!("{name:<38}");
-        let mut verdict = String::new();
-        for (members, way) in &columns {
+        let cells = columns.iter().map(|(members, way)| {
             let id = format!("busy/{what}-{members}/{way}");
-            let value = report.value(&id).map_or_else(String::new, rounded);
-            line.push_str(&format!(" {value:>14}"));
+            let mut cell = report.value(&id).map_or_else(String::new, rounded);
             if let Some((bound, met)) = report.verdict(&id) {
-                let is = if met { "met" } else { "NOT met" };
-                verdict = format!("  at most {bound} with {members} {way}: {is}");
+                let sign = if met { '✓' } else { '✗' };
+                cell.push_str(&format!(" (wanted {bound} {sign})"));
             }
-        }
-        table.push(line + &verdict);
+            cell
+        });
+        table.push(markdown([name.to_owned()].into_iter().chain(cells)));
     }
     let Talk { rate, time, .. } = load.talk;
     let title = format!(

@@ -216,6 +216,7 @@ pub(crate) fn rounded(value: f64) -> String {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 0.1 => format!("{value:.2}"),
+        0.0 => "0".to_owned(),
         _ => format!("{value:.4}"),
     }
 }

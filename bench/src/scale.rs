@@ -530,9 +530,9 @@ fn busy_rooms(page: &mut String, prices: &Prices) -> Result<()> {
     });
     write!(
         page,
-        "{} at the earliest.\n\
-         A delivery takes {} messages at most: a room of 1,000 keeps up with {} messages a second, one of 5,000 with {}. Beyond that its\n\
-         members fall behind, and the alarm `undelivered` rings.\n",
+        "{} at the\n\
+         earliest. A delivery takes {} messages at most: a room of 1,000 keeps up with {} messages a second, one of 5,000\n\
+         with {}. Beyond that its members fall behind, and the alarm `undelivered` rings.\n",
         rooms.join(", "),
         whole(ROUND_MESSAGES),
         whole(ROUND_MESSAGES * PACED_POSTS / 1_000.0),

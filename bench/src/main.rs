@@ -33,7 +33,6 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
-use load::Talk;
 use local::Load;
 use report::Report;
 use service::{Places, Service};
@@ -149,13 +148,10 @@ impl Scale {
                 idle: vec![80],
             };
             let busy = busy::Load {
-                rooms: vec![(20, true)],
+                rooms: vec![(20, 40.0, true)],
                 paced: "{ from_members = 20, posts_per_second = 100 }",
-                talk: Talk {
-                    rate: 40.0,
-                    time: Duration::from_secs(1),
-                    patience: Duration::from_secs(30),
-                },
+                time: Duration::from_secs(1),
+                patience: Duration::from_secs(30),
                 writers: vec![1, 4],
                 writing: Duration::ZERO,
             };
@@ -176,13 +172,10 @@ impl Scale {
                 idle: vec![1000],
             };
             let busy = busy::Load {
-                rooms: vec![(1000, true)],
+                rooms: vec![(1000, 50.0, true)],
                 paced: "{}",
-                talk: Talk {
-                    rate: 50.0,
-                    time: Duration::from_secs(5),
-                    patience: Duration::from_secs(20),
-                },
+                time: Duration::from_secs(5),
+                patience: Duration::from_secs(20),
                 writers: vec![1, 8, 64],
                 writing: Duration::from_secs(1),
             };
@@ -203,13 +196,10 @@ impl Scale {
                 idle: vec![1000, 10_000],
             };
             let busy = busy::Load {
-                rooms: vec![(200, false), (1000, true), (5000, false)],
+                rooms: vec![(200, 50.0, false), (1000, 50.0, true), (5000, 10.0, false)],
                 paced: "{}",
-                talk: Talk {
-                    rate: 50.0,
-                    time: Duration::from_secs(20),
-                    patience: Duration::from_secs(80),
-                },
+                time: Duration::from_secs(20),
+                patience: Duration::from_secs(80),
                 writers: vec![1, 2, 4, 8, 16, 32, 64],
                 writing: Duration::from_secs(5),
             };

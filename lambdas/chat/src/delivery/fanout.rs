@@ -38,33 +38,6 @@ pub struct Recipient {
     pub batch: bool,
 }
 
-/// The frames of a delivery, in order.
-#[derive(Debug, Clone)]
-pub struct Frames {
-    /// Each message in a frame of its own.
-    pub single: Vec<Blob>,
-    /// The same messages for connections that take several in one frame.
-    pub batched: Vec<Blob>,
-}
-
-impl Frames {
-    /// One frame for all members.
-    pub fn one(frame: Blob) -> Self {
-        Self {
-            single: vec![frame.clone()],
-            batched: vec![frame],
-        }
-    }
-
-    fn of(&self, recipient: &Recipient) -> &[Blob] {
-        if recipient.batch {
-            &self.batched
-        } else {
-            &self.single
-        }
-    }
-}
-
 /// The result of a delivery.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -124,12 +97,14 @@ pub async fn fan_out(
     let members = members.map(|page: Result<Vec<String>, TableError>| {
         page.map(|page| page.into_iter().map(recipient).collect())
     });
-    let frames = Frames::one(body.clone());
     fan_out_frames(
         management,
         members,
         sender,
-        &frames,
+        async |recipient| {
+            let id = &recipient.connection_id;
+            (management.post(id, body.clone()).await, 1)
+        },
         concurrency,
         deadline,
         || (),
@@ -137,8 +112,8 @@ pub async fn fan_out(
     .await
 }
 
-/// Posts frames to every member but `sender`, to at most `concurrency` members at a time, and to each of them in order.
-/// After a post that fails the member gets no further one. Calls `begun` when no member waits any more.
+/// Calls `post` for every member but `sender`, for at most `concurrency` members at a time. It returns the result of the
+/// last post and the number of posts. Calls `begun` when no member waits any more.
 ///
 /// Pages of members are read while posts run. Each page is shuffled, so that no member is always last. A post that fails
 /// or hangs holds its own slot and no other.
@@ -149,7 +124,7 @@ pub async fn fan_out_frames(
     management: &ManagementApi,
     members: impl Stream<Item = Result<Vec<Recipient>, TableError>>,
     sender: &str,
-    frames: &Frames,
+    post: impl AsyncFn(&Recipient) -> (Posted, usize),
     concurrency: usize,
     deadline: Instant,
     begun: impl FnOnce(),
@@ -178,7 +153,7 @@ pub async fn fan_out_frames(
             && let Some(recipient) = waiting.pop_front()
         {
             posts.push(async {
-                let (posted, posts) = post_all(management, &recipient, frames).await;
+                let (posted, posts) = post(&recipient).await;
                 (posted, posts, recipient.connection_id)
             });
         }
@@ -225,23 +200,4 @@ pub async fn fan_out_frames(
             }
         }
     }
-}
-
-/// Posts the frames to one member. Returns the result of the last post and the number of posts.
-async fn post_all(
-    management: &ManagementApi,
-    recipient: &Recipient,
-    frames: &Frames,
-) -> (Posted, usize) {
-    let (mut last, mut posts) = (Posted::Delivered, 0);
-    for frame in frames.of(recipient) {
-        last = management
-            .post(&recipient.connection_id, frame.clone())
-            .await;
-        posts += 1;
-        if !matches!(last, Posted::Delivered) {
-            break;
-        }
-    }
-    (last, posts)
 }

@@ -4,7 +4,6 @@ mod fanout;
 mod management;
 
 pub use fanout::{
-    CUT_BEFORE_DEADLINE, Frames, Outcome, Recipient, STOP_BEFORE_DEADLINE, fan_out, fan_out_frames,
-    pass,
+    CUT_BEFORE_DEADLINE, Outcome, Recipient, STOP_BEFORE_DEADLINE, fan_out, fan_out_frames, pass,
 };
 pub use management::{ManagementApi, Posted};

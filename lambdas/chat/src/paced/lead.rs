@@ -20,8 +20,9 @@ use tokio::time::{Instant, sleep_until};
 use super::Paced;
 use super::lease::{End, Leader, Moment, Step, Took};
 use super::table::Written;
+use super::turns::{Frames, Turns};
 use crate::actions::App;
-use crate::delivery::{Frames, Outcome, Recipient, STOP_BEFORE_DEADLINE, fan_out_frames};
+use crate::delivery::{Outcome, Recipient, STOP_BEFORE_DEADLINE, fan_out_frames};
 use crate::errors::TableError;
 use crate::invoke::Invocation;
 use crate::lambda::{Request, before};
@@ -49,8 +50,9 @@ const READ_EVERY_MS: std::ops::RangeInclusive<i64> = 50..=250;
 /// Messages of one round.
 const MESSAGES: usize = 100;
 
-/// Rounds with posts that are not answered.
-const ROUNDS: usize = 32;
+/// Rounds with posts that are not answered: more than begin within the 5 s for which a post may hang. A round holds at most
+/// 130 KB of messages, or one message.
+const ROUNDS: usize = 128;
 
 /// Reads that fail one after the other before the pump gives up.
 const FAILED_READS: u32 = 3;
@@ -144,6 +146,7 @@ pub(crate) async fn lead(
         messages: 0,
         posts: 0,
     };
+    let turns = Turns::default();
     let mut rounds: FuturesUnordered<LocalBoxFuture<'_, Round>> = FuturesUnordered::new();
     let mut prunes: FuturesUnordered<LocalBoxFuture<'_, (u64, Pruned)>> = FuturesUnordered::new();
     let mut over: Vec<Round> = Vec::new();
@@ -274,7 +277,8 @@ pub(crate) async fn lead(
                 };
                 led.rounds += 1;
                 due_ms = last_ms + paced.pace.time_ms(members).max(*READ_EVERY_MS.start());
-                let round = post(app, request, room, known, frames, sender, begun.clone());
+                let begun = Arc::clone(&begun);
+                let round = post(app, request, &turns, room, known, frames, sender, begun);
                 rounds.push(
                     round
                         .map(move |(outcome, members)| Round {
@@ -362,9 +366,11 @@ pub(crate) async fn lead(
 /// Posts a round to all members. `known` were read before the messages, so they are posted to at once, and the whole list
 /// is read after them: a member that has joined in between has read a head below these messages. Returns the number of
 /// members too.
+#[expect(clippy::too_many_arguments, reason = "one caller")]
 async fn post(
     app: &App,
     request: &Request,
+    turns: &Turns,
     room: &str,
     known: &[Recipient],
     frames: Frames,
@@ -388,7 +394,7 @@ async fn post(
         &app.management,
         stream::once(ready(Ok(known.to_vec()))).chain(others),
         sender,
-        &frames,
+        async |recipient| turns.post(&app.management, recipient, &frames).await,
         app.delivery.concurrency,
         request.deadline,
         || {

@@ -8,10 +8,12 @@
 //! - [`lease`]: the decisions, without any request.
 //! - `lead`: carries them out.
 //! - `table`: the rows of the leases.
+//! - `turns`: posts to one member, in order.
 
 mod lead;
 pub mod lease;
 mod table;
+mod turns;
 
 use crate::invoke::Invoker;
 use crate::settings::Pace;

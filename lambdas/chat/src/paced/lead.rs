@@ -44,6 +44,9 @@ const PROLONG_AFTER: Duration = Duration::from_millis(1_500);
 /// The pump hands over to the next one when less than this is left of its invocation: its last posts take some seconds.
 const LATE_BEFORE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// A publisher begins no further round after this time: its ack waits. A post may hang for 5 s.
+const PUBLISHER_LEADS_FOR: Duration = Duration::from_secs(6);
+
 /// The log is read this often at most, and at least so often while nothing comes, in milliseconds.
 const READ_EVERY_MS: std::ops::RangeInclusive<i64> = 50..=250;
 
@@ -135,7 +138,8 @@ pub(crate) async fn lead(
         None => Leader::pump(&me),
     };
     let late_at = match own {
-        Some(_) => before(request.deadline, 3 * STOP_BEFORE_DEADLINE),
+        Some(_) => before(request.deadline, 3 * STOP_BEFORE_DEADLINE)
+            .min(Instant::now() + PUBLISHER_LEADS_FOR),
         None => before(request.deadline, LATE_BEFORE_DEADLINE),
     };
     let mut epoch = own.map(|own| own.stored.epoch.clone()).unwrap_or_default();

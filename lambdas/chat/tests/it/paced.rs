@@ -316,6 +316,52 @@ async fn a_slow_member_gets_its_messages_in_order_or_finds_a_gap() {
 }
 
 #[tokio::test]
+async fn a_publisher_whose_posts_are_slow_leaves_the_others_to_the_pump() {
+    let busy = Busy::new(OFTEN).await;
+    busy.publish("a", 1).await;
+    busy.world.peers.delay(Duration::from_millis(600));
+    let (ack, handed) = join(busy.publish("a", 2), async {
+        for seq in 3..=120 {
+            // Meanwhile the publisher delivers the messages of others.
+            while busy.got("b").len() + 1 < seq {
+                if let Some(handed) = busy.functions.take().pop() {
+                    return handed;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+            let ack = busy.publish("c", seq as u32).await;
+            assert_eq!(ack["paced"], true, "{ack}");
+        }
+        panic!("the publisher goes on for as long as others publish");
+    })
+    .await;
+    // As in a small room.
+    assert_eq!((&ack["delivered"], &ack["failed"]), (&2.into(), &0.into()));
+    busy.world.peers.delay(Duration::ZERO);
+    busy.pump_of(&handed.event.to_string()).await;
+    let last = busy.got("b").concat().into_iter().max();
+    assert_eq!(last, Some(busy.lease().await.unwrap().done));
+}
+
+/// A pump releases its lease when nothing was said for 2 s. Here the next delivery is due after 3 s.
+#[tokio::test]
+async fn a_delivery_that_is_due_later_than_a_pump_idles_is_made() {
+    let busy = Busy::new(SELDOM).await;
+    busy.publish("a", 1).await;
+    busy.publish("a", 2).await;
+    let handed = busy.functions.take().remove(0).event.to_string();
+    busy.pump_at(&handed, SELDOM).await;
+    assert_eq!(busy.got("b"), [[1], [2]]);
+    let counts = busy.world.tap.counts();
+    let writes = counts
+        .iter()
+        .find(|(call, _)| call == "UpdateItem messages");
+    let writes = writes.map_or(0, |(_, writes)| *writes);
+    // Two publishers take it. The pump takes it twice, prolongs and advances it, and releases it twice.
+    assert!(writes < 30, "{counts:?}");
+}
+
+#[tokio::test]
 async fn without_a_pump_the_publisher_delivers() {
     let busy = Busy::new(SELDOM).await;
     busy.publish("a", 1).await;

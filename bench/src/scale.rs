@@ -62,6 +62,7 @@ const PAGE_BYTES: f64 = 1_048_576.0;
 const SAID_BYTES: f64 = 300.0;
 
 /// Defaults of terraform/variables.tf.
+const PACED_FROM: f64 = 200.0;
 const PACED_POSTS: f64 = 5_000.0;
 const THROTTLE_RATE: f64 = 1_000.0;
 const TABLE_READS: f64 = 10_000.0;
@@ -155,7 +156,15 @@ impl Second {
         let is_calm = rounds >= rate;
         let posts = rounds * if is_calm { members - 1.0 } else { members };
         let page = 0.5 * (members * bytes / 4096.0).ceil();
-        let first_page = 0.5 * (PAGE_BYTES.min(members * bytes) / 4096.0).ceil();
+        let first_page = |members: f64| 0.5 * (PAGE_BYTES.min(members * bytes) / 4096.0).ceil();
+        // In a room that was busy a moment ago, a publish reads a few members. Each process reads a page once a second.
+        let whole = if is_calm {
+            rate
+        } else {
+            (rate * PUBLISH_BASE_S).max(1.0)
+        };
+        let few = members.min(PACED_FROM);
+        let first_pages = whole * first_page(members) + (rate - whole) * first_page(few);
         // A round reads the log, or its end once more, and the members, and moves the lease.
         let log = (rate / rounds * SAID_BYTES / 4096.0).ceil();
         let posting = rounds * PUBLISH_MEMBER_S * members;
@@ -164,7 +173,7 @@ impl Second {
             posts,
             invocations: rate + if is_calm { 0.0 } else { 1.0 / PUMP_S },
             // The sender's row, the end of the log and the first page of members.
-            read_units: rate * (2.0 + first_page) + rounds * (log + page),
+            read_units: rate * 2.0 + first_pages + rounds * (log + page),
             // The message and an attempt to take the lease.
             write_units: rate * 2.0 + rounds,
             gb_seconds: rate * PUBLISH_BASE_S + if is_calm { posting } else { 1.0 },
@@ -813,6 +822,10 @@ mod tests {
         has(
             "table_units_per_second",
             &format!("write = optional(number, {TABLE_WRITES})"),
+        );
+        has(
+            "paced",
+            &format!("from_members     = optional(number, {PACED_FROM})"),
         );
         has(
             "paced",

@@ -192,6 +192,21 @@ impl App {
         if is_fresh { counted.max(read) } else { read }
     }
 
+    /// True if messages to so many members are delivered together.
+    fn is_busy(&self, size: usize) -> bool {
+        let paced = self.paced.as_ref();
+        paced.is_some_and(|paced| size >= paced.pace.from_members)
+    }
+
+    /// The most members to read before the message is stored; none for a page of the table. In a room that was busy a moment
+    /// ago it is most likely another process that delivers, and a page of 1 MB for each message would use up the reads that
+    /// one partition of the index allows.
+    fn first_page(&self, room: &str, now_ms: i64) -> Option<usize> {
+        let paced = self.paced.as_ref()?;
+        self.is_busy(self.size(room, 0, now_ms))
+            .then_some(paced.pace.from_members)
+    }
+
     /// Returns the number of connections that members are told, of a room that has too many for presence.
     pub(crate) fn told_count(&self, size: usize) -> Option<usize> {
         let most = self.presence.max_members();
@@ -677,13 +692,18 @@ async fn read_room(
     room: &str,
     range: Range,
 ) -> Result<Room, Failure> {
-    let mut pages = Box::pin(app.connections.recipients(room, request.now_s()));
+    let most = app.first_page(room, request.now_ms);
+    let mut pages = Box::pin(app.connections.recipients(room, request.now_s(), most));
     let tail = app.log.tail(room, range, request.now_ms);
     let (tail, members) = join(tail, pages.next()).await;
+    // This error must reach the sender before the message is stored.
+    let members: Vec<Recipient> = members.transpose()?.unwrap_or_default();
+    if most.is_none() && app.is_busy(members.len()) {
+        app.counted(room, members.len(), request.now_ms);
+    }
     Ok(Room {
         tail: tail?,
-        // This error must reach the sender before the message is stored.
-        members: members.transpose()?.unwrap_or_default(),
+        members,
     })
 }
 
@@ -803,7 +823,7 @@ async fn deliver(
         }
     };
     if let Some(paced) = &app.paced
-        && size >= paced.pace.from_members
+        && app.is_busy(size)
         && Private::of(draft.room).is_none()
     {
         let own = Own {

@@ -499,19 +499,22 @@ impl Connections {
         self.room_index(room, now_s, "connectionId", None)
     }
 
-    /// The same, with the frames that each connection takes.
+    /// The same, with the frames that each connection takes, and with `page` rows to a page at most.
     pub fn recipients(
         &self,
         room: &str,
         now_s: i64,
+        page: Option<usize>,
     ) -> impl Stream<Item = Result<Vec<Recipient>, TableError>> + use<> {
         let partitions = partitions(room).into_iter();
+        let page = page.and_then(|page| i32::try_from(page).ok());
+        let page = page.into_iter().chain(self.page_size).min();
         stream::select_all(partitions.map(|partition| {
             let query = self
                 .index(&partition, now_s)
                 .projection_expression("connectionId, #batch")
                 .expression_attribute_names("#batch", "batch");
-            Box::pin(pages(query.set_limit(self.page_size), recipients))
+            Box::pin(pages(query.set_limit(page), recipients))
         }))
     }
 

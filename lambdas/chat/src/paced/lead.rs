@@ -386,7 +386,7 @@ async fn post(
         .map(|known| known.connection_id.as_str())
         .collect();
     let members = AtomicUsize::new(0);
-    let all = app.connections.recipients(room, now_ms() / 1000);
+    let all = app.connections.recipients(room, now_ms() / 1000, None);
     let others = all.map(|page: Result<Vec<Recipient>, TableError>| {
         page.map(|mut page| {
             members.fetch_add(page.len(), Ordering::Relaxed);

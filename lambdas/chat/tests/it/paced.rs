@@ -191,6 +191,31 @@ async fn what_is_said_between_two_deliveries_is_delivered_together() {
 }
 
 #[tokio::test]
+async fn a_room_that_was_busy_a_moment_ago_is_not_read_whole_for_each_message() {
+    let busy = Busy::new(SELDOM).await;
+    for id in ["d", "e"] {
+        busy.world.join(id, "lobby").await;
+    }
+    busy.publish("a", 1).await;
+    let read = busy.world.tap.pages().len();
+    for data in [2, 3] {
+        let ack = busy.publish("a", data).await;
+        assert_eq!(ack["paced"], true, "{ack}");
+    }
+    assert_eq!(busy.world.tap.pages()[read..], [Some(3), Some(3)]);
+    // All get them nevertheless.
+    busy.pump().await;
+    for id in ["c", "d", "e"] {
+        assert_eq!(busy.got(id), [[1], [2], [3]], "{id}");
+    }
+    // The size of a room is remembered for a second.
+    sleep(Duration::from_millis(1_100)).await;
+    let read = busy.world.tap.pages().len();
+    busy.publish("a", 4).await;
+    assert_eq!(busy.world.tap.pages()[read], None);
+}
+
+#[tokio::test]
 async fn what_comes_while_a_publisher_delivers_is_found_after_the_release() {
     let busy = Busy::new(OFTEN).await;
     busy.publish("a", 1).await;

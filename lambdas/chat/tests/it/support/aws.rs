@@ -152,6 +152,8 @@ struct Tapping {
     counts: BTreeMap<String, usize>,
     /// The same requests in order.
     order: Vec<String>,
+    /// The most rows that each Query of the index asks for.
+    pages: Vec<Option<u64>>,
     faults: Vec<Fault>,
     /// Replies to be lost, of an operation: the request is done nevertheless.
     lost: Vec<(&'static str, usize)>,
@@ -212,6 +214,11 @@ impl Tap {
     /// The operations in the order in which they were requested.
     pub(crate) fn order(&self) -> Vec<String> {
         self.0.lock().unwrap().order.clone()
+    }
+
+    /// The most rows that each Query of the index asks for, in order; none for a page of the table.
+    pub(crate) fn pages(&self) -> Vec<Option<u64>> {
+        self.0.lock().unwrap().pages.clone()
     }
 
     /// Lets the index of rooms show these connections, as (connection, user), whatever the table holds: it lags. None: it
@@ -324,6 +331,10 @@ impl Tap {
             }
         }
         let mut tapping = self.0.lock().unwrap();
+        if operation == "Query room-index" {
+            let asked: Value = serde_json::from_str(&body).ok()?;
+            tapping.pages.push(asked["Limit"].as_u64());
+        }
         tapping.order.push(operation.clone());
         let count = tapping.counts.entry(operation.clone()).or_default();
         *count += 1;

@@ -23,7 +23,7 @@ With --url it puts a load on a stage that is deployed, prints an estimate of the
                costs       what each action costs
                peers       the load of service against serverless-offline, and against handlers as people write them first
                memory      memory settings of publish and what a million deliveries costs with each
-               busy        rooms of up to 5,000 in which much is said, under AWS's quota of requests; writers of one log
+               busy        rooms of up to 5,000 with many messages, under AWS's quota of requests; parallel writers of one log
   --json     another file for the figures
   --svg      another file for the plot
   --scale    writes docs/scale.md and docs/scale.svg instead: cost and quotas by the size of a room and of a service

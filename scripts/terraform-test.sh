@@ -10,8 +10,8 @@ usage() {
 Usage: scripts/terraform-test.sh [--static]
 
 Builds the functions and tests in this order: the package, format, validation, style, tests against a mocked provider,
-checkov, the life of a stack on the emulator moto, the deploying role with rights less, a conversation and each right on the
-emulator ministack. The last runs the functions and needs Linux on x86_64.
+checkov. Then in parallel: the life of a stack on the emulator moto, the deploying role without single rights, and a
+conversation and each right on the emulator ministack. ministack runs the functions and needs Linux on x86_64.
 
   --static  without the emulators
 USAGE
@@ -112,12 +112,12 @@ if [ -n "$static" ]; then
   exit
 fi
 
-rung "a stack's life on moto, the deploying role with rights less, and the stack at work on ministack, at the same time"
+rung "in parallel: a stack's life on moto, the deploying role without single rights, and the stack at work on ministack"
 MOTO_VENV=$(venv moto scripts/requirements/moto.txt)
 MINISTACK_VENV=$(venv ministack scripts/requirements/ministack.txt)
 WSCAT=$(wscat_bin)
 export MOTO_VENV MINISTACK_VENV WSCAT
-# Most of the time they wait: the provider pauses between its calls.
+# These two wait most of the time: the provider pauses between its calls.
 for suite in moto deployer; do
   "${pytest[@]}" -x --durations=3 "terraform/tests/emulators/test_$suite.py" >"$scratch/$suite" 2>&1 &
   emulated+=("$!")

@@ -1,5 +1,5 @@
-//! Section `busy`: large rooms in which much is said, under AWS's quota of requests, with and without busy rooms; and
-//! writers that compete for the end of one log.
+//! Section `busy`: large rooms with many messages, under AWS's quota of requests, with and without `paced`; and writers
+//! that compete for the next number of one log.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::system;
 /// The pause before a talk: the handshakes have used up a part of the quota.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// The most processes of a function. AWS starts one for each invocation at a time.
+/// The most processes of a function. AWS starts one for each concurrent invocation.
 const PROCESSES: &str = "100";
 
-/// Processes of publish that run before a talk.
+/// Processes of publish that are started before a talk.
 const WARM: usize = 16;
 
 /// The columns of the tables.
@@ -44,11 +44,11 @@ const ROWS: [(&str, &str); 10] = [
 
 /// The extent of the section.
 pub(crate) struct Load {
-    /// Members of the rooms, messages a second, and whether the room is measured without `paced` too.
+    /// The members of each room, its messages a second, and true to measure it without `paced` too.
     pub(crate) rooms: Vec<(usize, f64, bool)>,
     /// The Terraform variable.
     pub(crate) paced: &'static str,
-    /// The time for which messages are sent, and that in which all members must have everything.
+    /// The time for which messages are sent, and the time within which all members must have all messages.
     pub(crate) time: Duration,
     pub(crate) patience: Duration,
     /// Numbers of writers at a time, and the time for which each number writes.
@@ -56,6 +56,8 @@ pub(crate) struct Load {
     pub(crate) writing: Duration,
 }
 
+/// Measures the rooms, and then the writers.
+///
 /// # Errors
 /// Fails if a handshake fails, a frame is wrong, or the log holds a message twice.
 pub(crate) async fn run(report: &mut Report, places: &Places, load: &Load) -> Result<()> {
@@ -82,7 +84,7 @@ pub(crate) async fn run(report: &mut Report, places: &Places, load: &Load) -> Re
     tables(report, load);
 
     let (service, admin) = start(places, "busy-writers", Vec::new()).await?;
-    // As far away as AWS's tables: reads take 3 to 5 ms, puts 4 to 8 ms.
+    // The tables answer as slowly as on AWS: reads take 3 to 5 ms, puts 4 to 8 ms.
     let slow = |operation: &str, ms: [u64; 2]| json!({"on": "table", "do": "delay", "operation": operation, "ms": ms});
     let rules = json!([
         slow("GetItem", [3, 5]),
@@ -96,7 +98,7 @@ pub(crate) async fn run(report: &mut Report, places: &Places, load: &Load) -> Re
         markdown(names.map(str::to_owned)),
         "|---:|---:|---:|---:|---:|".to_owned(),
     ];
-    // The processes start.
+    // Starts the processes of publish.
     let most = load.writers.iter().copied().max().unwrap_or(1);
     contest(&service.address, "warm", most, Duration::ZERO).await?;
     for &writers in &load.writers {
@@ -127,7 +129,7 @@ pub(crate) async fn run(report: &mut Report, places: &Places, load: &Load) -> Re
     Ok(())
 }
 
-/// Starts a gateway with an admin endpoint, and without rate limits: a bench sends more than any person.
+/// Starts a gateway with an admin endpoint and without rate limits: a bench sends more than any person.
 async fn start(places: &Places, name: &str, more: Vec<String>) -> Result<(Service, String)> {
     let port = free_port()?;
     let limits = "limits={ per_user = 0, per_room = 0, frames_per_second = 0 }";
@@ -159,7 +161,7 @@ impl Counts {
             .into_iter()
             .flat_map(|functions| functions.values())
             .filter_map(|function| function["invocations"].as_f64());
-        // Of this program, the client, too. A process of a function may end meanwhile.
+        // This program is the client, so it counts too. A process of a function that has just ended does not count.
         let cpu_seconds = system::tree(service.running.pid())
             .into_iter()
             .chain([std::process::id()])
@@ -173,7 +175,7 @@ impl Counts {
     }
 }
 
-/// Measures a room.
+/// Measures one room in one way.
 async fn room(
     report: &mut Report,
     service: &Service,
@@ -184,7 +186,7 @@ async fn room(
     contract: &Contract,
 ) -> Result<()> {
     let name = format!("busy-{members}");
-    // Some processes of publish start: all of them at once would take this machine's cores for seconds.
+    // Starts some processes of publish. If all of them started during the talk, they would use the cores for seconds.
     contest(&service.address, "warm", WARM, Duration::ZERO).await?;
     let crowd_of = service.address.join_many(&name, members).await?;
     sleep(SETTLE).await;
@@ -209,8 +211,8 @@ async fn room(
     let posts = after.posts - before.posts;
     let throttled = after.throttled - before.throttled;
     let seconds = took.as_secs_f64();
-    // Requests as they were counted, in the time for which messages were due. The units of the tables and the duration
-    // of the functions are those of the model.
+    // The counted requests, divided by the time for which messages were due. The units of the tables and the duration of
+    // the functions are those of the model.
     let spoken = talk.time.as_secs_f64();
     let (size, rate) = (members as f64, talk.rate);
     let model = match way {
@@ -220,13 +222,13 @@ async fn room(
     let invocations = after.invocations - before.invocations;
     let by_model = model.usd_hour(&contract.prices);
     let counted = model.counted(metered as f64 / spoken, invocations / spoken);
-    // Without pacing a room has more to do in this time than it can: the price is that of all that is due.
+    // Without pacing a room cannot deliver all messages in this time. The price is that of all messages that are due.
     let (usd_hour, usd_note) = match way {
         PACED => (
             counted.usd_hour(&contract.prices),
             format!("the model says {}", rounded(by_model)),
         ),
-        _ => (by_model, "by the model, if it could".to_owned()),
+        _ => (by_model, "by the model, for all that is due".to_owned()),
     };
     let mut add = |what: &str, value: f64, unit: &'static str, note: String| {
         report.add(&format!("busy/{what}-{members}/{way}"), value, unit, &note);
@@ -278,13 +280,13 @@ async fn room(
     Ok(())
 }
 
-/// A row of a table in Markdown, as docs/performance.md has it.
+/// Renders a row of a table in Markdown, as docs/performance.md has it.
 fn markdown(cells: impl IntoIterator<Item = String>) -> String {
     let cells = cells.into_iter().map(|cell| cell + " |");
     cells.fold("|".to_owned(), |row, cell| row + " " + &cell)
 }
 
-/// One table for all rooms, each way in its column, and the verdicts.
+/// Adds one table for all rooms, with a column for each way, and the verdicts.
 fn tables(report: &mut Report, load: &Load) {
     let columns: Vec<(usize, f64, &str)> = load
         .rooms
@@ -320,7 +322,7 @@ fn tables(report: &mut Report, load: &Load) {
     report.tables.push((title, table));
 }
 
-/// Calls the admin endpoint.
+/// Calls the admin endpoint of the gateway.
 async fn http(method: &'static str, url: &str, body: Option<Value>) -> Result<Value> {
     let url = url.to_owned();
     let text = spawn_blocking(move || -> Result<String> {

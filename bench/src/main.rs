@@ -92,7 +92,7 @@ enum Section {
     Peers,
     /// Memory settings of publish and what a million deliveries costs with each
     Memory,
-    /// Rooms of up to 5,000 in which much is said, under AWS's quota of requests; writers of one log
+    /// Rooms of up to 5,000 with many messages, under AWS's quota of requests; parallel writers of one log
     Busy,
 }
 

@@ -1,5 +1,5 @@
-//! The plots: of a run, deliveries per second and the time of a fan-out by the size of the room; of the model, the cost of
-//! a busy room by its rate.
+//! The plots. A run has deliveries per second and the time of a fan-out, by the size of the room. The model has the cost
+//! of a busy room, by messages a second.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 260.0;
 const COLOURS: [&str; 5] = ["#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#999999"];
 
-/// A line of a panel: its name, and its values by the place on the horizontal axis.
+/// A line of a panel: its name, and its values by the position on the horizontal axis.
 pub(crate) struct Line {
     pub(crate) name: String,
     pub(crate) points: Vec<(f64, f64)>,

@@ -130,7 +130,7 @@ impl Report {
         });
     }
 
-    /// The target that stands by itself, and whether the figure passes it.
+    /// Returns the bound of the figure's target, and true if the figure passes it. None for a figure without a target.
     pub(crate) fn verdict(&self, id: &str) -> Option<(f64, bool)> {
         let (_, wanted) = TARGETS.iter().find(|(target, _)| *target == id)?;
         let is = self.reached(id, *wanted)?;

@@ -45,20 +45,22 @@ pub(crate) const CONNECTION_MINUTES: f64 = 0.25;
 /// A member's entry of the index `room-index`, in bytes, with a name of some 20 characters.
 pub(crate) const MEMBER_BYTES: f64 = 110.0;
 
-/// Messages of one delivery in a busy room at most: `MESSAGES` in lambdas/chat/src/paced/lead.rs.
+/// The most messages of one delivery in a busy room: `MESSAGES` in lambdas/chat/src/paced/lead.rs.
 const ROUND_MESSAGES: f64 = 100.0;
 
-/// Deliveries of a busy room in a second at most: `READ_EVERY_MS` there.
+/// The most deliveries of a busy room in a second: the shortest time of `READ_EVERY_MS` lies between two of them.
 const ROUNDS: f64 = 1000.0 / 50.0;
 
-/// Rates of a busy room, in messages a second, and sizes.
+/// The rates of a busy room in the plot, in messages a second.
 const RATES: [f64; 7] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0];
+
+/// The sizes of busy rooms, in members.
 const BUSY_ROOMS: [f64; 3] = [200.0, 1_000.0, 5_000.0];
 
-/// The first page of the members of a room, in bytes: a busy room's publisher reads no other.
+/// A full page of the members of a room, in bytes. A publisher in a busy room reads no second page.
 const PAGE_BYTES: f64 = 1_048_576.0;
 
-/// A message's row and frame in a busy room, in bytes.
+/// The row of a message in a busy room, and its frame, in bytes.
 const SAID_BYTES: f64 = 300.0;
 
 /// Defaults of terraform/variables.tf.
@@ -125,7 +127,7 @@ impl Publish {
 /// The usage of a room in one second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Second {
-    /// As API Gateway meters them.
+    /// Messages, as API Gateway meters them.
     messages: f64,
     /// Posts to members, which are among the messages.
     posts: f64,
@@ -136,7 +138,7 @@ pub(crate) struct Second {
 }
 
 impl Second {
-    /// With `rate` messages a second that are delivered at once.
+    /// The usage with `rate` messages a second that are delivered at once.
     pub(crate) fn at_once(members: f64, bytes: f64, rate: f64) -> Second {
         let publish = Publish::to(members, bytes);
         Second {
@@ -149,10 +151,10 @@ impl Second {
         }
     }
 
-    /// With `rate` messages a second that are delivered together, `PACED_POSTS` posts a second at most.
+    /// The usage with `rate` messages a second that are delivered together, with `PACED_POSTS` posts a second at most.
     pub(crate) fn paced(members: f64, bytes: f64, rate: f64) -> Second {
         let rounds = rate.min(rounds_of(members));
-        // Below that limit the publisher delivers, and posts nothing to itself. Above it the pump runs all the time.
+        // Up to the most deliveries, the publisher delivers, and posts nothing to itself. Above, the pump runs all the time.
         let is_calm = rounds >= rate;
         let posts = rounds * if is_calm { members - 1.0 } else { members };
         let page = 0.5 * (members * bytes / 4096.0).ceil();
@@ -165,7 +167,8 @@ impl Second {
         };
         let few = members.min(PACED_FROM);
         let first_pages = whole * first_page(members) + (rate - whole) * first_page(few);
-        // A round reads the log, or its end once more, and the members, and moves the lease.
+        // A delivery reads the log and the members, and writes the lease. A publisher reads the end of the log once more
+        // instead.
         let log = (rate / rounds * SAID_BYTES / 4096.0).ceil();
         let posting = rounds * PUBLISH_MEMBER_S * members;
         Second {
@@ -180,7 +183,7 @@ impl Second {
         }
     }
 
-    /// The same with messages and invocations as they were counted.
+    /// The same usage with counted messages and invocations.
     pub(crate) fn counted(self, messages: f64, invocations: f64) -> Second {
         Second {
             messages,
@@ -189,7 +192,7 @@ impl Second {
         }
     }
 
-    /// Dollars for an hour, without the minutes of the connections. The functions have 1 GB.
+    /// The dollars for an hour, without the minutes of the connections. The functions have 1 GB.
     pub(crate) fn usd_hour(self, prices: &Prices) -> f64 {
         let million = self.messages * prices.message
             + self.invocations * prices.invocation
@@ -199,7 +202,7 @@ impl Second {
     }
 }
 
-/// The most deliveries a second in a busy room of `members`.
+/// Returns the most deliveries a second in a busy room of `members`.
 fn rounds_of(members: f64) -> f64 {
     ROUNDS.min(PACED_POSTS / members)
 }
@@ -501,11 +504,11 @@ pub(crate) fn page(contract: &Contract) -> Result<String> {
     Ok(page)
 }
 
-/// The table of busy rooms.
+/// Writes the table of busy rooms.
 fn busy_rooms(page: &mut String, prices: &Prices) -> Result<()> {
     page.push_str(BUSY);
     page.push_str(
-        "| members | messages a second | at once: posts a second | USD an hour | USD for 1,000 messages | together: posts a second | USD an hour | USD for 1,000 messages | of at once |\n\
+        "| members | messages a second | at once: posts a second | USD an hour | USD for 1,000 messages | together: posts a second | USD an hour | USD for 1,000 messages | share of the cost at once |\n\
          |---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     for members in BUSY_ROOMS {
@@ -529,19 +532,19 @@ fn busy_rooms(page: &mut String, prices: &Prices) -> Result<()> {
             )?;
         }
     }
-    page.push_str("\nThe next delivery begins ");
+    page.push_str("\nThe shortest time between two deliveries is ");
     let rooms = BUSY_ROOMS.map(|members| {
         format!(
-            "after {} in a room of {}",
+            "{} in a room of {}",
             time(1.0 / rounds_of(members)),
             whole(members)
         )
     });
     write!(
         page,
-        "{} at the\n\
-         earliest. A delivery takes {} messages at most: a room of 1,000 keeps up with {} messages a second, one of 5,000\n\
-         with {}. Beyond that its members fall behind, and the alarm `undelivered` rings.\n",
+        "{}.\n\
+         A delivery takes at most {} messages. So a room of 1,000 keeps up with {} messages a second, and a room of 5,000\n\
+         with {}. With more messages its members fall behind, and the alarm `undelivered` rings.\n",
         rooms.join(", "),
         whole(ROUND_MESSAGES),
         whole(ROUND_MESSAGES * PACED_POSTS / 1_000.0),
@@ -650,8 +653,8 @@ const BUSY: &str = "
 ## A busy room
 
 With the variable [`paced`](deploy.md#what-it-can-cost-at-most) the messages of large rooms are delivered together. Each room
-has 5,000 posts a second at most, and 20 deliveries. From there on more messages cost hardly more, so the cost of each message
-falls. Messages have 300 bytes here: a post is metered for each begun 32 KB, which hold a hundred of them. Without `paced`
+has at most 5,000 posts and 20 deliveries a second. Above this limit further messages cost little, so the cost of each message
+falls. Messages have 300 bytes here: a post is metered for each begun 32 KB, which hold a hundred messages. Without `paced`
 each message is posted to each member by itself.
 
 ![The cost of 1,000 messages and of an hour, by messages a second](scale.svg)
@@ -750,7 +753,7 @@ mod tests {
         }
     }
 
-    /// The same for busy rooms. The contract has no row for the pump: its rounds are those of a publisher.
+    /// The same for busy rooms. The contract has no row for the pump: its deliveries cost as much as those of a publisher.
     #[test]
     fn a_busy_room_is_that_of_the_contract() {
         let contract = contract();
@@ -760,7 +763,7 @@ mod tests {
         let relied = contract
             .action("publish, busy room of 20, another one delivers")
             .unwrap();
-        // One message a second is calm. So many that a round costs nothing beside them are not.
+        // With one message a second the publisher delivers. With a million the pump delivers.
         let one = Second::paced(20.0, 80.0, 1.0);
         assert_eq!(one.messages, calm.messages as f64);
         assert_eq!(one.posts, calm.callbacks as f64);

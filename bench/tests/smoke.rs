@@ -84,7 +84,7 @@ fn every_section_has_figures() {
         let figure = figures.iter().find(|figure| figure["id"] == id);
         figure.unwrap()["value"].as_f64().unwrap()
     };
-    // All have everything, and the paced room with at most half of the posts.
+    // All members have all messages, and the paced room needs less than half of the posts.
     assert_eq!(is("busy/lost-20/at-once"), 0.0);
     assert_eq!(is("busy/lost-20/paced"), 0.0);
     assert!(is("busy/posts-20/paced") < 50.0, "{report}");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// A text that nothing else holds.
 const SECRET: &str = "xylophone-7f3a";
 
-/// The answer to a frame. Messages that come meanwhile are passed over.
+/// Sends a frame and returns its answer. Messages that come before the answer are passed over.
 fn ask(client: &mut Client, frame: &Value) -> Value {
     client.send(frame);
     loop {
@@ -26,7 +26,7 @@ fn acked(client: &mut Client, frame: &Value) -> Value {
     ack
 }
 
-/// Receives frames until one of them has this part.
+/// Receives frames until one of them contains this text.
 fn hears(client: &mut Client, part: &str) {
     while !client.receive().to_string().contains(part) {}
 }
@@ -49,7 +49,7 @@ fn a_deleted_text_is_in_no_table_no_frame_and_no_log() {
     searched(&[]);
 }
 
-/// With batches, a lease and a pump.
+/// In a busy room, messages are delivered in batches, with a lease and a pump.
 #[test]
 fn a_deleted_text_is_nowhere_in_a_busy_room() {
     searched(&["--var", "paced={from_members=2,posts_per_second=20}"]);

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::{Address, MESSAGE_BYTES, Member, PATIENCE, Socket};
 
-/// The wait after an answer that says to try again, if it names none.
+/// The wait after an answer that says to try again, if the answer names no wait.
 const AGAIN_AFTER_MS: u64 = 100;
 
 /// The result of a contest.
@@ -47,16 +47,16 @@ struct Answer {
 /// One of the two connections.
 struct Side {
     sink: AsyncMutex<SplitSink<Socket, Message>>,
-    /// The newest number that came: a copy of a later message can only follow it.
+    /// The newest number that this side has received. A message that is published now, and its copy, follow it.
     here: AtomicU64,
     asked: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
 }
 
-/// `writers` publish in a room of two connections for `time`, each of them the next message after its ack. So all posts
-/// together are as few as possible, and the end of the log binds.
+/// Lets `writers` publish for `time` in a room of two connections. Each writer publishes its next message after the ack of
+/// the last one. The posts are as few as possible, so the end of the log is the limit.
 ///
 /// # Errors
-/// Fails if an answer is missing or final, or a connection ends.
+/// Fails if an answer is missing, if it is an error that is not temporary, or if a connection ends.
 pub(crate) async fn contest(
     address: &Address,
     room: &str,
@@ -124,10 +124,10 @@ async fn read(mut stream: SplitStream<Socket>, side: Arc<Side>) -> Result<()> {
             continue;
         }
         let asked = side.waiting().remove(&answer.id);
-        let asked = asked.with_context(|| format!("nobody waits for {text}"))?;
+        let asked = asked.with_context(|| format!("no writer waits for {text}"))?;
         ensure!(
             answer.kind == "ack" || answer.temporary,
-            "a writer got {text}"
+            "a writer got an error that is not temporary: {text}"
         );
         let _ = asked.send(answer);
     }
@@ -163,6 +163,6 @@ impl Side {
             ))
             .await;
         }
-        bail!("no end of tries")
+        bail!("all numbers of tries are used up")
     }
 }

@@ -1,6 +1,6 @@
-//! The crowd of a busy room: clients that keep the duties of PROTOCOL.md, so that missing messages are repaired and not
-//! errors. They take several messages in one frame, put messages in order by their numbers, ask for a gap after some 100
-//! ms, and send again what is not acknowledged.
+//! The crowd of a busy room: clients that keep the duties of PROTOCOL.md. A missing message is repaired, and is not an
+//! error. The clients take several messages in one frame, put messages in order by their numbers, ask for a gap after 100
+//! to 300 ms, and send a message again that is not acknowledged.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::{HANDSHAKES_AT_ONCE, MESSAGE_BYTES, Member, PATIENCE};
 /// The wait before a gap is asked for, as the terminal client waits.
 const FILL_WAIT_S: std::ops::RangeInclusive<f64> = 0.1..=0.3;
 
-/// The longest first wait before a frame is sent again; it doubles with each try.
+/// Limits the random wait before a frame is sent again, in seconds. The limit doubles with each try.
 const BACKOFF_S: f64 = 0.5;
 
 /// The wait for an answer: `--ack-timeout` of the terminal client.
@@ -42,7 +42,8 @@ pub(crate) struct Talk {
     pub(crate) rate: f64,
     /// The time for which messages are sent.
     pub(crate) time: Duration,
-    /// The time from the first message in which all members must have everything. What is missing then is lost.
+    /// The time after the first message within which all members must have all messages. A message that a member does not
+    /// have then is lost.
     pub(crate) patience: Duration,
 }
 
@@ -53,11 +54,11 @@ pub(crate) struct Heard {
     pub(crate) due: usize,
     /// Messages that were acknowledged.
     pub(crate) acked: usize,
-    /// Messages of the log times members, the sender included.
+    /// Messages of the log, multiplied by the members, the sender included.
     pub(crate) expected: u64,
-    /// Those that a member does not have at the end.
+    /// The part of `expected` that members do not have at the end.
     pub(crate) lost: u64,
-    /// Those that came in an answer to `history`.
+    /// Messages that came in an answer to `history`.
     pub(crate) repaired: usize,
     /// Messages that a member got again.
     pub(crate) doubled: usize,
@@ -67,11 +68,12 @@ pub(crate) struct Heard {
     pub(crate) refused: usize,
     /// Frames in both directions as API Gateway meters them: each begun 32 KB.
     pub(crate) metered: usize,
-    /// From the first message to the end.
+    /// The time from the first message to the end.
     pub(crate) took: Duration,
-    /// From the frame of the sender to the frame that brings the message to another member, in microseconds, sorted.
+    /// The times from the frame of the sender to the frame that brings the message to another member, in microseconds,
+    /// sorted.
     pub(crate) delivery_us: Vec<u32>,
-    /// From the frame of the sender to the ack, in microseconds, sorted.
+    /// The times from the frame of the sender to the ack, in microseconds, sorted.
     pub(crate) ack_us: Vec<u32>,
 }
 
@@ -95,16 +97,16 @@ impl Board {
     }
 }
 
-/// Tells the clients how far the log goes, and when it is over.
+/// Tells the clients where the log ends, and when the talk is over.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Phase {
     Talking,
-    /// Everything is acknowledged, or given up: the log goes up to here.
+    /// All messages are acknowledged. The log ends with this number.
     Ends(u64),
     Over,
 }
 
-/// The members join the room again, to get several messages in one frame, and publish.
+/// Lets the members join the room again, to get several messages in one frame, and publish.
 ///
 /// # Errors
 /// Fails if a frame is not in the protocol, the log holds a message twice, or a connection ends.
@@ -119,7 +121,7 @@ pub(crate) async fn crowd(members: Vec<Member>, room: &str, talk: Talk) -> Resul
     let first = positions.first().context("a room without members")?.1;
     ensure!(
         positions.iter().all(|(_, here)| *here == first),
-        "the members begin at different places"
+        "the members begin at different positions"
     );
     let board = Arc::new(Board {
         room: room.to_owned(),
@@ -177,7 +179,7 @@ pub(crate) async fn crowd(members: Vec<Member>, room: &str, talk: Talk) -> Resul
     let stored = furthest - first;
     ensure!(
         heard.acked < due || stored == due as u64,
-        "{due} messages were said, and the log has {stored}"
+        "{due} messages were sent, and the log has {stored}"
     );
     heard.expected = stored * count as u64;
     heard.lost = heard
@@ -188,8 +190,8 @@ pub(crate) async fn crowd(members: Vec<Member>, room: &str, talk: Talk) -> Resul
     Ok(heard)
 }
 
-/// Waits until all members have all messages, or the patience is over. Lets the clients ask for the last messages once it
-/// is silent.
+/// Waits until all members have all messages, or until `patience` is over. After a silence it lets the clients ask for the
+/// last messages.
 async fn watch_over(board: &Board, talk: Talk, first: u64, phase: &watch::Sender<Phase>) {
     let patience = board.started + talk.patience;
     let (mut had, mut since) = (0, Instant::now());
@@ -214,7 +216,7 @@ async fn watch_over(board: &Board, talk: Talk, first: u64, phase: &watch::Sender
     }
 }
 
-/// Joins the room with `batch`. Returns the number of its last message too.
+/// Joins the room with `batch`. Returns the member and the number of the room's last message.
 async fn join(mut member: Member, room: &str) -> Result<(Member, u64)> {
     let frame = format!(r#"{{"action":"join","room":"{room}","id":"join","batch":true}}"#);
     let joined = async {
@@ -235,9 +237,9 @@ async fn join(mut member: Member, room: &str) -> Result<(Member, u64)> {
     Ok((member, head))
 }
 
-/// A request that is sent until it is answered.
+/// A request that is sent again until it is answered.
 struct Pending {
-    /// The next try.
+    /// The time of the next try.
     due: Instant,
     tries: u32,
     /// False until it is sent, and after an answer that said to try again.
@@ -262,7 +264,7 @@ impl Pending {
         unanswered
     }
 
-    /// The answer says to try again.
+    /// Takes an answer that says to try again, after this wait at least.
     fn later(&mut self, at_least_ms: u64) {
         self.sent = false;
         let limit = (BACKOFF_S * 2_f64.powi(self.tries.min(6) as i32)).min(30.0);
@@ -280,8 +282,9 @@ struct Client {
     to_send: VecDeque<(usize, Instant)>,
     /// The request for the first of them, and the position with which it was first sent.
     publish: Option<(Pending, u64)>,
-    /// Everything up to here was shown.
+    /// The client has all messages up to this number.
     here: u64,
+    /// The messages behind a gap.
     held: BTreeSet<u64>,
     /// The highest number known to exist.
     target: u64,
@@ -289,7 +292,7 @@ struct Client {
     heard: Heard,
 }
 
-/// The fields of a server's frame that count.
+/// The fields of the service's frames that a client reads.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Frame<'a> {
@@ -355,14 +358,14 @@ impl Client {
                     let now = *phase.borrow_and_update();
                     match now {
                         Phase::Ends(head) => self.reaches(head),
-                        _ => return changed.map(|()| self).context("the talk was given up"),
+                        _ => return changed.map(|()| self).context("the talk has ended too early"),
                     }
                 }
             }
         }
     }
 
-    /// The frames whose time has come.
+    /// Returns the frames that are due now.
     fn due(&mut self) -> Vec<String> {
         let now = Instant::now();
         let room = &self.board.room;
@@ -393,7 +396,7 @@ impl Client {
         frames
     }
 
-    /// The log goes at least up to here.
+    /// Learns that the log goes at least up to `head`.
     fn reaches(&mut self, head: u64) {
         self.target = self.target.max(head);
         if self.here < self.target && self.fill.is_none() {
@@ -427,7 +430,7 @@ impl Client {
                 }
                 self.reaches(frame.head.unwrap_or(0));
                 self.shown();
-                // The rest of a full page cannot be on its way.
+                // More messages follow a full page, and are asked for at once.
                 if let Some(fill) = &mut self.fill
                     && frame.messages.len() == FILL_PAGE
                 {
@@ -436,7 +439,7 @@ impl Client {
             }
             "ack" => {
                 let number = self.number_in(frame.id).with_context(strange)?;
-                // The answer to a frame that was sent again.
+                // A second ack: the frame was sent again.
                 if self.to_send.front().map(|(first, _)| *first) != Some(number) {
                     return Ok(());
                 }
@@ -449,7 +452,7 @@ impl Client {
                     .push(u32::try_from(took).unwrap_or(u32::MAX));
                 self.board.acked.fetch_add(1, Ordering::Relaxed);
                 self.board.head.fetch_max(frame.seq, Ordering::Relaxed);
-                // A busy room may have delivered it before.
+                // In a busy room the sender gets its own message too, perhaps before the ack.
                 self.insert(frame.seq);
                 self.shown();
             }
@@ -461,7 +464,7 @@ impl Client {
                     _ => {}
                 }
             }
-            // The gateway does not say which frame it means.
+            // An error frame of the gateway names no frame of the client.
             "" => {
                 self.heard.refused += 1;
                 let publish = self.publish.as_mut().map(|(publish, _)| publish);
@@ -476,16 +479,19 @@ impl Client {
         Ok(())
     }
 
-    /// The number of the message with that id, if it is one of this talk.
+    /// Returns the number of the message with this id, if the message belongs to this talk.
     fn number_in(&self, id: &str) -> Option<usize> {
         super::number_in(&self.board.room, id)
     }
 
     fn message(&mut self, message: &Entry<'_>, now_us: u64, repair: bool) -> Result<()> {
-        let number = self.number_in(message.id).context("another id")?;
-        let sent_us = self.board.sent_us.get(number).context("another id")?;
+        let number = self.number_in(message.id).context("an unknown id")?;
+        let sent_us = self.board.sent_us.get(number).context("an unknown id")?;
         let sent_us = sent_us.load(Ordering::Relaxed);
-        ensure!(message.data.len() == MESSAGE_BYTES, "not what was said");
+        ensure!(
+            message.data.len() == MESSAGE_BYTES,
+            "data of another length"
+        );
         let is_own = number % self.board.members == self.number;
         let is_new = self.insert(message.seq);
         if is_own {
@@ -503,7 +509,7 @@ impl Client {
         Ok(())
     }
 
-    /// Returns false if the client has the message.
+    /// Adds a message. Returns false if the client has it already.
     fn insert(&mut self, seq: u64) -> bool {
         self.target = self.target.max(seq);
         let is_new = seq > self.here && self.held.insert(seq);
@@ -513,7 +519,7 @@ impl Client {
         is_new
     }
 
-    /// Moves on over the messages whose turn has come.
+    /// Moves `here` up to the next gap.
     fn shown(&mut self) {
         while self.held.remove(&(self.here + 1)) {
             self.here += 1;

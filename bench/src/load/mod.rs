@@ -254,7 +254,7 @@ pub(crate) async fn talk(
                 let frame = frame(&board.round, number);
                 let due = every.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
                 let early = due.saturating_sub(board.started.elapsed());
-                // Even a timer of no time ends at the next millisecond, and the service would rest until then.
+                // A timer of zero ends at the next millisecond, and the service would be idle until then.
                 if !early.is_zero() {
                     sleep(early).await;
                 }

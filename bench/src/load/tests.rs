@@ -169,8 +169,8 @@ async fn one_that_does_not_has_none() {
     }
 }
 
-/// Starts a chat with one room and a log, on a free port. Every third message does not reach one of the other members,
-/// and is in the answers of `history` only if `repairs`.
+/// Starts a chat with one room and a log, on a free port. Every third message does not reach one of the other members.
+/// The answers to `history` have messages only if `repairs`.
 async fn busy_service(repairs: bool) -> Result<Address> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let port = listener.local_addr()?.port();

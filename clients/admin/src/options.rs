@@ -57,12 +57,12 @@ pub(crate) struct Options {
     pub(crate) action: Action,
 }
 
-/// Reads the name of a backend.
+/// Reads a name of the backend, which is not that of a user.
 fn system(name: &str) -> Result<String, String> {
     if name.starts_with("system") {
         return Ok(name.to_owned());
     }
-    Err("it must begin with system; to act under the name of a user, use --as-user".to_owned())
+    Err("the name must begin with system; use --as-user to act under the name of a user".to_owned())
 }
 
 /// The service that is called.
@@ -272,6 +272,6 @@ pub(crate) enum Action {
         /// The room
         room: String,
     },
-    /// Deletes all messages of a user in a room, the user's reactions, and how far the user has read there
+    /// Deletes all messages and reactions of a user in a room, and how far the user has read there
     Erase(Whom),
 }

@@ -764,7 +764,7 @@ export class Core {
     // A handshake names no pair room. Without a room it opens a connection that is in none, or in the lobby.
     const rooms = [...this.#rooms.values()].filter(({ name }) => !name.startsWith("@"));
     const staying = rooms.filter((room) => !room._leaving);
-    // The user may be banned from the room that the last handshake has named.
+    // Another room after each failure: the user may be banned from the last one.
     const room = (staying[this.#failures % staying.length] ?? rooms[0])?.name ?? "";
     this.#linksMade += 1;
     const id = this.#linksMade;

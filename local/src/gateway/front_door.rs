@@ -77,7 +77,7 @@ async fn handle(
             StatusCode::NOT_FOUND,
             "UnknownOperationException",
             Some(
-                "The local gateway has one operation of Lambda's API, Invoke; Terraform declares the functions",
+                "The local gateway has only the operation Invoke of Lambda's API; Terraform declares the functions",
             ),
         ),
         _ => refuse(StatusCode::UPGRADE_REQUIRED, "Upgrade Required"),

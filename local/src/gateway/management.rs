@@ -35,12 +35,12 @@ pub(crate) struct Posts {
     throttled: AtomicU64,
 }
 
-/// The same for the status page.
+/// The same counts for the status.
 #[derive(Debug, Serialize)]
 pub(crate) struct PostsStatus {
     /// Calls that were answered, whatever the answer.
     pub(crate) answered: u64,
-    /// Those that were answered with 429.
+    /// Calls that were answered with 429.
     pub(crate) throttled: u64,
 }
 

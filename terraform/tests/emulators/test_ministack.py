@@ -2,7 +2,7 @@
 
 First a conversation by wscat. Then the proof that the rights are exact: each right of each function is taken away or
 narrowed in turn, and the one thing that needs it, and nothing else, must fail. Each function has a role of its own, so a
-right less concerns this function alone. At the end identity is turned on, and the rights that it adds are taken away in
+missing right concerns this function alone. At the end identity is turned on, and the rights that it adds are taken away in
 the same way.
 """
 
@@ -35,15 +35,15 @@ locals {
 # The longest wait for an expected event. Before they state that an event did not happen, the tests wait a second.
 PATIENCE_SECONDS = 120
 
-# A connection that floods is closed after this number of frames beyond the limit. More than a case sends of an action.
+# A connection that floods is closed after this number of frames beyond the limit. No case sends so many of one action.
 BURST, CLOSE_AFTER = 15, 2
 LIMITS = {"frames_per_second": 1, "burst": BURST, "close_after": CLOSE_AFTER}
 
-# Rooms are busy from this number of members on. No other case has as many.
+# Rooms are busy from this number of members on. The rooms of other cases have fewer.
 BUSY_MEMBERS = 5
 EPOCH = "01KAKZ8Q3V6T2M4W9XN5R7CYHB"
 
-# The pump hands over 10 s before the end of its time. With this one after 3 s: it ends by itself after 2 s without a message.
+# The time limit of the pump. It hands over 10 s before its end, so here after 3 s. Without messages it ends after 2 s.
 PUMP_SECONDS = 13
 
 # The action by which each function is flooded.
@@ -105,7 +105,7 @@ class Chat:
         return gone
 
     def leave_a_message(self, room):
-        """The row of a log's first message."""
+        """Writes the first message of a room's log."""
         now = int(time.time())
         item = {
             "room": {"S": room},
@@ -121,7 +121,7 @@ class Chat:
         self.dynamodb.put_item(TableName=self.messages, Item=item)
 
     def leave_a_lease(self, room, **changes):
-        """The row of a room's lease: it was released just now, and the next delivery is due in a minute."""
+        """Writes the lease of a room. It was released just now, and the next delivery is due in a minute."""
         now = int(time.time() * 1000)
         numbers = {"until": 0, "since": 0, "done": 1, "last": now + 60_000, "released": now, **changes}
         item = lease(room) | {"owner": {"S": "ladder"}, "epoch": {"S": EPOCH}}
@@ -135,7 +135,7 @@ class Chat:
         self.leave_a_lease(room)
 
     def pump(self, room, last):
-        """Hands a room to the pump: a lease that is held, and a message that is not delivered."""
+        """Invokes the pump for a room. The lease is held, and a message is not delivered."""
         self.leave_a_lease(room, done=0, until=int((time.time() + 60) * 1000), last=last)
         event = {"room": room, "handedBy": "ladder", "members": 1}
         answer = self.lambda_.invoke(FunctionName=self.functions["deliver"], Payload=json.dumps(event))
@@ -267,7 +267,7 @@ def deployer(ministack):
 
 @pytest.fixture(scope="module")
 def filter_arn(ministack):
-    """The ARN of a function that reviews messages, as a deployer has one."""
+    """The ARN of a function that reviews messages. A deployer brings such a function."""
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as archive:
         archive.write(ROOT / "tests/e2e/review/function/index.py", "index.py")
@@ -376,7 +376,7 @@ def test_bad_names_are_refused(chat):
 
 
 def fails(answer, *others):
-    """True for a failure of the service, or a refusal with one of the names that follow from an earlier failure."""
+    """True for a failure of the service, and for a refusal with one of the names `others`, which an earlier failure causes."""
     assert answer["type"] != "error" or answer["name"] in ("internal", *others), answer
     return answer["type"] == "error"
 
@@ -402,7 +402,7 @@ class Watch:
         return [(frame["event"], frame["user"]) for frame in frames if frame["type"] == "presence"]
 
     def hears(self, case, event):
-        """The connection's end is noticed a little later."""
+        """Waits for the event: the service notices the end of a connection a little later."""
         heard = []
 
         def is_told():
@@ -423,8 +423,8 @@ class Watch:
         return device, connection
 
 
-# A section for each function: does once all that the function can do, and returns the names of the cases that failed. Of a
-# case that is `expected` to fail it waits a second for the success, of every other as long as it takes.
+# One section for each function. It does once all that the function can do, and returns the names of the cases that failed.
+# It waits one second for the success of a case that is `expected` to fail, and for every other case as long as it takes.
 
 
 def connects(chat, expected):
@@ -488,7 +488,7 @@ def publishes(chat, expected):
                 receives(bob, PATIENCE_SECONDS)
         chat.make_busy(busy)
         with chat.join(busy, "bob") as bob:
-            # Too early for a delivery, so the pump is invoked. Where it cannot be, the sender delivers and counts.
+            # It is too early for a delivery, so the pump is invoked. If that fails, the sender delivers, and its ack counts.
             ack = ask(bob, {"action": "publish", "data": 1})
             if fails(ack) or "paced" not in ack:
                 failed.add("hand over")
@@ -499,7 +499,7 @@ def publishes(chat, expected):
 
 
 def is_unreviewed(answer):
-    """False for a message that the function `filter` has denied. Where it cannot be asked, nothing is stored either."""
+    """False for a message that the function `filter` has denied. True if the function could not be invoked."""
     assert answer.get("name") in ("rejected", "unavailable", "internal"), answer
     return answer["name"] != "rejected"
 
@@ -694,7 +694,7 @@ def pumps(chat, expected):
             if chat.lease(room)["done"] == 0:
                 failed.add("pump advances")
         pumped.result()
-        # A pump that cannot hand over releases the lease. Another one holds it, and hands it over in turn.
+        # A pump that cannot hand over releases the lease. Otherwise the next pump holds the lease, and hands it over again.
         if not eventually(lambda: chat.lease(late)["until"] > 0, 1 if "pump hands over" in expected else PATIENCE_SECONDS):
             failed.add("pump hands over")
     return failed
@@ -709,7 +709,7 @@ SECTIONS = {
     "history": reads,
     "members": lists,
     "signal": signals,
-    # Without identity it has nothing to do, but to close floods.
+    # Without identity it only closes floods.
     "personal": lambda chat, expected: set(),
     "default": defaults,
     "admin": backend,
@@ -718,7 +718,7 @@ SECTIONS = {
 
 
 def failing(chat, key, expected=None):
-    """The cases of a function that fail. It is flooded too, unless only other cases are expected to fail."""
+    """The cases of a function that fail. The function is flooded too, unless only other cases are expected to fail."""
     failed = SECTIONS[key](chat, expected or set())
     case = f"close by {key}"
     if key in FLOODS and (expected is None or case in expected):

@@ -199,7 +199,7 @@ impl Core {
         if rooms.is_empty() {
             return;
         }
-        // The user may be banned from the room that the last handshake has named.
+        // Another room after each failure: the user may be banned from the last one.
         let room = rooms[self.failures as usize % rooms.len()].name.clone();
         let role = if self.current().is_some() {
             Role::Next

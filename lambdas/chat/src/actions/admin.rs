@@ -391,7 +391,7 @@ async fn own(
     }
 }
 
-/// The field `connectionId`.
+/// Reads the field `connectionId`.
 fn connection(frame: &Frame<'_>) -> Result<Option<String>, Failure> {
     let id = frame.text_of("connectionId")?;
     let is_id =

@@ -1,9 +1,9 @@
 //! `erase`: deletes the messages of one user in a room, takes the user's reactions back, and deletes how far the user has
 //! read it.
 //!
-//! Each message and reaction is undone through the log, as the user would do it: members and clients that come later are
-//! told. A call ends after some rows, and its answer says where the next call goes on. A message that is deleted already
-//! and a reaction that is taken back are passed over, so a call can be repeated at will.
+//! Each message is deleted and each reaction is taken back by an entry in the log, as the user would do it. So members
+//! and clients that come later are told. A call ends after some rows, and its answer says where the next call goes on. The
+//! next call passes over what is deleted or taken back already, so a call can be repeated at will.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::protocol::{Erased, ErrorName, Failure, Frame, render};
 /// The rows of one call: some 20 s of work in a small room.
 const MOST: usize = 200;
 
-/// A call begins no row when less than this is left of the invocation.
+/// A call begins with no further row when less than this is left of the invocation.
 const LONGEST_ROW: Duration = Duration::from_secs(15);
 
 /// The reason in the deletions, the same for each try. The reason of the call is in the audit.
@@ -30,7 +30,7 @@ const REASON: &str = "erased";
 ///
 /// # Errors
 ///
-/// `bad_request`; those of the log. The rows so far are undone then.
+/// `bad_request`; those of the log. The rows before the failure are erased nevertheless.
 pub(super) async fn erase(
     admin: &Admin,
     request: &Request,
@@ -134,10 +134,11 @@ async fn delete(
     Ok(())
 }
 
-/// Takes a reaction back, in the name of the user: the row counts users by their names. Returns false if it does not count.
+/// Takes a reaction back, in the name of the user: the row counts users by their names. Returns false if the message does
+/// not count the reaction, or if its epoch has ended.
 ///
-/// The entry has no id: users choose the ids of their entries, and could take this one first. A try that died before it has
-/// changed the message leaves an entry, and the next try adds another one, which changes nothing more.
+/// The entry has no id: users choose the ids of their entries, and could use this id first. A call that dies after the entry
+/// and before the change of the message leaves the entry, and the next call adds a second one.
 async fn take_back(
     admin: &Admin,
     request: &Request,
@@ -154,6 +155,7 @@ async fn take_back(
     enter(admin, request, &draft, target, change).await
 }
 
+/// The draft of a change in the name of `user`.
 fn draft<'a>(
     request: &Request,
     room: &'a str,

@@ -3,7 +3,7 @@
 //! A ban is written to the table of users, and then the user's rows in the room are deleted. `join` and the handshake
 //! write their row, and then read the table of users. So of a ban and a join that run in parallel, at least one sees the
 //! other. The index that lists the rows lags a little, so it is read several times. A kick reads it as often, and leaves a
-//! connection alone that it has removed already: that one has joined again.
+//! connection alone that it has removed already: such a connection has joined again.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -25,8 +25,8 @@ use crate::protocol::{Bye, Failure, Frame, Moderated, Removed, Right, check_user
 /// The longest ban or mute with an end, in seconds: ten years.
 const LONGEST_S: i64 = 3650 * 24 * 3600;
 
-/// The waits before the user's rows are looked for. An index follows its table within a second as a rule. Between them
-/// lies the time for which a kick keeps new connections of the user out.
+/// The waits before the user's rows are looked for. An index follows its table within a second as a rule. Their sum is
+/// the time for which a kick removes new connections of the user.
 pub(super) const PASSES: [Duration; 3] = [
     Duration::ZERO,
     Duration::from_secs(1),

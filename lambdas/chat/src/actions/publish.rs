@@ -192,15 +192,15 @@ impl App {
         if is_fresh { counted.max(read) } else { read }
     }
 
-    /// True if messages to so many members are delivered together.
+    /// True if messages to a room of this size are delivered together.
     fn is_busy(&self, size: usize) -> bool {
         let paced = self.paced.as_ref();
         paced.is_some_and(|paced| size >= paced.pace.from_members)
     }
 
-    /// The most members to read before the message is stored; none for a page of the table. In a room that was busy a moment
-    /// ago it is most likely another process that delivers, and a page of 1 MB for each message would use up the reads that
-    /// one partition of the index allows.
+    /// The most members to read before the message is stored; none for a full page. In a room that was busy a moment ago,
+    /// another process delivers most likely, and this process needs no members. A page of 1 MB for each message would use up
+    /// the reads that one partition of the index allows.
     fn first_page(&self, room: &str, now_ms: i64) -> Option<usize> {
         let paced = self.paced.as_ref()?;
         self.is_busy(self.size(room, 0, now_ms))
@@ -219,8 +219,8 @@ impl App {
         self.counts.change(room, || counted, |last| *last = counted);
     }
 
-    /// Reads the row of a duplicate as it is now: it may be edited or deleted, and a review may have replaced its data. The
-    /// row is not read if the duplicate is not delivered again, and its data were as sent when it was.
+    /// Reads the row of a duplicate as it is now: it may be edited or deleted, and a review may have replaced its data. Does
+    /// not read it if this process has delivered the duplicate a moment ago and the row then had the data as sent.
     async fn repeat(
         &self,
         request: &Request,
@@ -269,7 +269,7 @@ impl Redelivery {
     }
 }
 
-/// A duplicate, as its row is now. The data are for the sender, where they are not those that were sent.
+/// A duplicate, and its row as it is now. The data are for the ack: those of the row, if they differ from the data as sent.
 #[derive(Debug)]
 enum Repeat {
     /// It is delivered again, with this frame.
@@ -278,7 +278,7 @@ enum Repeat {
     HeldBack(Option<Box<RawValue>>),
     /// Its row is trimmed at this moment.
     Trimmed,
-    /// Its row cannot be read: no member gets a message that may differ from it.
+    /// Its row cannot be read, so it is not delivered: the frame that was sent may differ from the row.
     Unread(String),
 }
 

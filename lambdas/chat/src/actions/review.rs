@@ -54,7 +54,7 @@ struct Decision {
     reason: Option<String>,
 }
 
-/// Reads data that are there. `null` is data like any other.
+/// Reads a field that is present. `null` is data like any other.
 fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Deserialize::deserialize(field).map(Some)
 }

@@ -112,8 +112,8 @@ pub async fn fan_out(
     .await
 }
 
-/// Calls `post` for every member but `sender`, for at most `concurrency` members at a time. It returns the result of the
-/// last post and the number of posts. Calls `begun` when no member waits any more.
+/// Calls `post` for every member but `sender`, for at most `concurrency` members at a time. `post` returns the result of
+/// the last post to the member and the number of posts. Calls `begun` when no member waits any more.
 ///
 /// Pages of members are read while posts run. Each page is shuffled, so that no member is always last. A post that fails
 /// or hangs holds its own slot and no other.

@@ -18,7 +18,7 @@ const WARM_FOR: Duration = Duration::from_secs(60);
 /// GoneException is the only error with this status.
 const GONE: u16 = 410;
 
-/// The status for a text that is no id of a connection.
+/// The status for a text that is not the id of a connection.
 const NO_ID: u16 = 400;
 
 /// The result of a post.
@@ -84,7 +84,7 @@ impl ManagementApi {
         }
     }
 
-    /// Closes a connection. Returns false if there is no such connection, or none any more.
+    /// Closes a connection. Returns false if it is closed already, or if there was no such connection.
     ///
     /// # Errors
     ///

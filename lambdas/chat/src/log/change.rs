@@ -187,7 +187,7 @@ impl Target {
     }
 }
 
-/// A row to be erased, as [`Log::traces_of`] finds it.
+/// A row that an erasure handles, as [`Log::traces_of`] finds it.
 #[derive(Debug, Clone)]
 pub enum Trace {
     /// A message of the user that is not deleted.
@@ -211,7 +211,7 @@ pub enum Trace {
 }
 
 impl Trace {
-    /// The row of an edit or a reaction; none for a message.
+    /// Reads the row of an edit or a reaction; none for a message.
     fn of(item: &HashMap<String, AttributeValue>) -> Option<Self> {
         let number = |name: &str| item.get(name)?.as_n().ok()?.parse().ok();
         let (seq, target) = (number("seq")?, number("target")?);
@@ -309,8 +309,9 @@ impl Log {
         target.ok_or_else(|| no_such_message(seq))
     }
 
-    /// The rows to be erased of a user after the number `after`, at most `most`: a consistent Query of all pages up to the
-    /// last of them. Rows that have expired are among them, until DynamoDB deletes them.
+    /// The rows to be erased of a user after the number `after`, and the edits of all users, at most `most` together: a
+    /// consistent Query of all pages up to the last of them. Rows that have expired are among them, until DynamoDB deletes
+    /// them.
     ///
     /// # Errors
     ///

@@ -499,7 +499,7 @@ impl Connections {
         self.room_index(room, now_s, "connectionId", None)
     }
 
-    /// The same, with the frames that each connection takes, and with `page` rows to a page at most.
+    /// The same, with the kind of frames that each connection takes, and with at most `page` rows in a page.
     pub fn recipients(
         &self,
         room: &str,

@@ -44,7 +44,7 @@ const PROLONG_AFTER: Duration = Duration::from_millis(1_500);
 /// The pump hands over to the next one when less than this is left of its invocation: its last posts take some seconds.
 const LATE_BEFORE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A publisher begins no further round after this time: its ack waits. A post may hang for 5 s.
+/// A publisher begins no further round after this time: its ack waits for its posts, and a post may hang for 5 s.
 const PUBLISHER_LEADS_FOR: Duration = Duration::from_secs(6);
 
 /// The log is read this often at most, and at least so often while nothing comes, in milliseconds.
@@ -53,8 +53,8 @@ const READ_EVERY_MS: std::ops::RangeInclusive<i64> = 50..=250;
 /// Messages of one round.
 const MESSAGES: usize = 100;
 
-/// Rounds with posts that are not answered: more than begin within the 5 s for which a post may hang. A round holds at most
-/// 130 KB of messages, or one message.
+/// The most rounds with posts that are not answered: more than begin within the 5 s for which a post may hang. A round holds
+/// at most 130 KB of messages, or one message.
 const ROUNDS: usize = 128;
 
 /// Reads that fail one after the other before the pump gives up.
@@ -320,7 +320,7 @@ pub(crate) async fn lead(
                 Ok(newest) => {
                     let more = newest.is_some_and(|row| row.epoch == epoch && row.seq > after);
                     if more {
-                        // It is read when the next delivery is due, which may be long after `IDLE_AFTER`.
+                        // The message is read when the next delivery is due, which may be long after `IDLE_AFTER`.
                         said_at = Instant::now();
                     }
                     leader.looked(more);

@@ -43,16 +43,16 @@ pub(super) struct Turns(RefCell<HashMap<String, Rc<Turn>>>);
 /// The turn of one member.
 #[derive(Debug, Default)]
 struct Turn {
-    /// Held by the round that posts. The others wait in their order.
+    /// Held by the round that posts. Later rounds wait in their order.
     posting: Mutex<()>,
-    /// The rounds whose posts have failed.
+    /// The number of rounds whose posts have failed.
     failures: Cell<u64>,
 }
 
 impl Turns {
-    /// Posts the frames to one member when its earlier posts are over. Returns the result of the last post and the number
-    /// of posts. After a post that fails the member gets no further one, and none of the rounds that waited for it: each
-    /// of them would hang as long as the first.
+    /// Posts the frames of a round to one member, when the posts of earlier rounds to this member are over. Returns the
+    /// result of the last post and the number of posts. After a post that fails, the member gets no further frame of this
+    /// round and of the rounds that wait for it: each of them would hang as long as the first.
     pub(super) async fn post(
         &self,
         management: &ManagementApi,

@@ -144,8 +144,8 @@ pub struct Ack<'a> {
     /// True when it was stored before, by an earlier frame of the same user with the same id. Absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
-    /// The stored data, where they are not those of the frame: a review has replaced them, or the message of a duplicate was
-    /// edited since. `null` if it was deleted. Absent otherwise.
+    /// The stored data, if they differ from those of the frame: a review has replaced them, or the message of a duplicate was
+    /// edited since. `null` if the message was deleted. Absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<&'a RawValue>,
     /// Other connections for which API Gateway accepted it. Absent like the next two if `paced`.

@@ -577,11 +577,11 @@ async fn an_erased_user_has_no_text_left_and_the_others_have_theirs() {
     assert_eq!(erasures, 2);
 }
 
-/// The second call dies when a deletion is in the log and its message is not emptied, and is made again.
+/// The second call dies when a deletion is in the log and its message still has its data. The call is then made again.
 #[tokio::test]
 async fn a_large_room_is_erased_in_several_calls() {
     let mut world = World::new().await;
-    // More than one page of a Query, which ends with 1 MB.
+    // More than one page of a Query: a page ends at 1 MB.
     let text = "secret-".repeat(800);
     for _ in 1..=205 {
         user_says(&world, "bob", json!({"data": text})).await;
@@ -605,7 +605,7 @@ async fn a_large_room_is_erased_in_several_calls() {
     world.app = world.another_process();
     let third = calls(&world, "r-3", erase(&first["after"])).await;
     assert_eq!((&third["messages"], third.get("more")), (&3.into(), None));
-    // One deletion of each message.
+    // Each message has one deletion.
     assert_eq!(world.log("lobby").await.len(), 411);
     assert!(!crate::changes::stored(&world).await.contains("secret-"));
     // The calls of one id are one entry of the audit.
@@ -654,7 +654,7 @@ async fn the_reactions_of_an_erased_user_are_taken_back() {
         page["messages"][0]["reactions"],
         json!({"+1": {"count": 1, "mine": false}})
     );
-    // Members are told, as if the user had done it.
+    // Members are told in the name of the user.
     let frames = world.peers.frames("a").split_off(heard);
     let told: Vec<Value> = frames
         .iter()

@@ -196,7 +196,7 @@ async fn a_process_delivers_a_duplicate_again_once_in_half_a_minute() {
     for later in [0, 1, 10_000, 29_000] {
         let so_far = requests();
         assert_eq!(delivered(&world.app, later).await, 0);
-        // The row of the sender, the members and the search for the copy: its row is not read again.
+        // The row of the sender, the members and the search for the copy. The row of the copy is not read again.
         assert_eq!(requests() - so_far, 3);
     }
     assert_eq!(world.peers.texts("b").len(), 2);

@@ -203,7 +203,7 @@ async fn a_room_that_was_busy_a_moment_ago_is_not_read_whole_for_each_message() 
         assert_eq!(ack["paced"], true, "{ack}");
     }
     assert_eq!(busy.world.tap.pages()[read..], [Some(3), Some(3)]);
-    // All get them nevertheless.
+    // All members get the messages nevertheless.
     busy.pump().await;
     for id in ["c", "d", "e"] {
         assert_eq!(busy.got(id), [[1], [2], [3]], "{id}");
@@ -280,7 +280,7 @@ async fn a_room_that_shrinks_and_grows_again_is_not_told_old_messages() {
     assert_eq!(busy.got("b")[5..], [vec![6], vec![6, 7]]);
 }
 
-/// A lobby in which posts to `c` are answered like this from the message 2 on, for which a pump is due: and its event.
+/// Returns a lobby and the event of a pump that delivers message 2. Posts to `c` get these answers from message 2 on.
 async fn slow_member(attempt: u64, all: u64, answers: &[Answer]) -> (Busy, String) {
     let world = World::with(None, |delivery| {
         delivery.attempt_timeout = Duration::from_secs(attempt);
@@ -295,7 +295,7 @@ async fn slow_member(attempt: u64, all: u64, answers: &[Answer]) -> (Busy, Strin
     (busy, handed)
 }
 
-/// Publishes each message up to `last` when `b` has got the one before.
+/// Publishes the messages from 3 to `last`, each when `b` has got the one before.
 async fn publish_one_by_one(busy: &Busy, last: u32) {
     for seq in 3..=last {
         while busy.got("b").len() + 1 < seq as usize {
@@ -360,7 +360,7 @@ async fn a_publisher_whose_posts_are_slow_leaves_the_others_to_the_pump() {
         panic!("the publisher goes on for as long as others publish");
     })
     .await;
-    // As in a small room.
+    // The ack counts the posts of its message, as in a small room.
     assert_eq!((&ack["delivered"], &ack["failed"]), (&2.into(), &0.into()));
     busy.world.peers.delay(Duration::ZERO);
     busy.pump_of(&handed.event.to_string()).await;
@@ -368,7 +368,7 @@ async fn a_publisher_whose_posts_are_slow_leaves_the_others_to_the_pump() {
     assert_eq!(last, Some(busy.lease().await.unwrap().done));
 }
 
-/// A pump releases its lease when nothing was said for 2 s. Here the next delivery is due after 3 s.
+/// A pump releases its lease when no message has come for 2 s. Here the next delivery is due after 3 s.
 #[tokio::test]
 async fn a_delivery_that_is_due_later_than_a_pump_idles_is_made() {
     let busy = Busy::new(SELDOM).await;
@@ -382,7 +382,7 @@ async fn a_delivery_that_is_due_later_than_a_pump_idles_is_made() {
         .iter()
         .find(|(call, _)| call == "UpdateItem messages");
     let writes = writes.map_or(0, |(_, writes)| *writes);
-    // Two publishers take it. The pump takes it twice, prolongs and advances it, and releases it twice.
+    // Two publishers take the lease. The pump takes it twice, prolongs and advances it, and releases it twice.
     assert!(writes < 30, "{counts:?}");
 }
 

@@ -216,7 +216,7 @@ impl Tap {
         self.0.lock().unwrap().order.clone()
     }
 
-    /// The most rows that each Query of the index asks for, in order; none for a page of the table.
+    /// The most rows that each Query of the index asks for, in order; none for a full page.
     pub(crate) fn pages(&self) -> Vec<Option<u64>> {
         self.0.lock().unwrap().pages.clone()
     }

@@ -182,7 +182,7 @@ locals {
         messages = ["Query", "PutItem", "ConditionCheckItem"]
       }
       environment = { AUDIT_DAYS = tostring(var.audit_days) }
-      # A ban looks for the user's connections for 3 s.
+      # A kick, ban or mute looks for the user's connections for 3 s.
       timeout_seconds = 28
     }
     ban    = { route_key = "ban", function = "moderate" }

@@ -60,7 +60,7 @@ export interface Ack {
   readonly at: number;
   /** True if an earlier try had stored the message already. */
   readonly duplicate?: boolean;
-  /** The stored data, if a review of the service has replaced those of the frame. */
+  /** The stored data, if they differ from those of the frame: a review or a later change has replaced them. */
   readonly data?: unknown;
   /** The number of connections for which API Gateway accepted the message. Absent, like the next two, if `paced`. */
   readonly delivered?: number;

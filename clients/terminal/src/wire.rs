@@ -138,7 +138,7 @@ pub struct Ack {
     /// True if an earlier try had stored the message already.
     #[serde(default)]
     pub duplicate: bool,
-    /// The data that a review has stored in place of the sender's.
+    /// The stored data, if they differ from the sender's: a review has replaced them, or the message was changed since.
     #[serde(
         default,
         deserialize_with = "present",

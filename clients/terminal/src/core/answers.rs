@@ -112,7 +112,7 @@ impl Core {
             id: Some(message.id),
             n: ack.n,
             from: user,
-            // A review may have stored other data.
+            // A review may have replaced the data, and the message of a duplicate may have been changed.
             data: ack.data.clone().unwrap_or(message.data),
             at: ack.at,
             ..Entry::default()

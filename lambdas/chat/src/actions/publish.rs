@@ -520,7 +520,11 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
         n: stored.n,
         at: stored.at,
         duplicate: stored.duplicate,
-        data: replaced.as_deref().or_else(|| repeat.as_ref()?.data()),
+        // A review of this try says nothing about a copy that another try has stored.
+        data: match &repeat {
+            Some(repeat) => repeat.data(),
+            None => replaced.as_deref(),
+        },
         delivered: (!counts.paced).then_some(delivered),
         gone: (!counts.paced).then_some(gone),
         failed: (!counts.paced).then_some(failed),

@@ -6,6 +6,7 @@ use chat::identity::{Auth, Caller};
 use chat::lambda::Request;
 use chat::settings::{LogLimits, OnFailure, ReviewSettings};
 use chat::{App, Review, publish};
+use futures::future::join;
 use serde_json::{Value, json};
 
 use crate::changes::stored;
@@ -154,6 +155,30 @@ async fn the_ack_of_a_retry_has_the_data_that_are_stored() {
             (Some(&Value::Null), &1.into())
         );
     }
+}
+
+/// The client has sent the message again while the first try was slow.
+#[tokio::test]
+async fn of_two_tries_at_a_time_the_stored_one_tells_the_data() {
+    let (world, functions) = world(|_| ()).await;
+    functions.decide(&json!({"decision": "replace", "data": "**"}));
+    let held = world.tap.hold("PutItem messages", 0);
+    let (first, second) = join(says(&world, "a", hi("m")), async {
+        held.arrived().await;
+        world.tap.let_pass("PutItem messages");
+        functions.decide(&json!({"decision": "allow"}));
+        let second = says(&world, "a", hi("m")).await;
+        held.release_all();
+        second
+    })
+    .await;
+    assert_eq!(second.get("duplicate"), None, "{second}");
+    assert_eq!(
+        (&first["duplicate"], first.get("data")),
+        (&true.into(), None),
+        "{first}"
+    );
+    assert_eq!(world.peers.frames("b").remove(0)["data"], "hi");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::costs::Contract;
 use crate::load::{Heard, Talk, contest, crowd, quantile_ms};
 use crate::report::{Report, rounded};
 use crate::scale::{MEMBER_BYTES, Second};
-use crate::service::{Places, Service, free_port};
+use crate::service::{Places, Service, UNLIMITED, free_port};
 use crate::system;
 
 /// The pause before a talk: the handshakes have used up a part of the quota.
@@ -129,11 +129,10 @@ pub(crate) async fn run(report: &mut Report, places: &Places, load: &Load) -> Re
     Ok(())
 }
 
-/// Starts a gateway with an admin endpoint and without rate limits: a bench sends more than any person.
+/// Starts a gateway with an admin endpoint and without rate limits.
 async fn start(places: &Places, name: &str, more: Vec<String>) -> Result<(Service, String)> {
     let port = free_port()?;
-    let limits = "limits={ per_user = 0, per_room = 0, frames_per_second = 0 }";
-    let mut flags: Vec<String> = ["--var", limits, "--processes", PROCESSES, "--admin-port"]
+    let mut flags: Vec<String> = ["--var", UNLIMITED, "--processes", PROCESSES, "--admin-port"]
         .map(str::to_owned)
         .to_vec();
     flags.push(port.to_string());

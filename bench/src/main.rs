@@ -35,7 +35,7 @@ use serde_json::json;
 
 use local::Load;
 use report::Report;
-use service::{Places, Service};
+use service::{Places, Service, UNLIMITED};
 
 /// The largest room of a peer: a larger one would take minutes.
 const PEER_ROOM: usize = 1000;
@@ -279,9 +279,7 @@ async fn run(options: &Options) -> Result<()> {
             .max(load.idle.iter().copied().max().unwrap_or(0));
         system::allow_descriptors(most as u64 + 1000)?;
         let terraform = places.root.join("terraform");
-        // A bench sends more than any person: the rate limits are off.
-        let limits = "limits={ per_user = 0, per_room = 0, frames_per_second = 0 }";
-        let unlimited = ["--var", limits].map(str::to_owned);
+        let unlimited = ["--var", UNLIMITED].map(str::to_owned);
         eprintln!("service: the service on this machine");
         let ours = Service::gateway(
             &places,

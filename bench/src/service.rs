@@ -119,6 +119,9 @@ impl Drop for Running {
     }
 }
 
+/// The Terraform variable that turns the rate limits off: a bench sends more than any person.
+pub(crate) const UNLIMITED: &str = "limits={ per_user = 0, per_room = 0, frames_per_second = 0 }";
+
 /// A WebSocket service that accepts connections.
 #[derive(Debug)]
 pub(crate) struct Service {

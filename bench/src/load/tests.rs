@@ -30,11 +30,14 @@ enum Wrong {
     Garbles,
 }
 
-/// Starts a chat with one room, on a free port.
-async fn service(wrong: Wrong) -> Result<Address> {
+/// Starts a chat with one room, on a free port. `serve` gets each frame, the number of its sender, and the members.
+async fn chat(
+    serve: impl Fn(usize, &Value, &[UnboundedSender<Value>]) + Send + Sync + 'static,
+) -> Result<Address> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let port = listener.local_addr()?.port();
-    let members: Arc<Mutex<Vec<UnboundedSender<String>>>> = Arc::default();
+    let members: Arc<Mutex<Vec<UnboundedSender<Value>>>> = Arc::default();
+    let serve = Arc::new(serve);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (outbox, mut outgoing) = unbounded_channel();
@@ -43,14 +46,16 @@ async fn service(wrong: Wrong) -> Result<Address> {
                 members.push(outbox);
                 members.len() - 1
             };
-            let members = Arc::clone(&members);
+            let (serve, members) = (Arc::clone(&serve), Arc::clone(&members));
             tokio::spawn(async move {
                 let socket = tokio_tungstenite::accept_async(stream).await.unwrap();
                 let (mut sink, mut stream) = socket.split();
                 loop {
                     tokio::select! {
-                        Some(frame) = outgoing.recv() => sink.send(Message::text(frame)).await.unwrap(),
-                        Some(Ok(Message::Text(said))) = stream.next() => publish(wrong, own, &said, &members.lock().unwrap()),
+                        Some(frame) = outgoing.recv() => sink.send(Message::text(frame.to_string())).await.unwrap(),
+                        Some(Ok(Message::Text(said))) = stream.next() => {
+                            serve(own, &serde_json::from_str(&said).unwrap(), &members.lock().unwrap());
+                        }
                         else => return,
                     }
                 }
@@ -60,14 +65,18 @@ async fn service(wrong: Wrong) -> Result<Address> {
     Ok(Address::local(port, "/"))
 }
 
-fn publish(wrong: Wrong, sender: usize, said: &str, members: &[UnboundedSender<String>]) {
-    let said: Value = serde_json::from_str(said).unwrap();
+/// Starts a service with a defect.
+async fn service(wrong: Wrong) -> Result<Address> {
+    chat(move |own, said, members| publish(wrong, own, said, members)).await
+}
+
+fn publish(wrong: Wrong, sender: usize, said: &Value, members: &[UnboundedSender<Value>]) {
     let data = if wrong == Wrong::Garbles {
         json!("…")
     } else {
         said["data"].clone()
     };
-    let message = json!({"type": "message", "id": said["id"], "data": data}).to_string();
+    let message = json!({"type": "message", "id": said["id"], "data": data});
     let last = members.len() - 1;
     for (number, member) in members
         .iter()
@@ -98,7 +107,7 @@ fn publish(wrong: Wrong, sender: usize, said: &str, members: &[UnboundedSender<S
     let ack = json!({"type": "ack", "id": said["id"], "delivered": delivered});
     let acks = if wrong == Wrong::AcksTwice { 2 } else { 1 };
     for _ in 0..acks {
-        members[sender].send(ack.to_string()).unwrap();
+        members[sender].send(ack.clone()).unwrap();
     }
 }
 
@@ -169,41 +178,8 @@ async fn one_that_does_not_has_none() {
     }
 }
 
-/// Starts a chat with one room and a log, on a free port. Every third message does not reach one of the other members.
-/// The answers to `history` have messages only if `repairs`.
-async fn busy_service(repairs: bool) -> Result<Address> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let port = listener.local_addr()?.port();
-    let log: Arc<Mutex<Vec<Value>>> = Arc::default();
-    let members: Arc<Mutex<Vec<UnboundedSender<Value>>>> = Arc::default();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (outbox, mut outgoing) = unbounded_channel();
-            let own = {
-                let mut members = members.lock().unwrap();
-                members.push(outbox);
-                members.len() - 1
-            };
-            let (log, members) = (Arc::clone(&log), Arc::clone(&members));
-            tokio::spawn(async move {
-                let socket = tokio_tungstenite::accept_async(stream).await.unwrap();
-                let (mut sink, mut stream) = socket.split();
-                loop {
-                    tokio::select! {
-                        Some(frame) = outgoing.recv() => sink.send(Message::text(frame.to_string())).await.unwrap(),
-                        Some(Ok(Message::Text(said))) = stream.next() => {
-                            let said = serde_json::from_str(&said).unwrap();
-                            serve(repairs, own, &said, &mut log.lock().unwrap(), &members.lock().unwrap());
-                        }
-                        else => return,
-                    }
-                }
-            });
-        }
-    });
-    Ok(Address::local(port, "/"))
-}
-
+/// Serves a chat with a log. Every third message does not reach one of the other members. The answers to `history` have
+/// messages only if `repairs`.
 fn serve(
     repairs: bool,
     own: usize,
@@ -251,7 +227,11 @@ async fn a_busy_room_is_repaired_and_counted() {
             time: Duration::from_millis(90),
             patience: Duration::from_secs(patience_s),
         };
-        let address = busy_service(repairs).await.unwrap();
+        let log = Mutex::default();
+        let serve = move |own, said: &Value, members: &[UnboundedSender<Value>]| {
+            serve(repairs, own, said, &mut log.lock().unwrap(), members);
+        };
+        let address = chat(serve).await.unwrap();
         let mut members = Vec::new();
         for user in ["alice", "bob", "carol"] {
             members.push(address.join("lobby", user).await.unwrap());

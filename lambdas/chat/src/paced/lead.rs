@@ -44,7 +44,7 @@ const PROLONG_AFTER: Duration = Duration::from_millis(1_500);
 /// The pump hands over to the next one when less than this is left of its invocation: its last posts take some seconds.
 const LATE_BEFORE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A publisher begins no further round after this time: its ack waits for its posts, and a post may hang for 5 s.
+/// A publisher begins no further round after this time: its ack waits for its posts, which take 10 s at most.
 const PUBLISHER_LEADS_FOR: Duration = Duration::from_secs(6);
 
 /// The log is read this often at most, and at least so often while nothing comes, in milliseconds.
@@ -53,8 +53,8 @@ const READ_EVERY_MS: std::ops::RangeInclusive<i64> = 50..=250;
 /// Messages of one round.
 const MESSAGES: usize = 100;
 
-/// The most rounds with posts that are not answered: more than begin within the 5 s for which a post may hang. A round holds
-/// at most 130 KB of messages, or one message.
+/// The most rounds with posts that are not answered: more than begin within 10 s, the time of a round whose posts hang. A round
+/// holds at most 130 KB of messages, or one message.
 const ROUNDS: usize = 128;
 
 /// Reads that fail one after the other before the pump gives up.
@@ -111,6 +111,8 @@ pub(crate) struct Led {
 
 struct Round {
     upto: u64,
+    /// True for the first round with the publisher's own message: its counts are those of the ack.
+    is_own: bool,
     outcome: Outcome,
     members: usize,
     began_ms: i64,
@@ -152,10 +154,10 @@ pub(crate) async fn lead(
     };
     let turns = Turns::default();
     let mut rounds: FuturesUnordered<LocalBoxFuture<'_, Round>> = FuturesUnordered::new();
-    let mut prunes: FuturesUnordered<LocalBoxFuture<'_, (u64, Pruned)>> = FuturesUnordered::new();
+    let mut prunes: FuturesUnordered<LocalBoxFuture<'_, (bool, Pruned)>> = FuturesUnordered::new();
     let mut over: Vec<Round> = Vec::new();
     let mut read: Vec<Box<RawValue>> = Vec::new();
-    let mut upto = 0;
+    let (mut upto, mut has_posted_own) = (0, false);
     let mut begun = Arc::new(Begun::default());
     let (mut due_ms, mut last_ms) = (i64::MIN, 0);
     let (mut said_at, mut wrote_at) = (Instant::now(), Instant::now());
@@ -170,16 +172,15 @@ pub(crate) async fn lead(
                 members = round.members;
                 app.counted(room, members, now_ms());
             }
-            let is_own = own.is_some_and(|own| round.upto >= own.stored.seq) && led.own.is_none();
             let posts = round.outcome.posts.max(round.members);
             due_ms = due_ms.max(round.began_ms + paced.pace.time_ms(posts));
             if !round.outcome.gone.is_empty() {
                 let gone = round.outcome.gone.clone();
                 prunes.push(
-                    async move { (round.upto, prune(app, request, gone).await) }.boxed_local(),
+                    async move { (round.is_own, prune(app, request, gone).await) }.boxed_local(),
                 );
             }
-            if is_own {
+            if round.is_own {
                 led.own = Some((round.outcome, Pruned::default()));
             } else {
                 tally.add(&round.outcome);
@@ -279,6 +280,8 @@ pub(crate) async fn lead(
                         (frames(room, &epoch, &std::mem::take(&mut read)), "")
                     }
                 };
+                let is_own = own.is_some_and(|own| upto >= own.stored.seq) && !has_posted_own;
+                has_posted_own |= is_own;
                 led.rounds += 1;
                 due_ms = last_ms + paced.pace.time_ms(members).max(*READ_EVERY_MS.start());
                 let begun = Arc::clone(&begun);
@@ -287,6 +290,7 @@ pub(crate) async fn lead(
                     round
                         .map(move |(outcome, members)| Round {
                             upto,
+                            is_own,
                             outcome,
                             members,
                             began_ms: last_ms,
@@ -341,7 +345,7 @@ pub(crate) async fn lead(
                 let wake = now + Duration::from_millis(20);
                 tokio::select! {
                     Some(round) = rounds.next() => over.push(round),
-                    Some((upto, pruned)) = prunes.next() => tally.pruned(&mut led, own, upto, pruned),
+                    Some((is_own, pruned)) = prunes.next() => tally.pruned(&mut led, is_own, pruned),
                     () = sleep_until(wake) => {}
                 }
             }
@@ -354,14 +358,14 @@ pub(crate) async fn lead(
     }
     // A lease that was lost: the posts that have begun are awaited all the same.
     while let Some(round) = rounds.next().await {
-        if own.is_some_and(|own| round.upto >= own.stored.seq) && led.own.is_none() {
+        if round.is_own {
             led.own = Some((round.outcome, Pruned::default()));
         } else {
             tally.add(&round.outcome);
         }
     }
-    while let Some((upto, pruned)) = prunes.next().await {
-        tally.pruned(&mut led, own, upto, pruned);
+    while let Some((is_own, pruned)) = prunes.next().await {
+        tally.pruned(&mut led, is_own, pruned);
     }
     tally.tell(request, true);
     led
@@ -565,8 +569,7 @@ impl Tally {
         self.failed += outcome.failed;
     }
 
-    fn pruned(&mut self, led: &mut Led, own: Option<&Own<'_>>, upto: u64, pruned: Pruned) {
-        let is_own = own.is_some_and(|own| upto >= own.stored.seq);
+    fn pruned(&mut self, led: &mut Led, is_own: bool, pruned: Pruned) {
         match &mut led.own {
             Some((_, of_own)) if is_own => *of_own = pruned,
             _ => {

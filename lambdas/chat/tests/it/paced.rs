@@ -341,6 +341,48 @@ async fn a_slow_member_gets_its_messages_in_order_or_finds_a_gap() {
 }
 
 #[tokio::test]
+async fn a_member_whose_posts_are_always_slow_does_not_fall_behind_for_ever() {
+    // Each post takes a second, and a round begins every 100 ms.
+    let answers = [Answer::Hang, Answer::Ok].repeat(40);
+    let (busy, handed) = slow_member(1, 5, &answers).await;
+    join(busy.pump_of(&handed), publish_one_by_one(&busy, 40)).await;
+    assert_eq!(busy.lease().await.unwrap().done, 40);
+    assert_eq!(busy.got("b").concat(), (1..=40).collect::<Vec<_>>());
+    let mut got = busy.got("c").concat();
+    got.dedup();
+    assert!(got.is_sorted(), "{got:?}");
+    assert!(got.len() < 20, "the others are gaps: {got:?}");
+}
+
+#[tokio::test]
+async fn the_ack_of_a_publisher_counts_its_own_message() {
+    let world = World::with(None, |delivery| {
+        delivery.attempt_timeout = Duration::from_secs(1);
+        delivery.post_timeout = Duration::from_secs(1);
+    })
+    .await;
+    world.join("d", "lobby").await;
+    let busy = Busy::with(world, OFTEN).await;
+    busy.publish("a", 1).await;
+    busy.world.peers.on_post("c", &[Answer::Hang]);
+    let (ack, ()) = join(busy.publish("a", 2), async {
+        while busy.got("d").len() < 2 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        // It ends while the publisher delivers the message of another one.
+        busy.world.peers.gone("d");
+        let ack = busy.publish("b", 3).await;
+        assert_eq!(ack["paced"], true, "{ack}");
+        while busy.got("b").len() < 3 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let counts = ["delivered", "failed", "gone"].map(|count| &ack[count]);
+    assert_eq!(counts, [2, 1, 0], "{ack}");
+}
+
+#[tokio::test]
 async fn a_publisher_whose_posts_are_slow_leaves_the_others_to_the_pump() {
     let busy = Busy::new(OFTEN).await;
     busy.publish("a", 1).await;

@@ -74,11 +74,10 @@ impl Turns {
             let cause = "an earlier post to this connection has failed";
             return (Posted::Failed(cause.to_owned()), 0);
         }
-        let too_slow = || Posted::Failed("posts to this connection take too long".to_owned());
         let (mut last, mut posts) = (Posted::Delivered, 0);
         for frame in frames.of(recipient) {
             if posting.is_err() || Instant::now() >= until {
-                last = too_slow();
+                last = Posted::Failed("posts to this connection take too long".to_owned());
                 break;
             }
             last = management.post(id, frame.clone()).await;

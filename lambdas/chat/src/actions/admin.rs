@@ -288,13 +288,9 @@ async fn own(
     let reason = frame.reason()?;
     let entry = AuditEntry {
         action,
-        room: None,
-        user: None,
-        connection_id: None,
         by,
         reason: reason.as_deref(),
-        target: None,
-        for_seconds: None,
+        ..AuditEntry::default()
     };
     match action {
         "signal" => {
@@ -337,7 +333,7 @@ async fn own(
                 retry_after_ms: None,
             });
             let connections = moderation
-                .apply(request, ANY_ROOM, &user, &bye, moderate::PASSES.len())
+                .apply(request, ANY_ROOM, &user, &bye, &moderate::PASSES)
                 .await?;
             Ok(done(id, action, Some(&user), connections))
         }
@@ -364,7 +360,9 @@ async fn own(
             };
             moderation.record(request, id, &entry).await?;
             let bye = Change::Close(bye);
-            let connections = moderation.apply(request, ANY_ROOM, &user, &bye, 1).await?;
+            let connections = moderation
+                .apply(request, ANY_ROOM, &user, &bye, &moderate::PASSES[..1])
+                .await?;
             Ok(done(id, action, Some(&user), connections))
         }
         "new_epoch" => {

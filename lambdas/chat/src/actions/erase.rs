@@ -46,9 +46,7 @@ pub(super) async fn erase(
         user: Some(&user),
         by,
         reason: reason.as_deref(),
-        connection_id: None,
-        target: None,
-        for_seconds: None,
+        ..AuditEntry::default()
     };
     admin
         .moderation

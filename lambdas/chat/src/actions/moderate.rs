@@ -135,9 +135,8 @@ pub(super) async fn handle(
             user: Some(&user),
             by,
             reason: reason.as_deref(),
-            connection_id: None,
-            target: None,
             for_seconds: for_s,
+            ..AuditEntry::default()
         },
     )
     .await?;
@@ -173,9 +172,7 @@ pub(super) async fn handle(
         Act::Unban => Change::None,
         Act::Mute | Act::Unmute => Change::Mute,
     };
-    let connections = app
-        .apply(request, &room, &user, &change, PASSES.len())
-        .await?;
+    let connections = app.apply(request, &room, &user, &change, &PASSES).await?;
     tracing::info!(
         connection_id = request.connection_id,
         request_id = request.request_id,
@@ -258,7 +255,7 @@ impl Moderation {
         record(&self.audit, request, id, entry).await
     }
 
-    /// Changes the connections of `user` in `room`, found by the index in so many passes. Returns the number of
+    /// Changes the connections of `user` in `room`, found by the index, which is read after each of the waits `passes`. Returns the number of
     /// connections.
     ///
     /// # Errors
@@ -270,7 +267,7 @@ impl Moderation {
         room: &str,
         user: &str,
         change: &Change,
-        passes: usize,
+        passes: &[Duration],
     ) -> Result<usize, Failure> {
         if matches!(change, Change::None) {
             return Ok(0);
@@ -278,7 +275,7 @@ impl Moderation {
         let until = before(request.deadline, STOP_BEFORE_DEADLINE);
         let work = async {
             let mut seen = HashSet::new();
-            for wait in &PASSES[..passes] {
+            for wait in passes {
                 sleep(*wait).await;
                 self.pass(request, room, user, change, &mut seen).await?;
             }

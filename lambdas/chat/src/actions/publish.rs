@@ -192,19 +192,18 @@ impl App {
         if is_fresh { counted.max(read) } else { read }
     }
 
-    /// True if messages to a room of this size are delivered together.
-    fn is_busy(&self, size: usize) -> bool {
+    /// Returns the delivery in busy rooms, if a room of this size is one.
+    fn busy(&self, size: usize) -> Option<&Paced> {
         let paced = self.paced.as_ref();
-        paced.is_some_and(|paced| size >= paced.pace.from_members)
+        paced.filter(|paced| size >= paced.pace.from_members)
     }
 
     /// The most members to read before the message is stored; none for a full page. In a room that was busy a moment ago,
     /// another process delivers most likely, and this process needs no members. A page of 1 MB for each message would use up
     /// the reads that one partition of the index allows.
     fn first_page(&self, room: &str, now_ms: i64) -> Option<usize> {
-        let paced = self.paced.as_ref()?;
-        self.is_busy(self.size(room, 0, now_ms))
-            .then_some(paced.pace.from_members)
+        let paced = self.busy(self.size(room, 0, now_ms))?;
+        Some(paced.pace.from_members)
     }
 
     /// Returns the number of connections that members are told, of a room that has too many for presence.
@@ -369,9 +368,8 @@ async fn handle(app: &App, request: &Request, frame: &Frame<'_>) -> Result<Strin
             user: Some(target.user()),
             by: &sender.user,
             reason,
-            connection_id: None,
             target: Some(seq),
-            for_seconds: None,
+            ..AuditEntry::default()
         };
         record(audit, request, id.as_deref(), &entry).await?;
     }
@@ -702,7 +700,7 @@ async fn read_room(
     let (tail, members) = join(tail, pages.next()).await;
     // This error must reach the sender before the message is stored.
     let members: Vec<Recipient> = members.transpose()?.unwrap_or_default();
-    if most.is_none() && app.is_busy(members.len()) {
+    if most.is_none() && app.busy(members.len()).is_some() {
         app.counted(room, members.len(), request.now_ms);
     }
     Ok(Room {
@@ -826,8 +824,7 @@ async fn deliver(
             };
         }
     };
-    if let Some(paced) = &app.paced
-        && app.is_busy(size)
+    if let Some(paced) = app.busy(size)
         && Private::of(draft.room).is_none()
     {
         let own = Own {

@@ -6,7 +6,7 @@ use serde::Serialize;
 pub const AUDIT: &str = "@audit";
 
 /// The data of an entry. A retry of the same frame gives the same data, so it holds no time.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry<'a> {
     /// The action, as it was asked for.

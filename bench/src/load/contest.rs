@@ -145,7 +145,8 @@ impl Side {
         let frame = format!(
             r#"{{"action":"publish","room":"{room}","id":"{id}","after":{after},"data":"{id:-<MESSAGE_BYTES$}"}}"#
         );
-        for refused in 0.. {
+        let mut refused = 0;
+        loop {
             let (asked, answer) = oneshot::channel();
             self.waiting().insert(id.to_owned(), asked);
             self.sink
@@ -162,7 +163,7 @@ impl Side {
                 answer.retry_after_ms.unwrap_or(AGAIN_AFTER_MS),
             ))
             .await;
+            refused += 1;
         }
-        bail!("all numbers of tries are used up")
     }
 }

@@ -327,7 +327,6 @@ def test_a_call_whose_answer_is_lost_counts_once(ministack):
     create_a_role_and_lose_the_answer(ministack)
 
 
-
 def test_a_conversation_by_wscat(chat):
     alice = Wscat(chat, "?room=tea&user=alice")
     bob = Wscat(chat, "?room=tea&user=bob")

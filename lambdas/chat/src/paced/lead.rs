@@ -180,11 +180,7 @@ pub(crate) async fn lead(
                     async move { (round.is_own, prune(app, request, gone).await) }.boxed_local(),
                 );
             }
-            if round.is_own {
-                led.own = Some((round.outcome, Pruned::default()));
-            } else {
-                tally.add(&round.outcome);
-            }
+            tally.over(&mut led, round);
         }
         let now = Instant::now();
         let moment = Moment {
@@ -358,11 +354,7 @@ pub(crate) async fn lead(
     }
     // A lease that was lost: the posts that have begun are awaited all the same.
     while let Some(round) = rounds.next().await {
-        if round.is_own {
-            led.own = Some((round.outcome, Pruned::default()));
-        } else {
-            tally.add(&round.outcome);
-        }
+        tally.over(&mut led, round);
     }
     while let Some((is_own, pruned)) = prunes.next().await {
         tally.pruned(&mut led, is_own, pruned);
@@ -563,10 +555,14 @@ impl Tally {
         self.oldest_ms = self.oldest_ms.max(now_ms() - oldest_at);
     }
 
-    /// Counts a round that is not the publisher's own: that one is in its ack.
-    fn add(&mut self, outcome: &Outcome) {
-        self.delivered += outcome.delivered;
-        self.failed += outcome.failed;
+    /// Counts a round that is over. The publisher's own is counted in its ack.
+    fn over(&mut self, led: &mut Led, round: Round) {
+        if round.is_own {
+            led.own = Some((round.outcome, Pruned::default()));
+        } else {
+            self.delivered += round.outcome.delivered;
+            self.failed += round.outcome.failed;
+        }
     }
 
     fn pruned(&mut self, led: &mut Led, is_own: bool, pruned: Pruned) {
